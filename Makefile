@@ -1,0 +1,87 @@
+# Everything a person types. Each target does the set-up it needs first; what is done is not redone.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup demo serve test fmt lint types imports bench dist clean prereqs
+
+PRODUCT ?= conf/pipelines/flights.yaml
+PACKAGES := pipelines ingest train serve
+BIN := .venv/bin
+DONE := .venv/.done
+PIP := $(BIN)/python -m pip --quiet --log .venv/setup.log
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Another Spark or Python on this machine must not be mixed with the pinned ones.
+unexport PYTHONHOME PYTHONPATH SPARK_CONF_DIR SPARK_HOME PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: prereqs $(DONE)/spark ## Make .venv with pinned packages, Horovod and Spark's jars
+
+demo: setup ## Run the main job: real flights in, a served prediction out
+	@$(BIN)/millrace demo $(PRODUCT)
+
+serve: setup ## Serve the model that the demo published
+	@$(BIN)/millrace serve $(PRODUCT)
+
+test: setup dist ## Check style, types and import contracts, then run the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(PACKAGES)
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+fmt: setup ## Format the code and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check the types
+	$(BIN)/mypy --strict $(PACKAGES)
+
+imports: setup ## Check the import contracts
+	$(BIN)/lint-imports
+
+bench: setup dist ## Measure quality and speed beside their references
+	$(BIN)/python -m benchmarks
+
+dist: setup ## Build dist/millrace.zip for spark-submit --py-files
+	@$(BIN)/python scripts/dist.py
+
+clean: ## Remove all that make built; downloads in the cache and data in stores stay
+	rm -rf .venv dist build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find $(PACKAGES) tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The set-up, one stamp a step. A virtual environment knows its own path: a moved one is made anew.
+ifneq ($(shell cat $(DONE)/venv 2>/dev/null),$(CURDIR))
+.PHONY: $(DONE)/venv
+endif
+
+prereqs:
+	@sh scripts/prereqs >/dev/null
+
+$(DONE)/venv: | prereqs
+	@echo "millrace: making .venv"
+	@python=$$(sh scripts/prereqs) && "$$python" -m venv --clear .venv
+	@mkdir -p $(DONE)
+	@$(PIP) install -c constraints.txt pip setuptools wheel
+	@echo "$(CURDIR)" >$@
+
+$(DONE)/horovod: $(DONE)/venv constraints.txt scripts/horovod_wheel.py scripts/pins.py
+	@$(BIN)/python scripts/horovod_wheel.py
+	@touch $@
+
+$(DONE)/packages: $(DONE)/horovod constraints.txt setup.cfg pyproject.toml
+	@echo "millrace: installing the pinned packages (details in .venv/setup.log)"
+	@$(PIP) install --no-build-isolation -c constraints.txt pip setuptools wheel \
+		-e '.[spark,train,serve,dev]'
+	@touch $@
+
+$(DONE)/spark: $(DONE)/packages scripts/jars.txt scripts/spark_home.py \
+		$(wildcard conf/spark conf/spark/*)
+	@$(BIN)/python scripts/spark_home.py
+	@touch $@
+	@echo "millrace: set up"

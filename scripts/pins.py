@@ -1,0 +1,24 @@
+"""Versions from constraints.txt, and where downloads and builds are kept between checkouts."""
+
+import os
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pinned(package: str) -> str:
+    """Return the version that constraints.txt pins for a package."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    match = re.search(rf"^{re.escape(package)}==(\S+)$", text, re.MULTILINE)
+    if match is None:
+        raise SystemExit(f"millrace: constraints.txt does not pin {package}")
+    return match.group(1)
+
+
+def cache_dir(kind: str) -> Path:
+    """Return the folder for one kind of cached file, made if it is not there."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("MILLRACE_CACHE") or Path(base, "millrace")) / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()

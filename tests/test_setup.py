@@ -1,0 +1,117 @@
+"""The set-up files agree with each other, and hold nothing that they must not."""
+
+import configparser
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
+BUILD_ONLY = {"cmake", "pip"}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return config
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """Return the names of all installed packages that some requirements pull in."""
+    from packaging.requirements import Requirement
+
+    seen: set[tuple[str, str]] = set()
+    todo = [Requirement(text) for text in requirements]
+    while todo:
+        requirement = todo.pop()
+        for extra in ["", *requirement.extras]:
+            node = (canonical(requirement.name), extra)
+            if node in seen:
+                continue
+            seen.add(node)
+            declared = importlib.metadata.requires(requirement.name) or []
+            found = [Requirement(text) for text in declared]
+            todo += [r for r in found if not r.marker or r.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
+
+
+def test_every_line_is_one_exact_version() -> None:
+    assert [c for c in CONSTRAINTS if not re.fullmatch(r"[a-z0-9-]+==[\w.]+", c)] == []
+    assert sorted(CONSTRAINTS, key=lambda line: line.split("==")[0]) == CONSTRAINTS
+
+
+def test_what_millrace_pulls_in_is_what_is_pinned() -> None:
+    pinned = dict(line.split("==") for line in CONSTRAINTS)
+    pulled = closure(["millrace[spark,train,serve,dev]"]) - {"millrace"}
+    versions = {name: importlib.metadata.version(name) for name in pulled}
+    assert {name: v for name, v in versions.items() if pinned.get(name) != v} == {}
+    assert set(pinned) - pulled <= BUILD_ONLY
+
+
+def test_a_server_installs_no_spark_and_no_horovod() -> None:
+    options = setup_cfg()["options"]["install_requires"].split()
+    serve = setup_cfg()["options.extras_require"]["serve"].split()
+    pulled = closure([*options, *serve])
+    assert {"fastapi", "tensorflow-cpu"} <= pulled
+    assert not pulled & {"pyspark", "py4j", "horovod", "great-expectations", "pandas"}
+
+
+def test_changelog_names_the_version() -> None:
+    version = setup_cfg()["metadata"]["version"]
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert version == importlib.metadata.version("millrace")
+    released = headings[1:]
+    assert not released or released[0] == version
+
+
+PLANTED = [
+    ("ingest/planted.py", "import serve.errors", "The star"),
+    ("pipelines/errors.py", "import pipelines.storage", "The star"),
+    ("pipelines/features.py", "import pyspark", "Contracts"),
+    ("serve/planted.py", "import horovod", "The server"),
+    ("train/planted.py", "import fastapi", "Ingest and train"),
+    ("train/worker.py", "import pyspark", "The training worker"),
+]
+
+
+@pytest.mark.parametrize(("place", "line", "contract"), PLANTED)
+def test_import_contracts_fail_on_a_planted_violation(place: str, line: str, contract: str, tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_text((ROOT / "setup.cfg").read_text())
+    for package in ("ingest", "pipelines", "serve", "train"):
+        for source in (ROOT / package).rglob("*.py"):
+            target = tmp_path / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    with (tmp_path / place).open("a") as module:
+        module.write(f"\n{line}\n")
+    command = [ROOT / ".venv" / "bin" / "lint-imports", "--no-cache"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    broken = re.findall(r"^(.*) BROKEN\b", done.stdout, re.MULTILINE)
+    assert done.returncode == 1
+    assert any(name.startswith(contract) for name in broken), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "banned"),
+    [
+        ("pipelines.config", {"pyspark", "tensorflow", "keras", "great_expectations", "fastapi"}),
+        ("pipelines.jobs.cli", {"pyspark", "tensorflow", "keras", "great_expectations"}),
+        ("serve.app", {"pyspark", "horovod"}),
+        ("serve.score", {"pyspark", "horovod", "tensorflow"}),
+        ("train.worker", {"pyspark", "fastapi"}),
+    ],
+)
+def test_an_import_loads_no_engine_of_another_room(module: str, banned: set[str]) -> None:
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert banned & set(done.stdout.split()) == set()

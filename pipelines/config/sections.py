@@ -1,0 +1,299 @@
+"""The typed sections of a product file and a profile.
+
+The docstring under a field becomes its description in `millrace config schema`.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipelines.config.names import MASTER_PATTERN, MEMORY_PATTERN, ColumnName, Digest, DottedPath, Name, SqlType
+from pipelines.features import Cross, Section, Task, Transform
+
+METRICS: dict[Task, tuple[str, ...]] = {
+    "binary": ("auc", "log_loss", "accuracy", "calibration_error"),
+    "multiclass": ("auc", "log_loss", "accuracy", "calibration_error"),
+    "regression": ("mae", "rmse", "r2"),
+}
+"""What a gate may name, by task."""
+
+
+class Source(Section):
+    """A declared input: where it lies, what it holds."""
+
+    format: Literal["csv"] = "csv"
+    """How the files are written. CSV files may be plain, gzip or zip."""
+    path: str
+    """A file, relative to this product file; or ``package://distribution/path`` for a file of an installed package."""
+    sha256: Digest | None = None
+    """The file's digest; another file under this name is refused."""
+    options: dict[str, str | bool | int] = Field(default_factory=dict)
+    """Options of Spark's reader, such as ``nullValue: NA``."""
+    columns: dict[ColumnName, SqlType] = Field(min_length=1)
+    """Every column of the file in its order, with its Spark SQL type; never inferred."""
+
+
+class Join(Section):
+    """Columns of another source, looked up by key; rows are never multiplied."""
+
+    source: str
+    """The source to look up in."""
+    on: dict[ColumnName, ColumnName] = Field(min_length=1)
+    """This flow's column: the source's column."""
+    columns: dict[ColumnName, ColumnName] = Field(min_length=1)
+    """New column: the source's column."""
+    how: Literal["left", "inner"] = "left"
+    """`left` keeps rows without a match; `inner` drops them, counted as filtered."""
+
+
+class Filter(Section):
+    """Rows to keep; the others are counted under this name."""
+
+    name: Name
+    keep: str
+    """A Spark SQL condition; a row where it is false or null is dropped."""
+
+
+class Call(Section):
+    """A function of the user's own: ``def f(df: DataFrame) -> DataFrame``."""
+
+    function: DottedPath
+    """``module:function``, importable where the job runs."""
+    adds: dict[ColumnName, SqlType] = Field(default_factory=dict)
+    """Columns that it adds or changes the type of."""
+    drops: tuple[ColumnName, ...] = ()
+    """Columns that it removes."""
+
+
+class Step(Section):
+    """One cleaning step; exactly one of these keys."""
+
+    join: Join | None = None
+    """Look up columns of another source."""
+    derive: dict[ColumnName, str] | None = None
+    """New columns, each a Spark SQL expression over the columns before."""
+    filter: Filter | None = None
+    """Drop rows, counted."""
+    call: Call | None = None
+    """A function by dotted path."""
+    drop: tuple[ColumnName, ...] | None = None
+    """Remove columns."""
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "Step":
+        given = [name for name in self.model_fields_set if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(type(self).model_fields)}, with what it is to do")
+        return self
+
+
+class HashSplit(Section):
+    """Rows fall into a split by a hash of their key: the same row in the same split, for ever."""
+
+    by: Literal["hash"] = "hash"
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Share of the rows."""
+    test: float = Field(0.1, gt=0, lt=1)
+    """Share of the rows."""
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> "HashSplit":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test leave nothing to train on; expected less than 1 in all")
+        return self
+
+
+class TimeSplit(Section):
+    """Rows fall into a split by time: the model is judged on what came later."""
+
+    by: Literal["time"]
+    column: ColumnName
+    """A timestamp or date."""
+    validation_from: str
+    """First moment of the validation split, such as 2013-10-20."""
+    test_from: str
+    """First moment of the test split."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "TimeSplit":
+        if _moment("validation_from", self.validation_from) >= _moment("test_from", self.test_from):
+            raise ValueError("validation_from must be before test_from")
+        return self
+
+
+def _moment(key: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{key} is '{text}'; write a moment as 2013-10-20 or 2013-10-20T12:00:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Ingest(Section):
+    """From sources to the clean table."""
+
+    base: str
+    """The source whose rows become the table's rows."""
+    steps: tuple[Step, ...] = ()
+    """Cleaning steps, in order."""
+    key: tuple[ColumnName, ...] = Field(min_length=1)
+    """Columns that name a row; unique and never null."""
+    split: Annotated[HashSplit | TimeSplit, Field(discriminator="by")] = HashSplit()
+    """How rows are divided for training, early stopping and the final judgement."""
+    max_rejected: float = Field(0.01, ge=0, le=1)
+    """Share of a source's rows that may be malformed before the run is refused."""
+
+
+def _one_name(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    if len(item) != 1:
+        raise ValueError("expected one expectation name and its arguments, such as name: {column: x}")
+    return item
+
+
+Expectation = Annotated[dict[str, dict[str, Any]], AfterValidator(_one_name)]
+
+
+class Contract(Section):
+    """What must hold of the clean table before it becomes current."""
+
+    min_rows: int = Field(1, ge=1)
+    """Fewer rows are refused, before any expectation is asked."""
+    min_non_null: float = Field(0.01, gt=0, le=1)
+    """Least share of non-null values in a column that an expectation names."""
+    expectations: tuple[Expectation, ...] = Field(min_length=1)
+    """Great Expectations' own names and arguments, one a list item."""
+
+
+class Features(Section):
+    """What the model may see."""
+
+    label: ColumnName
+    """What it predicts."""
+    banned: tuple[str, ...] = ()
+    """Columns known only later; ``arr_*`` bans a family. Using one as an input is an error."""
+    inputs: dict[ColumnName, Transform] = Field(min_length=1)
+    """Column: how the model reads it."""
+    crosses: tuple[Cross, ...] = ()
+    """Categories that are embedded together."""
+
+
+class Train(Section):
+    """How the model is built and fitted."""
+
+    task: Task
+    """What kind of label it is."""
+    model: DottedPath = "train.models.tabular:build"
+    """``module:function`` that builds the trunk on the encoded inputs."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the builder."""
+    epochs: int = Field(5, ge=1, le=10_000)
+    """At most this many passes over the train split."""
+    batch_size: int = Field(2048, ge=1)
+    """Rows a step, over all ranks together."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak of Adam's cosine decay."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many epochs without a better validation loss; the best epoch's weights are kept in any case."""
+    class_weights: Literal["balanced"] | None = None
+    """`balanced` weighs classes by the inverse of their frequency."""
+    seed: int = Field(7, ge=0, lt=2**31)
+    """The same seed, data and world size give the same model."""
+    deadline_s: float = Field(45.0, ge=1)
+    """A rank that makes no step for this long ends the run."""
+    memory_budget_mb: int = Field(1024, ge=1)
+    """Encoded rows that a rank keeps between epochs; beyond it they are read again."""
+
+
+class Gate(Section):
+    """A bound on one metric; at least one of the two."""
+
+    min: float | None = None
+    """Least value of the metric."""
+    max: float | None = None
+    """Greatest value of the metric."""
+    vs_previous: float | None = None
+    """Least difference to the previous version, in the metric's good direction: -0.005 allows to be 0.005 worse."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "Gate":
+        if self.min is None and self.max is None and self.vs_previous is None:
+            raise ValueError("a gate without a bound passes everything; expected min, max or vs_previous")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("no value is at least min and at most max")
+        return self
+
+
+class Evaluate(Section):
+    """How the model is judged on the test split."""
+
+    slices: tuple[ColumnName, ...] = ()
+    """Columns whose values are judged one by one."""
+    gates: dict[str, Gate] = Field(default_factory=dict)
+    """Metric: bounds; a model outside is not published."""
+
+
+class Score(Section):
+    """Batch scoring."""
+
+    split: Literal["train", "validation", "test"] | None = None
+    """Score only this split; by default all rows."""
+
+
+class Spark(Section):
+    """Where Spark runs, and with what."""
+
+    master: str = Field("local[*]", pattern=MASTER_PATTERN)
+    """A Spark master URL."""
+    driver_memory: str = Field("2g", pattern=MEMORY_PATTERN)
+    """Heap of the driver; in local mode also of the executors."""
+    conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Any other Spark setting."""
+
+
+class StoreSection(Section):
+    """Where artifacts lie."""
+
+    root: str = "millrace-store"
+    """A folder, relative to the working folder, or a ``file://`` URI."""
+
+
+class Ranks(Section):
+    """How training is spread."""
+
+    world_size: int = Field(2, ge=1, le=840)
+    """Horovod ranks, each one Spark task."""
+    start_timeout_s: int = Field(120, ge=1)
+    """How long to wait until Spark has started every rank."""
+
+
+class Serve(Section):
+    """Where the service listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(8501, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    max_body_mb: int = Field(32, ge=1)
+    """A larger request is refused."""
+
+
+class Config(Section):
+    """One data product, and where it runs."""
+
+    product: Name
+    """Name of the product, its tables and its model."""
+    description: str = ""
+    """What it answers, for people."""
+    sources: dict[Name, Source] = Field(min_length=1)
+    """Declared inputs."""
+    ingest: Ingest
+    contract: Contract
+    features: Features
+    train: Train
+    evaluate: Evaluate = Evaluate()
+    score: Score = Score()
+    spark: Spark = Spark()
+    store: StoreSection = StoreSection()
+    ranks: Ranks = Ranks()
+    serve: Serve = Serve()

@@ -1,0 +1,1 @@
+"""Launchers: the command line, the spark-submit entries, the Spark session."""

@@ -1,0 +1,6 @@
+"""Entry of the train stage for `spark-submit --py-files dist/millrace.zip`."""
+
+from pipelines.jobs.stages import main
+
+if __name__ == "__main__":
+    main("train")

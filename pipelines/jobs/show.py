@@ -1,0 +1,156 @@
+"""Tables for people: what a run did, what the store holds."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.config.load import find_store_root
+from pipelines.errors import ArtifactNotFound
+from pipelines.jobs.stages import print_result
+from pipelines.models import ModelDamaged, ModelStore
+from pipelines.runs import RunRecord
+from pipelines.storage import Store
+from pipelines.tables import TableVersion, find_table
+
+WIDTH: Final = 120
+"""Columns of a table where no terminal says how many there are."""
+
+
+def _print(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
+
+
+def _answer(result: dict[str, object]) -> None:
+    """JSON for machines; at a terminal the table says it already."""
+    if not sys.stdout.isatty():
+        print_result(result)
+
+
+def show_stages(records: Sequence[RunRecord]) -> None:
+    """What each stage of a run did."""
+    rows = [(r.stage, r.outcome, r.seconds, r.rows_in, r.rows_out, r.rejected, r.filtered, r.version) for r in records]
+    _print(
+        "stages",
+        ("stage", "outcome", "seconds", "rows in", "rows out", "rejected", "filtered", "version"),
+        rows,
+    )
+
+
+def show_metrics(metrics: dict[str, dict[str, float]]) -> None:
+    """The model's metrics beside the baseline's and the previous version's."""
+    columns = [who for who in ("model", "baseline", "previous") if metrics.get(who)]
+    rows = [
+        (name, *(f"{metrics[c][name]:.4f}" if name in metrics[c] else "" for c in columns)) for name in metrics["model"]
+    ]
+    _print("test split", ("metric", *columns), rows)
+
+
+def _store(root: str | None, profile: str) -> Store:
+    return Store(root or find_store_root(profile))
+
+
+def list_models(root: str | None, profile: str) -> None:
+    """Every model with its newest version."""
+    models = ModelStore(_store(root, profile))
+    entries: list[dict[str, Any]] = []
+    for name in models.names():
+        versions = models.versions(name)
+        try:
+            manifest = models.open(name).manifest
+        except ModelDamaged as error:
+            entries.append({"name": name, "versions": versions, "damaged": error.reason})
+            continue
+        entries.append(
+            {
+                "name": name,
+                "versions": versions,
+                "created": manifest.created,
+                "description": manifest.description,
+            }
+        )
+    rows = [
+        (
+            e["name"],
+            ", ".join(map(str, e["versions"])),
+            e.get("created"),
+            e.get("description", e.get("damaged")),
+        )
+        for e in entries
+    ]
+    _print(f"models in {models.store.folder}", ("name", "versions", "newest made", "description"), rows)
+    _answer({"models": entries})
+
+
+def show_model(name: str, version: int | None, root: str | None, profile: str) -> None:
+    """One model version."""
+    manifest = ModelStore(_store(root, profile)).open(name, version).manifest
+    rows = [
+        (f.name, f.dtype, "may be missing" if f.nullable else "required", f.transform.kind)
+        for f in manifest.features.inputs
+    ]
+    _print(
+        f"{manifest.name} version {manifest.version}: inputs",
+        ("name", "type", "missing", "read as"),
+        rows,
+    )
+    show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
+    lineage = manifest.lineage
+    made = [
+        ("created", manifest.created),
+        ("from", f"{lineage.table} version {lineage.table_version}"),
+        ("run", lineage.run_id),
+        ("parent", lineage.parent),
+        ("digest", manifest.digest),
+    ]
+    _print("lineage", ("what", "value"), made)
+    _answer(manifest.model_dump(mode="json", by_alias=True))
+
+
+def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:
+    return {k: v for k, v in (metrics or {}).items() if isinstance(v, float)}
+
+
+def list_tables(root: str | None, profile: str) -> None:
+    """Every table with its newest version."""
+    store = _store(root, profile)
+    found = [find_table(store, p, t) for p in store.names("tables") for t in store.names("tables", p)]
+    rows = [(t.name, t.version, t.rows_of(), len(t.files), f"{t.committed:%Y-%m-%d %H:%M}") for t in found]
+    _print(f"tables in {store.folder}", ("name", "version", "rows", "files", "committed"), rows)
+    _answer({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
+
+
+def show_table(name: str, version: int | None, root: str | None, profile: str) -> None:
+    """One table version."""
+    product, slash, table = name.partition("/")
+    if not slash:
+        raise ArtifactNotFound(kind="table", name=name, hint="name it as product/table, such as flights/clean")
+    found = find_table(_store(root, profile), product, table, version)
+    _print(f"{found.name} version {found.version}: columns", ("name", "type"), found.columns.items())
+    _print("rows", ("split", "rows"), _rows_by_split(found))
+    _answer(
+        {
+            "name": found.name,
+            "version": found.version,
+            "rows": found.rows_of(),
+            "columns": found.columns,
+            "commit": found.commit,
+            "files": [Path(f.path).name for f in found.files],
+        }
+    )
+
+
+def _rows_by_split(table: TableVersion) -> list[tuple[str, int]]:
+    splits = sorted({f.partition["split"] for f in table.files if "split" in f.partition})
+    return [(split, table.rows_of(split)) for split in splits] + [("all", table.rows_of())]

@@ -1,0 +1,43 @@
+"""A small product with its clean table, for every test of training."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import Product, load_product
+from pipelines.storage import Store
+from pipelines.tables import CLEAN, TableVersion, find_table
+from tests.made_up import PRODUCT, write_clean
+from train.spec import build_spec
+from train.statistics import LabelStatistics, NumericStatistics, Statistics
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    """The made-up product."""
+    path = tmp_path / "shapes.yaml"
+    path.write_text(PRODUCT)
+    return load_product(path)
+
+
+@pytest.fixture
+def table(store: Store) -> TableVersion:
+    """Its clean table."""
+    write_clean(store)
+    return find_table(store, "shapes", CLEAN)
+
+
+@pytest.fixture
+def statistics() -> Statistics:
+    """What `train.statistics.measure` would find, near enough."""
+    return Statistics(
+        numeric={"weight": NumericStatistics(mean=2.6, std=2.0), "size": NumericStatistics(mean=1.1, std=0.7)},
+        vocabularies={"colour": ("red", "green", "blue, dark"), "round": (1, 0), "corners": (0, 8, 1, 2)},
+        label=LabelStatistics(rows=900, missing=0, counts=(("ball", 450), ("box", 270), ("cone", 180))),
+    )
+
+
+@pytest.fixture
+def spec(product: Product, table: TableVersion, statistics: Statistics):  # type: ignore[no-untyped-def]
+    """The product's feature spec."""
+    return build_spec(product.config, table, statistics.label)

@@ -1,0 +1,62 @@
+"""The whole stage with two real ranks: published once, compared with the version before, refused by its gates."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipelines.config import Product, load_product
+from pipelines.models import ModelStore, verify_files
+from pipelines.storage import Store
+from pipelines.tables import TableVersion
+from tests.made_up import write_clean
+from train import stage
+from train.errors import GateFailed, NotTrainable
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.spark, pytest.mark.tf]
+
+
+def changed(product: Product, *settings: str) -> Product:
+    return load_product(product.folder / "shapes.yaml", settings=list(settings))
+
+
+def lines_of(store: Store, run_id: str) -> list[dict[str, Any]]:
+    text = store.read("runs", "shapes", run_id, "train", "metrics.jsonl").decode()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_model_is_published_once_and_compared_with_the_one_before(
+    spark: "SparkSession", store: Store, product: Product, table: TableVersion
+) -> None:
+    first = stage.run(product, spark, store, "run-1")
+    assert (first.outcome, first.version, first.rows_in) == ("committed", 1, table.rows_of())
+    published = ModelStore(store).open("shapes")
+    verify_files(published)
+    metrics = published.manifest.metrics
+    assert metrics["model"]["accuracy"] > metrics["baseline"]["accuracy"] + 0.1
+    assert metrics["model"]["rows"] == table.rows_of("test")
+    assert set(metrics["slices"]["colour"]) == {"red", "green", "blue, dark", "None"}
+    assert [line["epoch"] for line in lines_of(store, "run-1")] == [1, 2, 3]
+    assert not store.exists("runs", "shapes", "run-1", "train", "model")
+
+    again = stage.run(product, spark, store, "run-2")
+    assert (again.outcome, again.version) == ("already_committed", 1)
+
+    # Another seed is another model; its gate asks for more than it can gain on the version before.
+    greedy = changed(product, "train.seed=8", "evaluate.gates={accuracy: {vs_previous: 0.9}}")
+    with pytest.raises(GateFailed, match=r"accuracy .* of the previous version: .* at least \+0.9 is needed"):
+        stage.run(greedy, spark, store, "run-3")
+    assert ModelStore(store).versions("shapes") == [1]
+    report = json.loads(store.read("runs", "shapes", "run-3", "train", "report.json"))
+    assert report["previous"]["accuracy"] == pytest.approx(metrics["model"]["accuracy"])
+
+
+def test_too_few_rows_for_the_ranks_is_told_before_they_start(
+    spark: "SparkSession", store: Store, product: Product
+) -> None:
+    write_clean(store, rows=5, files=1)
+    with pytest.raises(NotTrainable, match=r"the test split .* has 1 rows, fewer than the 2 ranks"):
+        stage.run(product, spark, store, "run-1")

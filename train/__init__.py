@@ -1,0 +1,1 @@
+"""The training stage: Horovod ranks on Spark fit a Keras model to a table version and publish it."""

@@ -1,0 +1,100 @@
+"""Starts the ranks inside Spark tasks, listens to them, and turns what goes wrong into one error."""
+
+import dataclasses
+import logging
+import os
+import re
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config.sections import Ranks
+from pipelines.errors import ConfigError, DataRejected, MillraceError, StorageError
+from pipelines.failpoints import ENVIRONMENT
+from train.errors import RankFailed
+from train.events import Output, listen
+from train.worker import WorkerArgs, train_rank
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+_HANGING = re.compile(r"^Timeout \(")
+_KINDS: dict[str, type[MillraceError]] = {
+    "DataRejected": DataRejected,
+    "ConfigError": ConfigError,
+    "StorageError": StorageError,
+}
+
+
+def run_ranks(
+    spark: "SparkSession",
+    args: WorkerArgs,
+    ranks: Ranks,
+    on_event: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run `train.worker.train_rank` on every rank; returns rank 0's result.
+
+    Args:
+        spark: Its tasks host the ranks, all at the same time.
+        args: Told to every rank.
+        ranks: How many.
+        on_event: Called with every event of the ranks.
+
+    Raises:
+        RankFailed: A rank raised, hung or died; the run has ended.
+        ConfigError: Spark has fewer slots than ranks.
+        DataRejected: A rank refused the data.
+    """
+    import horovod.spark
+
+    slots = spark.sparkContext.defaultParallelism
+    if slots < ranks.world_size:
+        raise ConfigError(
+            f"ranks.world_size: {ranks.world_size} ranks need as many Spark slots at the same time, there are {slots}",
+            hint="lower ranks.world_size, or give Spark more cores",
+        )
+    errors: list[dict[str, Any]] = []
+
+    def receive(event: dict[str, Any]) -> None:
+        if event["event"] == "error":
+            errors.append(event)
+        else:
+            on_event(event)
+
+    output, complaints = Output(), Output()
+    host = spark.sparkContext.getConf().get("spark.driver.host", "127.0.0.1")
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", ENVIRONMENT)}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    try:
+        with listen(host, secrets.token_bytes(32), receive) as address:
+            results = horovod.spark.run(
+                train_rank,
+                args=(dataclasses.replace(args, events=address),),
+                num_proc=ranks.world_size,
+                start_timeout=ranks.start_timeout_s,
+                use_gloo=True,
+                env=environment,
+                stdout=output,
+                stderr=complaints,
+                verbose=0,
+            )
+    except Exception as error:
+        raise explain(errors, output.lines + complaints.lines, error) from error
+    return next(result for result in results if result is not None)
+
+
+def explain(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:
+    """The one error that says why the ranks ended, with the rank's own words shown."""
+    if errors:
+        first = errors[0]
+        if first["kind"] in _KINDS:
+            return _KINDS[first["kind"]](first["message"], hint=first["hint"])
+        logger.error("rank %s:\n%s", first["rank"], first["traceback"])
+        return RankFailed(first["rank"], first["traceback"].strip().splitlines()[-1])
+    if lines:
+        logger.error("the ranks' last output:\n%s", "\n".join(lines[-60:]))
+    if any(_HANGING.search(line) for line in lines):
+        return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where it stands")
+    return RankFailed(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)

@@ -1,0 +1,1 @@
+"""Builders of trunks: the part of a model behind the encoded inputs."""

@@ -1,0 +1,90 @@
+"""From a product file and a table version to the feature spec of the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.config import Config
+from pipelines.errors import ConfigError, FeatureMismatch
+from pipelines.features import (
+    Category,
+    Cyclic,
+    Feature,
+    FeatureSpec,
+    Label,
+    Task,
+    Transform,
+    table_dtype,
+)
+from pipelines.tables import TableVersion
+from train.errors import NotTrainable
+from train.statistics import LabelStatistics
+
+
+def never_null(expectations: tuple[Mapping[str, Mapping[str, Any]], ...]) -> set[str]:
+    """Columns that the contract proves to have no missing value."""
+    return {
+        str(arguments["column"])
+        for item in expectations
+        for name, arguments in item.items()
+        if name == "expect_column_values_to_not_be_null" and arguments.get("mostly", 1) == 1
+    }
+
+
+def build_spec(config: Config, table: TableVersion, label: LabelStatistics) -> FeatureSpec:
+    """Describe inputs and label with the types that the table really has.
+
+    Raises:
+        FeatureMismatch: A column is not in the table, or its type does not fit how the model reads it.
+        NotTrainable: The label's values do not fit the task.
+    """
+    required = never_null(config.contract.expectations)
+    inputs = []
+    for name, transform in config.features.inputs.items():
+        if name not in table.columns:
+            raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
+        dtype = table_dtype(name, table.columns[name])
+        _check_transform(name, dtype, transform)
+        inputs.append(Feature(name=name, dtype=dtype, nullable=name not in required, transform=transform))
+    return FeatureSpec(
+        inputs=tuple(inputs),
+        crosses=config.features.crosses,
+        label=build_label(config.features.label, config.train.task, label),
+        key=config.ingest.key,
+    )
+
+
+def _check_transform(name: str, dtype: str, transform: Transform) -> None:
+    if isinstance(transform, Category) and dtype in ("float32", "float64"):
+        raise FeatureMismatch(name, expected="a string, integer or boolean for a category", found=dtype)
+    if not isinstance(transform, Category) and dtype == "string":
+        raise FeatureMismatch(name, expected=f"a number or timestamp for {transform.kind}", found="string")
+    if isinstance(transform, Cyclic) and isinstance(transform.period, str) != (dtype == "timestamp"):
+        raise ConfigError(
+            f"features.inputs.{name}.period: {transform.period} does not fit a column of type {dtype}; "
+            "a timestamp takes hour, day, week or year, a number takes a number"
+        )
+
+
+def build_label(name: str, task: Task, label: LabelStatistics) -> Label:
+    """The label and its classes.
+
+    Raises:
+        NotTrainable: No rows, a missing label, one class only, or more than two for a binary task.
+    """
+    if label.rows == 0:
+        raise NotTrainable("the train split has no rows", hint="check ingest.split and the filters")
+    if label.missing:
+        raise NotTrainable(
+            f"label '{name}' is missing in {label.missing} of {label.rows} rows of the train split",
+            hint="filter such rows in ingest.steps",
+        )
+    classes = tuple(value for value, _ in label.counts)
+    if task == "regression":
+        return Label(name=name, task=task)
+    if task == "binary" and len(classes) != 2:  # noqa: PLR2004
+        raise NotTrainable(f"label '{name}' has {len(classes)} classes in the train split, a binary task needs 2")
+    if len(classes) < 2:  # noqa: PLR2004
+        raise NotTrainable(f"label '{name}' has one class only in the train split: {classes}")
+    if not all(isinstance(value, int) for value in classes) and not all(isinstance(v, str) for v in classes):
+        raise NotTrainable(f"label '{name}' must be an integer, boolean or string to be a class")
+    return Label.model_validate({"name": name, "task": task, "classes": classes})

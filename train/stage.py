@@ -1,0 +1,279 @@
+"""The training stage: a pinned table version in, a published model version out, or a reason why not."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipelines.config import Config, Product
+from pipelines.config.dotted import digest_of_module
+from pipelines.config.sections import METRICS
+from pipelines.digests import digest_of, digest_of_code
+from pipelines.errors import FeatureMismatch
+from pipelines.failpoints import fail_here
+from pipelines.features import FeatureSpec, table_dtype
+from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion, verify_files
+from pipelines.progress import progress
+from pipelines.runs import RunRecord
+from pipelines.storage import Store
+from pipelines.tables import CLEAN, TableVersion, find_table
+from train.errors import GateFailed, NotTrainable
+from train.export import SAMPLE, output_dtypes
+from train.gates import check_gates
+from train.launch import run_ranks
+from train.measure import measure
+from train.metrics import flatten
+from train.plan import EpochPlan, SplitPlan, World
+from train.replay import replay
+from train.spec import build_spec
+from train.worker import WorkerArgs
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+STAGE: Final = "train"
+SPLITS: Final = ("train", "validation", "test")
+PACKAGES: Final = (
+    "tensorflow-cpu",
+    "tensorflow",
+    "keras",
+    "horovod",
+    "pyspark",
+    "numpy",
+    "pyarrow",
+    "deltalake",
+)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a run keeps its files.
+
+    Attributes:
+        store: The store.
+        parts: The run's folder under it.
+    """
+
+    store: Store
+    parts: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.store.path(*self.parts)
+
+    def put_json(self, name: str, value: object) -> None:
+        """Keep a small JSON file."""
+        self.store.put(json.dumps(value, indent=2).encode(), *self.parts, name)
+
+
+def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> RunRecord:
+    """Train on the newest clean table version and publish the model, unless that was done already.
+
+    Args:
+        product: The configuration.
+        spark: Hosts the ranks, and measures the train split.
+        store: Where the table is and the model goes.
+        run_id: Names the run's folder.
+
+    Raises:
+        ArtifactNotFound: There is no clean table yet.
+        NotTrainable: The table cannot teach this.
+        RankFailed: A rank raised, hung or died.
+        GateFailed: The model is worse than the product file allows; it is not published.
+        ReplayMismatch: The exported model does not answer as training did; it is not published.
+    """
+    started = time.monotonic()
+    config = product.config
+    table = find_table(store, config.product, CLEAN)
+    key = commit_key(config, table)
+    models = ModelStore(store)
+    newest = models.open(config.product) if models.versions(config.product) else None
+    if newest and newest.manifest.lineage.commit_key == key:
+        logger.info("nothing new: version %d has this table and configuration", newest.manifest.version)
+        return _record(run_id, config, table, newest.manifest, outcome="already_committed")
+    place = Workplace(store, ("runs", config.product, run_id, STAGE))
+    spec, result = _train(config, spark, table, newest, place)
+    lineage = Lineage(
+        run_id=run_id,
+        commit_key=key,
+        table=table.name,
+        table_version=table.version,
+        config_sha256=digest_of(config),
+        code_sha256=digest_of_code(),
+        seed=config.train.seed,
+        packages=_packages(),
+        parent=newest.manifest.version if newest else None,
+    )
+    fail_here("train.before_publish")
+    published = models.publish(place.folder / "model", _manifest(config, spec, result, lineage))
+    shutil.rmtree(place.folder / "model")
+    logger.info("published model %s version %d", config.product, published.manifest.version)
+    record = _record(run_id, config, table, published.manifest, outcome="committed")
+    return record.model_copy(update={"seconds": round(time.monotonic() - started, 2)})
+
+
+def commit_key(config: Config, table: TableVersion) -> str:
+    """Names what the stage would make: the same key means the same model, whoever runs it and when."""
+    return digest_of(
+        config.product,
+        STAGE,
+        config.features,
+        config.train,
+        config.evaluate,
+        config.contract,
+        digest_of_module(config.train.model),
+        table.name,
+        table.version,
+    )
+
+
+def _train(
+    config: Config,
+    spark: "SparkSession",
+    table: TableVersion,
+    newest: ModelVersion | None,
+    place: Workplace,
+) -> tuple[FeatureSpec, dict[str, Any]]:
+    _check(config, table)
+    place.put_json("config.json", config.model_dump(mode="json", by_alias=True))
+    statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
+    spec = build_spec(config, table, statistics.label)
+    logger.info("measured the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs))
+    args = WorkerArgs(
+        train=config.train,
+        spec=spec,
+        statistics=statistics,
+        files={split: table.files_of(split) for split in SPLITS},
+        slices=config.evaluate.slices,
+        folder=str(place.folder),
+        previous=_comparable(newest, spec, table),
+    )
+    result = _fit(spark, args, config, place)
+    place.put_json("report.json", result)
+    _log_metrics(result, config)
+    failures = check_gates(config.evaluate.gates, result["model"], result["previous"])
+    if failures:
+        raise GateFailed(failures)
+    worst = replay(place.folder, spec)
+    logger.info("a fresh process gives the same answers (largest difference %.1e)", worst)
+    return spec, {"train_rows": statistics.label.rows, **result}
+
+
+def _check(config: Config, table: TableVersion) -> None:
+    """Find before Spark starts working what would fail later."""
+    World(0, config.ranks.world_size)
+    for split in ("train", "test"):
+        if table.rows_of(split) < config.ranks.world_size:
+            raise NotTrainable(
+                f"the {split} split of table {table.name} version {table.version} has {table.rows_of(split)} rows, "
+                f"fewer than the {config.ranks.world_size} ranks",
+                hint="ingest more rows, or lower ranks.world_size",
+            )
+    for name in config.evaluate.slices:
+        if name not in table.columns:
+            raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
+
+
+def _fit(spark: "SparkSession", args: WorkerArgs, config: Config, place: Workplace) -> dict[str, Any]:
+    steps = EpochPlan.of(SplitPlan(args.files["train"]), config.train.batch_size).steps
+    lines: list[dict[str, Any]] = []
+    with progress("training", steps * config.train.epochs) as advance:
+        return run_ranks(spark, args, config.ranks, _listener(steps, lines, place, advance))
+
+
+def _listener(
+    steps: int, lines: list[dict[str, Any]], place: Workplace, advance: Callable[[int], None]
+) -> Callable[[dict[str, Any]], None]:
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            advance(len(lines) * steps + event["step"])
+        if event["event"] == "epoch":
+            lines.append({k: v for k, v in event.items() if k != "event"})
+            place.store.put(
+                "".join(json.dumps(line) + "\n" for line in lines).encode(),
+                *place.parts,
+                "metrics.jsonl",
+            )
+            held_out = "" if event["val_loss"] is None else f", validation loss {event['val_loss']:.4f}"
+            best = " (best)" if event["best_epoch"] == event["epoch"] else ""
+            logger.info("epoch %d: loss %.4f%s%s", event["epoch"], event["loss"], held_out, best)
+
+    return on_event
+
+
+def _comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> tuple[str, FeatureSpec] | None:
+    """The previous version, if it can be asked about this table's rows."""
+    if newest is None:
+        return None
+    before = newest.manifest.features
+    same_label = (before.label.task, before.label.classes) == (spec.label.task, spec.label.classes)
+    readable = all(
+        f.name in table.columns and table_dtype(f.name, table.columns[f.name]) == f.dtype for f in before.inputs
+    )
+    if not (same_label and readable):
+        logger.warning("version %d has another label or other inputs: no comparison", newest.manifest.version)
+        return None
+    verify_files(newest)
+    return str(newest.folder), before
+
+
+def _log_metrics(result: dict[str, Any], config: Config) -> None:
+    for name in METRICS[config.train.task]:
+        values = {who: (result[who] or {}).get(name) for who in ("model", "baseline", "previous")}
+        shown = [f"{who} {value:.4f}" for who, value in values.items() if value is not None]
+        logger.info("test %s: %s", name, ", ".join(shown))
+
+
+def _manifest(config: Config, spec: FeatureSpec, metrics: dict[str, Any], lineage: Lineage) -> ModelManifest:
+    return ModelManifest(
+        name=config.product,
+        version=0,
+        description=config.description,
+        author=os.environ.get("USER", ""),
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        features=spec,
+        outputs=output_dtypes(spec),
+        metrics=metrics,
+        lineage=lineage,
+        files=(),
+    )
+
+
+def _packages() -> dict[str, str]:
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def _record(run_id: str, config: Config, table: TableVersion, manifest: ModelManifest, *, outcome: Any) -> RunRecord:
+    rows = table.rows_of()
+    metrics = {who: flatten(manifest.metrics.get(who) or {}) for who in ("model", "baseline", "previous")}
+    return RunRecord(
+        stage=STAGE,
+        run_id=run_id,
+        product=config.product,
+        outcome=outcome,
+        version=manifest.version,
+        rows_in=rows,
+        rows_out=rows,
+        details={
+            "table_version": table.version,
+            "metrics": metrics,
+            "best_epoch": manifest.metrics.get("best_epoch"),
+            "seconds": manifest.metrics.get("seconds"),
+            "sample": f"runs/{config.product}/{manifest.lineage.run_id}/{STAGE}/{SAMPLE}",
+        },
+    ).check_accounts()

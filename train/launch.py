@@ -13,14 +13,15 @@ from pipelines.errors import ConfigError, DataRejected, MillraceError, StorageEr
 from pipelines.failpoints import ENVIRONMENT
 from train.errors import RankFailed
 from train.events import Output, listen
-from train.worker import WorkerArgs, train_rank
+from train.rank import WorkerArgs
+from train.worker import train_rank
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 logger = logging.getLogger(__name__)
 
-_HANGING = re.compile(r"^Timeout \(")
+_HANGING = re.compile(r"Timeout \(\d+:\d\d:\d\d")
 _KINDS: dict[str, type[MillraceError]] = {
     "DataRejected": DataRejected,
     "ConfigError": ConfigError,
@@ -86,15 +87,34 @@ def run_ranks(
 
 
 def explain(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:
-    """The one error that says why the ranks ended, with the rank's own words shown."""
-    if errors:
-        first = errors[0]
+    """The one error that says why the ranks ended, with the rank's own words shown.
+
+    Args:
+        errors: What ranks told, in the order of arrival.
+        lines: The last lines of all ranks' output.
+        cause: What Horovod raised.
+    """
+    causes = [error for error in errors if error["kind"] != "peer"]
+    if causes:
+        first = causes[0]
         if first["kind"] in _KINDS:
             return _KINDS[first["kind"]](first["message"], hint=first["hint"])
         logger.error("rank %s:\n%s", first["rank"], first["traceback"])
-        return RankFailed(first["rank"], first["traceback"].strip().splitlines()[-1])
+        return RankFailed(first["rank"], first["message"])
     if lines:
-        logger.error("the ranks' last output:\n%s", "\n".join(lines[-60:]))
+        logger.error("the ranks' last output:\n%s", "\n".join(_without_tracebacks_of_peers(lines)))
     if any(_HANGING.search(line) for line in lines):
         return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where it stands")
     return RankFailed(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
+
+
+def _without_tracebacks_of_peers(lines: list[str]) -> list[str]:
+    """The stacks that watchdogs wrote, if there are any; else the last lines."""
+    starts = [number for number, line in enumerate(lines) if _HANGING.search(line)]
+    if not starts:
+        return lines[-60:]
+    stacks: list[str] = []
+    for start in starts:
+        end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("Traceback")), len(lines))
+        stacks += lines[start : min(end, start + 60)]
+    return stacks

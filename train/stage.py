@@ -30,9 +30,9 @@ from train.launch import run_ranks
 from train.measure import measure
 from train.metrics import flatten
 from train.plan import EpochPlan, SplitPlan, World
+from train.rank import WorkerArgs
 from train.replay import replay
 from train.spec import build_spec
-from train.worker import WorkerArgs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -5,60 +5,25 @@ Runs in a process of its own that Horovod starts inside a Spark task. Imports no
 
 import faulthandler
 import os
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from pipelines.config.dotted import load_function
-from pipelines.config.sections import Train
 from pipelines.errors import ConfigError, DataRejected, MillraceError, StorageError
 from pipelines.failpoints import fail_here
-from pipelines.features import FeatureSpec
-from pipelines.tables import DataFile
-from train.callbacks import Judge, rank_callback
-from train.encoding import CATEGORY, NUMERIC, build_preprocessing, describe
+from train.encoding import build_preprocessing, describe
 from train.evaluate import Evaluation, Model, summarise
-from train.events import EventAddress, Teller
+from train.events import Teller
 from train.export import SAMPLE, join_model, write_sample, write_saved_model
-from train.plan import EpochPlan, SplitPlan, World
-from train.rows import Array, Reader, ShardCache, epoch_batches
-from train.statistics import LabelStatistics, Statistics
+from train.fit import fit
+from train.plan import SplitPlan, World
+from train.rank import Rank, WorkerArgs, watchdog
+from train.rows import Reader
 
-STEPS_PER_EXECUTION: Final = 16
-"""Steps that TensorFlow makes between two returns to Python: 64k to 81k rows/s a rank on one core."""
 SAMPLE_ROWS: Final = 1_000
 """Test rows whose answers are kept to be compared with the exported model's, the batch table's and the server's."""
-
-
-@dataclass(frozen=True)
-class WorkerArgs:
-    """Everything that a rank is told; small, since it is sent to every rank.
-
-    Attributes:
-        train: The product's section.
-        spec: Inputs, label, key.
-        statistics: Of the train split.
-        files: Data files by split.
-        slices: Columns that are judged value by value.
-        folder: Where rank 0 writes the SavedModel and the sample; every rank's machine need not see it.
-        previous: Folder and feature spec of the version to compare with.
-        events: Where to tell the driver; filled in when the ranks start.
-    """
-
-    train: Train
-    spec: FeatureSpec
-    statistics: Statistics
-    files: dict[str, tuple[DataFile, ...]]
-    slices: tuple[str, ...]
-    folder: str
-    previous: tuple[str, FeatureSpec] | None
-    events: EventAddress | None = None
 
 
 def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
@@ -75,35 +40,29 @@ def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
     try:
         return _train_rank(args, teller)
     except Exception as error:
-        kind = next(
-            (c.__name__ for c in (DataRejected, ConfigError, StorageError) if isinstance(error, c)),
-            "bug",
-        )
         hint = error.hint if isinstance(error, MillraceError) else ""
-        teller.tell(
-            "error",
-            rank=rank,
-            kind=kind,
-            message=str(error),
-            hint=hint,
-            traceback=traceback.format_exc(),
-        )
+        stack = traceback.format_exc()
+        teller.tell("error", rank=rank, kind=kind_of(error), message=summary_of(error), hint=hint, traceback=stack)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
 
 
-def watchdog(deadline_s: float) -> Callable[[], None]:
-    """End this process, with every thread's stack on stderr, unless the returned function is called in time.
+def kind_of(error: Exception) -> str:
+    """What sort of error this is, for the driver: a class of ours, ``peer`` or ``bug``.
 
-    Horovod's own stall check never ends a run whose rank hangs.
+    A rank whose partner dies or is ended fails inside a Horovod operation. That is never the cause.
     """
+    if isinstance(error, MillraceError):
+        return next((c.__name__ for c in (DataRejected, ConfigError, StorageError) if isinstance(error, c)), "bug")
+    return "peer" if "horovod" in f"{type(error).__name__} {error}".lower() else "bug"
 
-    def alive() -> None:
-        faulthandler.dump_traceback_later(deadline_s, exit=True, file=sys.stderr)
 
-    alive()
-    return alive
+def summary_of(error: Exception) -> str:
+    """An error of ours as it is; of others the class and the first line."""
+    if isinstance(error, MillraceError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
@@ -148,132 +107,6 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
         "best_loss": judge.best_loss,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
-
-
-@dataclass(frozen=True)
-class Rank:
-    """This process: its place in the world, its watchdog, its line to the driver."""
-
-    world: World
-    alive: Callable[[], None]
-    teller: Teller
-
-
-def fit(args: WorkerArgs, trunk: Any, readers: dict[str, Reader], rank: Rank) -> Judge:
-    """Fit the trunk in step with the other ranks; it ends with the best epoch's weights."""
-    import horovod.tensorflow as hvd
-
-    train, world = args.train, rank.world
-    budget = train.memory_budget_mb * 2**20
-    cache = ShardCache(readers["train"], world, budget)
-    held_out = ShardCache(readers["validation"], world, budget) if readers["validation"].split.rows else None
-    plan = EpochPlan.of(readers["train"].split, train.batch_size)
-    _compile(trunk, args, plan.steps)
-    # Every rank starts from rank 0's weights: the same seed does not promise the same bits on different machines.
-    for variable in trunk.variables:
-        variable.assign(hvd.broadcast(variable.value, 0))
-
-    current = {"epoch": 0}
-    weights = class_weights(args.statistics.label) if train.class_weights else None
-
-    def batches() -> Iterator[tuple[dict[str, Array], Array, Array]]:
-        epoch = current["epoch"]
-        for inputs, label, weight in epoch_batches(
-            cache, plan, world, seed=train.seed, epoch=epoch, class_weights=weights
-        ):
-            yield inputs, _loss_label(label, args.spec, args.statistics.label), weight
-
-    judge = Judge(lambda: validation_loss(trunk, held_out, args, rank), train.patience)
-    callback = rank_callback(judge, rank.alive, lambda epoch: current.update(epoch=epoch), world, rank.teller)
-    if world.rank == 0:
-        rank.teller.tell(
-            "fit",
-            steps=plan.steps,
-            epochs=train.epochs,
-            rows=plan.split.rows,
-            in_memory=cache.in_memory,
-        )
-    trunk.fit(_dataset(batches, args), epochs=train.epochs, callbacks=[callback], verbose=0)
-    trunk.set_weights(judge.best_weights)
-    return judge
-
-
-def _compile(trunk: Any, args: WorkerArgs, steps: int) -> None:
-    import keras
-
-    from train.optimizer import synchronised_adam
-
-    schedule = keras.optimizers.schedules.CosineDecay(args.train.learning_rate, args.train.epochs * steps)
-    trunk.compile(
-        optimizer=synchronised_adam(schedule),
-        loss=_loss(args.spec),
-        jit_compile=False,  # XLA has no kernel for Horovod's grouped reduction
-        steps_per_execution=min(STEPS_PER_EXECUTION, steps),
-    )
-
-
-def _loss(spec: FeatureSpec, reduction: str = "sum") -> Any:
-    import keras
-
-    if spec.label.task == "binary":
-        return keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
-    if spec.label.task == "multiclass":
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    return keras.losses.MeanSquaredError(reduction=reduction)
-
-
-def _loss_label(label: Array, spec: FeatureSpec, statistics: LabelStatistics) -> Array:
-    if spec.label.task == "multiclass":
-        return label
-    if spec.label.task == "binary":
-        return label.astype(np.float32)
-    return ((label - statistics.mean) / statistics.std).astype(np.float32)
-
-
-def class_weights(label: LabelStatistics) -> Array:
-    """Weights that give every class the same total: rows over classes times the class's rows."""
-    counts = np.array([count for _, count in label.counts], float)
-    weights: Array = (counts.sum() / (len(counts) * counts)).astype(np.float32)
-    return weights
-
-
-def _dataset(batches: Callable[[], Iterator[Any]], args: WorkerArgs) -> Any:
-    import tensorflow as tf
-
-    encoding = describe(args.spec, args.statistics)
-    label = tf.int32 if args.spec.label.task == "multiclass" else tf.float32
-    signature = (
-        {
-            NUMERIC: tf.TensorSpec((None, encoding.numeric), tf.float32),
-            CATEGORY: tf.TensorSpec((None, len(encoding.categories)), tf.int32),
-        },
-        tf.TensorSpec((None, 1), label),
-        tf.TensorSpec((None,), tf.float32),
-    )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def validation_loss(trunk: Any, held_out: ShardCache | None, args: WorkerArgs, rank: Rank) -> float | None:
-    """Mean loss over the validation rows of all ranks."""
-    if held_out is None:
-        return None
-    import horovod.tensorflow as hvd
-    import tensorflow as tf
-
-    loss, total, rows = _loss(args.spec), 0.0, 0
-    for part in held_out.in_order(rank.world):
-        rank.alive()
-        label = _loss_label(part.label[:, None], args.spec, args.statistics.label)
-        known = part.label >= 0 if args.spec.label.task != "regression" else np.ones(len(part), bool)
-        scores = trunk({NUMERIC: part.numeric[known], CATEGORY: part.category[known]}, training=False)
-        total += float(loss(label[known], scores))
-        rows += int(known.sum())
-    both = hvd.allreduce(tf.constant([total, float(rows)], tf.float64), op=hvd.Sum).numpy()
-    return float(both[0] / both[1]) if both[1] else None
 
 
 def judge_test(

@@ -51,6 +51,7 @@ class Filter(Section):
     """Rows to keep; the others are counted under this name."""
 
     name: Name
+    """What the rows that it drops are counted under."""
     keep: str
     """A Spark SQL condition; a row where it is false or null is dropped."""
 

@@ -3,19 +3,22 @@
 import contextlib
 import json
 import logging
+import queue
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 from pipelines.config import load_product
-from pipelines.errors import StorageError
+from pipelines.errors import StorageError, shorten
 from pipelines.logs import configure_logging
 from pipelines.storage import Store
 
@@ -55,34 +58,55 @@ def service(path: Path, profile: str, settings: list[str], *, timeout_s: float =
     for setting in settings:
         command += ["--set", setting]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    # A thread reads to the end: a pipe that nobody empties would stop a service that says much.
+    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
+    reader.start()
     try:
-        yield _wait_for_address(process, timeout_s)
+        yield _wait_for_address(lines, timeout_s)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         process.kill()
-        process.communicate()
+        process.wait()
+        reader.join()
 
 
-def _wait_for_address(process: "subprocess.Popen[str]", timeout_s: float) -> str:
+def _read(process: "subprocess.Popen[str]", lines: "queue.SimpleQueue[str | None]") -> None:
+    if process.stderr is not None:
+        with process.stderr as stderr:
+            for line in stderr:
+                lines.put(line)
+    lines.put(None)
+
+
+def _wait_for_address(lines: "queue.SimpleQueue[str | None]", timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
-    said = []
-    for line in process.stderr or ():
-        said.append(line)
-        found = re.search(r"http://[^\s,]+:\d+", line)
-        if found:
-            return found.group()
-        if time.monotonic() > deadline:
-            break
-    raise StorageError(f"the service did not start: {''.join(said[-5:]).strip()}")
+    said: list[str] = []
+    with contextlib.suppress(queue.Empty):
+        while (line := lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
+            said.append(line)
+            found = re.search(r"http://[^\s,]+:\d+", line)
+            if found:
+                return found.group()
+    raise StorageError(f"the service did not start: {''.join(said[-5:]).strip() or 'it said nothing'}")
 
 
 def ask_rows(address: str, model: str, rows: list[dict[str, Any]], *, timeout_s: float = 30) -> dict[str, Any]:
-    """Send rows to ``:predict`` and return the decoded answer; moments are written in ISO 8601."""
+    """Send rows to ``:predict`` and return the decoded answer; moments are written in ISO 8601.
+
+    Raises:
+        StorageError: The service refused the rows, or did not answer.
+    """
     body = json.dumps({"instances": rows}, default=datetime.isoformat).encode()
     url = f"{address}/v1/models/{model}:predict"
     request = HttpRequest(url, body, {"Content-Type": "application/json"}, method="POST")  # noqa: S310 - our own address
-    with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
-        answer: dict[str, Any] = json.load(response)
+    try:
+        with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
+            answer: dict[str, Any] = json.load(response)
+    except HTTPError as error:
+        raise StorageError(f"{url}: {error.code}: {shorten(error.read().decode(errors='replace'))}") from error
+    except OSError as error:
+        raise StorageError(f"{url}: {error}") from error
     return answer

@@ -9,14 +9,14 @@ import pytest
 
 from pipelines.config import Product
 from pipelines.config.sections import Ranks, Train
-from pipelines.errors import ConfigError, DataRejected
+from pipelines.errors import ConfigError, DataRejected, StorageError
 from pipelines.failpoints import ENVIRONMENT
 from pipelines.features import FeatureSpec
 from pipelines.tables import TableVersion
 from train.errors import RankFailed
 from train.launch import explain, run_ranks
+from train.rank import WorkerArgs
 from train.statistics import Statistics
-from train.worker import WorkerArgs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -70,7 +70,7 @@ def test_a_rank_that_hangs_ends_the_run_with_its_stack(
 
 
 def test_ranks_whose_weights_drift_apart_are_found_after_one_epoch(spark: "SparkSession", args: WorkerArgs) -> None:
-    with pytest.raises(RankFailed, match="rank 1 failed: its weights differ from rank 0's after epoch 1"):
+    with pytest.raises(StorageError, match="rank 1 failed: its weights differ from rank 0's after epoch 1"):
         run(spark, args, model="tests.train.builders:drifting")
 
 

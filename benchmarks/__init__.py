@@ -1,0 +1,1 @@
+"""Quality and speed, each measured beside its reference in the same run."""

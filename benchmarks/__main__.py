@@ -1,0 +1,39 @@
+"""``make bench``: prints each figure beside its reference and its aim; ``python -m benchmarks quality`` runs a part."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from benchmarks.figures import Figure
+from pipelines.logs import configure_logging
+
+PARTS = ("quality", "scoring")
+
+
+def main() -> None:
+    """Run the parts that are named, or all."""
+    configure_logging()
+    names = sys.argv[1:] or list(PARTS)
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+        for name in names:
+            if name == "quality":
+                from benchmarks.quality import measure
+            else:
+                from benchmarks.scoring import measure
+            figures += measure(Path(folder))
+    table = Table(title="benchmarks", title_justify="left", show_edge=False)
+    for column in ("what", "got", "beside", "goal", "reached"):
+        table.add_column(column)
+    for figure in figures:
+        table.add_row(figure.what, figure.got, figure.beside, figure.goal, "yes" if figure.reached else "NO")
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Each kind of error has its exit code, and is told to people in their words."""
+
+import logging
+
+import pytest
+
+from pipelines.errors import (
+    ArtifactExists,
+    ArtifactNotFound,
+    ConfigError,
+    DataRejected,
+    FeatureMismatch,
+    InputMissing,
+    MillraceError,
+    Refused,
+    StorageError,
+)
+from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, tell
+from pipelines.models import ModelDamaged
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataRejected("x"), 3),
+        (FeatureMismatch("x", expected="a", found="b"), 3),
+        (InputMissing("x"), 4),
+        (ArtifactNotFound(kind="model", name="m"), 4),
+        (Refused("x"), 5),
+        (ArtifactExists(kind="model", name="m"), 5),
+        (StorageError("x"), 75),
+        (ConfigError("x"), 78),
+        (MillraceError("x"), BUG),
+        (ValueError("x"), BUG),
+        (KeyboardInterrupt(), INTERRUPTED),
+    ],
+)
+def test_codes(error: BaseException, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_a_damaged_model_is_rejected_data() -> None:
+    assert issubclass(ModelDamaged, DataRejected)
+
+
+def test_codes_are_distinct_and_none_means_success_or_usage() -> None:
+    assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
+    assert not {0, 1, 2, BUG, INTERRUPTED} & set(EXIT_CODES.values())
+
+
+def test_a_users_error_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(ConfigError("no such profile", hint="make one"))
+    tell(DataRejected("bad rows"))
+    assert capsys.readouterr() == ("", "error: no such profile\n  make one\nerror: bad rows\n")
+
+
+def test_an_interruption_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(KeyboardInterrupt())
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_bug_has_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    tell(ZeroDivisionError("why"))
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+    assert "this is a bug in millrace" in record.getMessage()

@@ -1,0 +1,28 @@
+"""The session's settings, as Spark has them."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines.config.sections import Spark
+from pipelines.jobs.session import ROW_GROUP_ROWS, SETTINGS, build_session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.mark.spark
+def test_spark_has_every_setting(spark: "SparkSession") -> None:
+    context = dict(spark.sparkContext.getConf().getAll())
+    assert {key: context.get(key) for key in SETTINGS} == SETTINGS
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+
+
+@pytest.mark.spark
+def test_a_second_session_is_the_first(spark: "SparkSession") -> None:
+    assert build_session(Spark(), app_name="again").sparkContext is spark.sparkContext
+
+
+def test_what_must_hold_of_every_table() -> None:
+    assert SETTINGS["spark.hadoop.parquet.page.write-checksum.enabled"] == "true"
+    assert SETTINGS["spark.hadoop.parquet.block.row.count.limit"] == str(ROW_GROUP_ROWS)

@@ -1,0 +1,91 @@
+"""Tables for people on stderr; the same as JSON on stdout when nobody looks."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from pipelines.errors import ArtifactNotFound
+from pipelines.jobs.show import list_models, list_tables, show_metrics, show_model, show_stages, show_table
+from pipelines.models import ModelStore
+from pipelines.runs import RunRecord
+from pipelines.storage import Store
+from tests.pipelines.models import export, manifest_of
+
+
+@pytest.fixture
+def root(tmp_path: Path, store: Store) -> str:
+    """A store with two models, one of them damaged, and a table of two versions."""
+    models = ModelStore(store)
+    for number in range(2):
+        models.publish(export(tmp_path / str(number)), manifest_of("good"))
+    broken = models.publish(export(tmp_path / "b"), manifest_of("broken"))
+    (broken.folder / "model.json").write_text("{")
+    path = store.path("tables", "p", "clean")
+    for first in (0, 10):
+        rows = pa.table({"id": range(first, first + 10), "split": ["train"] * 8 + ["test"] * 2})
+        write_deltalake(path, rows, mode="append", partition_by=["split"])
+    return str(store.folder)
+
+
+def test_models(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    list_models(root, "local")
+    out, err = capsys.readouterr()
+    found = {model["name"]: model for model in json.loads(out)["models"]}
+    assert found["good"]["versions"] == [1, 2]
+    assert found["broken"] == {"name": "broken", "versions": [1], "damaged": "model.json is missing or not valid"}
+    assert "1, 2" in err
+    assert "a small model" in err
+
+
+def test_no_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    list_models(str(tmp_path), "local")
+    assert json.loads(capsys.readouterr().out) == {"models": []}
+
+
+def test_a_model(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_model("good", 1, root, "local")
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["version"], json.loads(out)["features"]["inputs"][0]["transform"]["as"]) == (1, "numeric")
+    for words in ("good version 1: inputs", "may be missing", "0.7500", "0.5000", "p/clean version 3"):
+        assert words in err
+
+
+def test_tables(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    list_tables(root, "local")
+    assert json.loads(capsys.readouterr().out) == {"tables": [{"name": "p/clean", "version": 1, "rows": 20}]}
+
+
+@pytest.mark.parametrize(("version", "rows"), [(None, 20), (0, 10)])
+def test_a_table(version: int | None, rows: int, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("p/clean", version, root, "local")
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"] == rows
+    assert json.loads(out)["columns"] == {"id": "long", "split": "string"}
+    assert "validation" not in err
+    assert "train" in err
+
+
+def test_a_table_without_its_product(root: str) -> None:
+    with pytest.raises(ArtifactNotFound) as caught:
+        show_table("clean", None, root, "local")
+    assert "flights/clean" in caught.value.hint
+
+
+def test_stages_with_counts_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    record = RunRecord(stage="ingest", run_id="r", outcome="committed", rows_in=1_234_567, rows_out=1_234_567)
+    show_stages([record, RunRecord(stage="train", run_id="r", outcome="failed")])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "1,234,567" in err
+    assert "failed" in err
+
+
+def test_metrics_beside_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    show_metrics({"model": {"auc": 0.8, "only_here": 1.0}, "baseline": {"auc": 0.5}, "previous": {}})
+    err = capsys.readouterr().err
+    assert "previous" not in err
+    assert "0.8000" in err
+    assert "only_here" in err

@@ -1,0 +1,209 @@
+"""The model store: whole versions in order, and no file that was not published."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import ArtifactExists, ArtifactNotFound, DataRejected
+from pipelines.features import Feature, FeatureSpec, Label, Numeric
+from pipelines.models import MANIFEST, Lineage, ModelDamaged, ModelManifest, ModelStore, list_files, verify_files
+from pipelines.storage import Store
+from tests.pipelines.models import export, manifest_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def models(store: Store) -> ModelStore:
+    return ModelStore(store)
+
+
+def test_versions_count_up(models: ModelStore, tmp_path: Path) -> None:
+    for number in range(1, 12):
+        version = models.publish(export(tmp_path / str(number)), manifest_of("m"))
+        assert version.manifest.version == number
+    assert models.versions("m") == list(range(1, 12))
+    assert models.open("m").manifest.version == 11
+    assert models.open("m", 2).folder.name == "2"
+    assert models.names() == ["m"]
+
+
+def test_the_manifest_lists_every_file(models: ModelStore, tmp_path: Path) -> None:
+    published = models.publish(export(tmp_path / "e"), manifest_of("m"))
+    assert [f.path for f in published.manifest.files] == ["saved_model.pb", "variables/data", "variables/index"]
+    assert published.manifest.files == list_files(published.folder)
+    opened = models.open("m")
+    assert opened == published
+    verify_files(opened)
+
+
+def test_the_digest_is_that_of_the_files(models: ModelStore, tmp_path: Path) -> None:
+    first = models.publish(export(tmp_path / "1"), manifest_of("m")).manifest
+    second = models.publish(export(tmp_path / "2"), manifest_of("m")).manifest
+    third = models.publish(export(tmp_path / "3", b"other weights"), manifest_of("m")).manifest
+    assert first.digest == second.digest != third.digest
+
+
+def add(folder: Path) -> None:
+    (folder / "assets").mkdir()
+    (folder / "assets" / "vocabulary").write_text("x")
+
+
+def hide(folder: Path) -> None:
+    (folder / "variables" / ".hidden").write_text("x")
+
+
+def remove(folder: Path) -> None:
+    (folder / "variables" / "data").unlink()
+
+
+def change(folder: Path) -> None:
+    (folder / "variables" / "data").write_bytes(b"w3ights")
+
+
+def cut(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes(b"gra")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (add, "assets/vocabulary is not in model.json"),
+        (hide, "variables/.hidden is not in model.json"),
+        (remove, "variables/data is missing"),
+        (change, "variables/data does not have the digest in model.json"),
+        (cut, "saved_model.pb does not have the digest in model.json"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    damage: Callable[[Path], None], reason: str, models: ModelStore, tmp_path: Path
+) -> None:
+    version = models.publish(export(tmp_path / "e"), manifest_of("m"))
+    damage(version.folder)
+    with pytest.raises(ModelDamaged) as caught:
+        verify_files(models.open("m"))
+    assert str(caught.value) == f"model m version 1: {reason}"
+    assert isinstance(caught.value, DataRejected)
+
+
+def replace(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+def edit(**values: object) -> Callable[[Path], object]:
+    return lambda path: path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (Path.unlink, "model.json is missing or not valid"),
+        (replace(""), "model.json is missing or not valid"),
+        (replace('{"name": "m"'), "model.json is missing or not valid"),
+        (replace("{}"), "model.json is missing or not valid"),
+        (edit(surprise=1), "model.json is missing or not valid"),
+        (edit(files="none"), "model.json is missing or not valid"),
+        (edit(name="other"), "model.json names other version 1"),
+        (edit(version=7), "model.json names m version 7"),
+    ],
+)
+def test_a_damaged_manifest_is_named(
+    damage: Callable[[Path], object], reason: str, models: ModelStore, tmp_path: Path
+) -> None:
+    version = models.publish(export(tmp_path / "e"), manifest_of("m"))
+    damage(version.folder / MANIFEST)
+    with pytest.raises(ModelDamaged) as caught:
+        models.open("m")
+    assert caught.value.reason == reason
+
+
+def test_only_numbers_are_versions(models: ModelStore, tmp_path: Path) -> None:
+    models.publish(export(tmp_path / "e"), manifest_of("m"))
+    for name in ("_log", "0", "01", "1.5", "latest", ".tmp-2-x"):
+        models.store.path("models", "m", name).mkdir()
+    models.store.path("models", "empty").mkdir()
+    assert models.versions("m") == [1]
+    assert models.names() == ["m"]
+
+
+@pytest.mark.parametrize("name", ["none", "../m", "/etc", "", ".", "m/1", "a\0"])
+def test_a_model_that_is_not_there(name: str, models: ModelStore) -> None:
+    with pytest.raises(ArtifactNotFound) as caught:
+        models.open(name)
+    assert caught.value.hint == "run: millrace train"
+
+
+@pytest.mark.parametrize("version", [0, 2, -1])
+def test_a_version_that_is_not_there(version: int, models: ModelStore, tmp_path: Path) -> None:
+    models.publish(export(tmp_path / "e"), manifest_of("m"))
+    with pytest.raises(ArtifactNotFound, match=rf"no version {version} of model 'm'") as caught:
+        models.open("m", version)
+    assert caught.value.hint == "versions: 1"
+
+
+PUBLISH = """
+import sys
+from pathlib import Path
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from tests.pipelines.models import export, manifest_of
+models, me = ModelStore(Store(sys.argv[1])), sys.argv[2]
+folders = [export(Path(sys.argv[3], f"{me}-{n}"), f"{me}-{n}".encode()) for n in range(2)]
+print("ready", flush=True)
+sys.stdin.readline()
+print(*(models.publish(folder, manifest_of("m", author=me)).manifest.version for folder in folders))
+"""
+
+
+def test_four_processes_publish_at_once(models: ModelStore, tmp_path: Path) -> None:
+    """Each publisher gets numbers of its own, and each version holds one publisher's files."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", PUBLISH, str(models.store.folder)]
+    publishers = [
+        subprocess.Popen([*command, str(n), str(tmp_path)], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        for n in range(4)
+    ]
+    for publisher in publishers:
+        assert publisher.stdout is not None
+        assert publisher.stdout.readline() == "ready\n"
+    for publisher in publishers:
+        assert publisher.stdin is not None
+        publisher.stdin.write("\n")
+        publisher.stdin.flush()
+    numbers = [[int(n) for n in publisher.communicate()[0].split()] for publisher in publishers]
+    assert sorted(n for pair in numbers for n in pair) == list(range(1, 9)) == models.versions("m")
+    for author, pair in enumerate(numbers):
+        for turn, number in enumerate(pair):
+            version = models.open("m", number)
+            verify_files(version)
+            assert version.manifest.author == str(author)
+            assert (version.folder / "variables" / "data").read_text() == f"{author}-{turn}"
+
+
+class Rival(Store):
+    """A store in which another publisher is always faster."""
+
+    def publish_folder(self, source: Path, *parts: str) -> None:
+        super().publish_folder(source, *parts)
+        super().publish_folder(source, *parts)
+
+
+def test_a_publisher_that_always_loses_gives_up(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactExists, match="m/10"):
+        ModelStore(Rival(str(store.folder))).publish(export(tmp_path / "e"), manifest_of("m"))
+
+
+def test_a_manifest_survives_its_journey() -> None:
+    manifest = manifest_of("m")
+    text = manifest.model_dump_json(by_alias=True)
+    assert ModelManifest.model_validate_json(text) == manifest
+    assert isinstance(manifest.lineage, Lineage)
+    assert manifest.features == FeatureSpec(
+        inputs=(Feature(name="a", dtype="float64", nullable=True, transform=Numeric()),),
+        label=Label(name="y", task="binary", classes=(0, 1)),
+        key=("k",),
+    )

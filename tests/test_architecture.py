@@ -1,0 +1,129 @@
+"""Rules that hold of the whole source: who imports whom, how errors derive, what is where."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import load_product
+from pipelines.errors import MillraceError
+from pipelines.failpoints import FAILPOINTS
+from pipelines.jobs.exits import EXIT_CODES
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pipelines", "ingest", "train", "serve")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MODULES = [path for path in SOURCES if path.name != "__init__.py"]
+PROGRAMMING_ERRORS = {"pipelines.failpoints.FailpointFired"}
+"""Exceptions that only a bug or a test raises; no user meets them."""
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def import_all() -> Iterator[object]:
+    """Every module of the four packages, entries of spark-submit included."""
+    for package in PACKAGES:
+        found = importlib.import_module(package)
+        yield found
+        for info in pkgutil.walk_packages(found.__path__, f"{package}."):
+            yield importlib.import_module(info.name)
+
+
+def test_every_error_is_one_of_ours() -> None:
+    """What derives from `MillraceError` has an exit code and a message; anything else is told as a bug."""
+    strays = {
+        f"{kind.__module__}.{kind.__qualname__}"
+        for module in import_all()
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if kind.__module__.partition(".")[0] in PACKAGES
+        and issubclass(kind, BaseException)
+        and not issubclass(kind, MillraceError)
+    }
+    assert strays == PROGRAMMING_ERRORS
+
+
+def test_every_kind_of_error_has_an_exit_code() -> None:
+    direct = {kind for kind in MillraceError.__subclasses__() if kind.__module__ == "pipelines.errors"}
+    assert set(EXIT_CODES) == direct
+    assert all(kind.__module__ == "pipelines.errors" for kind in MillraceError.__subclasses__())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "pipelines").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_product_is_correct(path: Path) -> None:
+    assert load_product(path).config.product == path.stem
+
+
+def test_no_source_file_is_long() -> None:
+    long = {name_of(path): count for path in SOURCES if (count := len(path.read_text().splitlines())) > 300}
+    assert long == {}
+
+
+def test_every_module_has_its_tests() -> None:
+    """``package/inner/module.py`` is tested in ``tests/package/inner/test_module.py``."""
+    expected = {f"tests/{name_of(path.parent)}/test_{path.name}" for path in MODULES}
+    assert sorted(name for name in expected if not (ROOT / name).is_file()) == []
+
+
+def calls_of(path: Path, function: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
+            assert isinstance(node.args[0], ast.Constant), f"{name_of(path)}: name the failpoint as a literal"
+            yield str(node.args[0].value)
+
+
+def test_every_failpoint_stands_in_the_source() -> None:
+    used = Counter(name for path in SOURCES for name in calls_of(path, "fail_here"))
+    assert set(used) == set(FAILPOINTS)
+
+
+def test_contracts_and_the_command_line_load_no_engine() -> None:
+    modules = [name_of(path).removesuffix(".py").replace("/", ".") for path in MODULES if "pipelines" in path.parts]
+    engines = ("pyspark", "tensorflow", "keras", "horovod", "fastapi", "uvicorn", "great_expectations")
+    code = f"import sys, {', '.join(modules)}; print(*set({engines!r}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source with its import contracts, to be spoilt."""
+    folder = tmp_path_factory.mktemp("copy")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "contracts"),
+    [
+        ("pipelines/storage.py", "", set()),
+        ("pipelines/storage.py", "import pyspark", {"Contracts", "The server", "The training worker"}),
+        ("serve/servable.py", "import train", {"The star"}),
+    ],
+    ids=["as it is", "an engine in a contract", "a stage in another"],
+)
+def test_import_contracts(place: str, line: str, contracts: set[str], copy: Path) -> None:
+    module = copy / place
+    original = module.read_text()
+    module.write_text(f"{original}\n{line}\n")
+    try:
+        command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    finally:
+        module.write_text(original)
+    broken = re.findall(r"^(.*) BROKEN\b", done.stdout, re.MULTILINE)
+    assert len(broken) == len(contracts), done.stdout
+    assert all(name.startswith(tuple(contracts)) for name in broken)
+    assert (done.returncode == 0) == (not contracts)

@@ -1,0 +1,60 @@
+"""What a rank is told, and what it has: its place in the world, its watchdog, its line to the driver."""
+
+import faulthandler
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines.config.sections import Train
+from pipelines.features import FeatureSpec
+from pipelines.tables import DataFile
+from train.events import EventAddress, Teller
+from train.plan import World
+from train.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class WorkerArgs:
+    """Everything that a rank is told; small, since it is sent to every rank.
+
+    Attributes:
+        train: The product's section.
+        spec: Inputs, label, key.
+        statistics: Of the train split.
+        files: Data files by split.
+        slices: Columns that are judged value by value.
+        folder: Where rank 0 writes the SavedModel and the sample; every rank's machine need not see it.
+        previous: Folder and feature spec of the version to compare with.
+        events: Where to tell the driver; filled in when the ranks start.
+    """
+
+    train: Train
+    spec: FeatureSpec
+    statistics: Statistics
+    files: dict[str, tuple[DataFile, ...]]
+    slices: tuple[str, ...]
+    folder: str
+    previous: tuple[str, FeatureSpec] | None
+    events: EventAddress | None = None
+
+
+@dataclass(frozen=True)
+class Rank:
+    """This process: its place in the world, its watchdog, its line to the driver."""
+
+    world: World
+    alive: Callable[[], None]
+    teller: Teller
+
+
+def watchdog(deadline_s: float) -> Callable[[], None]:
+    """End this process, with every thread's stack on stderr, unless the returned function is called in time.
+
+    Horovod's own stall check never ends a run whose rank hangs.
+    """
+
+    def alive() -> None:
+        faulthandler.dump_traceback_later(deadline_s, exit=True, file=sys.stderr)
+
+    alive()
+    return alive

@@ -1,0 +1,1 @@
+"""Answers from a model version: online over HTTP, in batch on Spark."""

@@ -1,0 +1,204 @@
+"""What a scoring worker does: read rows, ask the servable, write a file of predictions."""
+
+import functools
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.errors import DataRejected
+from pipelines.features import Encoded, Feature, encode
+from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
+from pipelines.tables import RowRange, read_rows
+from serve.servable import Arrays, Servable, non_finite_rows
+
+ERROR: Final = "error"
+"""Column that says why a row has no prediction; null where it has one."""
+SPLIT: Final = "split"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one file, and the split that they belong to if the table has any."""
+
+    rows: RowRange
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs; plain values, sent once to each.
+
+    Attributes:
+        model: Folder of the model version.
+        digest: What its manifest must add up to.
+        threads: For TensorFlow, in each worker.
+        tasks: Pieces by task number.
+        keys: Columns of the table that name a row; the split is not among them.
+        schema: Of the files written: keys, split, outputs, the error, then the constants.
+        constants: Columns that are the same in the whole run.
+        folder: Where files are written.
+    """
+
+    model: str
+    digest: str
+    threads: int
+    tasks: tuple[tuple[Piece, ...], ...]
+    keys: tuple[str, ...]
+    schema: pa.Schema
+    constants: dict[str, Any]
+    folder: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a task has to say: the file it wrote, or why its rows cannot be scored at all."""
+
+    path: str = ""
+    size: int = 0
+    rows: int = 0
+    rejected: int = 0
+    failure: str = ""
+
+
+WRITTEN_DDL: Final = "path string, size bigint, rows bigint, rejected bigint, failure string"
+
+
+@functools.lru_cache(maxsize=2)
+def cached_servable(folder: str, digest: str, threads: int) -> Servable:
+    """The servable of this process; it outlives a job, so that the next one starts warm.
+
+    Raises:
+        ModelDamaged: The files are not those that the driver saw.
+    """
+    manifest = ModelManifest.model_validate_json(Path(folder, MANIFEST).read_bytes())
+    if manifest.digest != digest:
+        raise ModelDamaged(Path(folder), "it was replaced while the job ran")
+    return Servable.load(ModelVersion(Path(folder), manifest), threads)
+
+
+def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Score the tasks whose numbers come in, one file each; what Spark calls in every worker."""
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            try:
+                done = run_task(job, number)
+            except DataRejected as error:  # another attempt would find the same: tell the driver
+                done = Written(failure=str(error))
+            yield pa.RecordBatch.from_pylist([asdict(done)], _written_schema())
+
+
+def run_task(job: Job, number: int) -> Written:
+    """Score the rows of one task into a new file, which no reader sees before the driver's commit.
+
+    Raises:
+        DataRejected: A file of the table, or the model, is damaged.
+        StorageError: A file cannot be read or written.
+    """
+    servable = cached_servable(job.model, job.digest, job.threads)
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"part-{number:05d}-{uuid.uuid4().hex}.parquet"
+    try:
+        rows, rejected = _write(path, _score(job.tasks[number], servable, job), job.schema)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return Written(str(path), path.stat().st_size, rows, rejected)
+
+
+def _write(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[int, int]:
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    rows = rejected = 0
+    with pq.ParquetWriter(path, schema, use_dictionary=texts, write_page_checksum=True, store_schema=False) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            rejected += batch.num_rows - batch.column(ERROR).null_count
+    _sync(path)
+    return rows, rejected
+
+
+def _score(pieces: Iterable[Piece], servable: Servable, job: Job) -> Iterator[pa.RecordBatch]:
+    names = list(dict.fromkeys([f.name for f in servable.spec.inputs] + list(job.keys)))
+    for piece in pieces:
+        for batch in read_rows(piece.rows, names):
+            columns, reasons = _encode(batch, servable.spec.inputs)
+            outputs = servable.infer_encoded(columns)
+            for name, bad in non_finite_rows(outputs).items():
+                reasons.append((bad, f"{name} is not finite"))
+            yield _to_arrow(batch, outputs, reasons, piece, job)
+
+
+Reasons = list[tuple[npt.NDArray[np.bool_], str]]
+"""Rows that get no prediction, and why."""
+
+
+def _encode(batch: pa.RecordBatch, features: Iterable[Feature]) -> tuple[dict[str, Encoded], Reasons]:
+    columns: dict[str, Encoded] = {}
+    reasons: Reasons = []
+    for feature in features:
+        column = batch.column(feature.name)
+        if column.null_count and not feature.nullable:
+            # One bad row must not end the job: it is answered like any other, then loses its answer.
+            reasons.append((column.is_null().to_numpy(zero_copy_only=False), f"{feature.name} is missing"))
+            column = pc.fill_null(column, _blank(column.type))
+        columns[feature.name] = encode(column, feature)
+    return columns, reasons
+
+
+def _blank(kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar("" if pa.types.is_string(kind) else 0).cast(kind)
+
+
+def _to_arrow(batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, piece: Piece, job: Job) -> pa.RecordBatch:
+    rows = batch.num_rows
+    bad = np.zeros(rows, dtype=bool)
+    texts = np.full(rows, None, dtype=object) if reasons else None
+    for mask, reason in reasons:
+        texts[mask & ~bad] = reason  # type: ignore[index] # there are texts where there are reasons
+        bad |= mask
+    made: dict[str, Any] = {name: batch.column(name) for name in job.keys}
+    made[SPLIT] = pa.repeat(pa.scalar(piece.split, pa.string()), rows)
+    made[ERROR] = pa.nulls(rows, pa.string()) if texts is None else pa.array(texts, pa.string())
+    made |= {name: _output(values, bad) for name, values in outputs.items()}
+    made |= {name: pa.repeat(pa.scalar(value), rows) for name, value in job.constants.items()}
+    arrays = [made[field.name].cast(field.type) for field in job.schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=job.schema)
+
+
+def _output(values: npt.NDArray[Any], bad: npt.NDArray[np.bool_]) -> pa.Array:
+    mask = bad if bad.any() else None
+    if values.dtype.kind == "O":
+        return pa.array(values, pa.binary(), mask=mask)
+    if values.ndim == 1:
+        return pa.array(values, mask=mask)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    null_lists = None if mask is None else pa.array(mask)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()), mask=null_lists)
+
+
+def _written_schema() -> pa.Schema:
+    return pa.schema(
+        [
+            ("path", pa.string()),
+            *((n, pa.int64()) for n in ("size", "rows", "rejected")),
+            ("failure", pa.string()),
+        ]
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

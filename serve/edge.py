@@ -1,0 +1,123 @@
+"""What stands before the routes: body limits, one shape of every error, and the count of requests."""
+
+import logging
+import time
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.errors import MillraceError
+from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, message_of, status_of
+from serve.metrics import Metrics
+from serve.protocols.values import dump_json
+
+logger = logging.getLogger(__name__)
+
+CLIENT_GONE: Final = 499
+"""Counted, never sent: the client left before its answer."""
+
+
+def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A response of JSON bytes that a codec wrote."""
+    return Response(body, status, headers, media_type="application/json")
+
+
+def error_response(message: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """The one shape of every error."""
+    return json_response(dump_json({"error": message}), status, headers)
+
+
+async def answer_error(_: Request, error: Exception) -> Response:
+    """Answer a known error by the table in `serve.errors`."""
+    status = status_of(error)
+    if status >= 500:  # noqa: PLR2004 - what HTTP calls the server's fault
+        logger.error("answered %d: %s", status, error, exc_info=error)
+    # What is left of a refused body must not be read as the next request.
+    headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | EncodingRefused) else None
+    return error_response(message_of(error), status, headers)
+
+
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """Answer the router's own errors: no such path, no such method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    said = {
+        404: "there is nothing at this path; GET /docs lists what is",
+        405: "this path has other methods",
+    }
+    headers = dict(error.headers) if error.headers else None
+    return error_response(said.get(error.status_code, str(error.detail)), error.status_code, headers)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The raw body, whatever its Content-Type says.
+
+    Raises:
+        BodyTooLarge: By its Content-Length before a byte is read, else at the first byte over the limit.
+        EncodingRefused: It is compressed.
+        InvalidRequest: Content-Length is no number.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise EncodingRefused(encoding)
+    declared = request.headers.get("content-length", "0")
+    if not (declared.isascii() and declared.isdigit()) or len(declared) > 18:  # noqa: PLR2004 - digits of an int64
+        raise InvalidRequest("Content-Length is not a number of bytes")
+    if int(declared) > limit:
+        raise BodyTooLarge(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+    return bytes(body)
+
+
+class Edge:
+    """Outermost layer: counts every request, and answers what nothing else caught.
+
+    Args:
+        app: The routes.
+        metrics: Where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            status = CLIENT_GONE
+        except Exception as error:  # the edge: a bug must not reach the client, nor end the server
+            logger.error("a bug while answering %s", _route(scope), exc_info=error)
+            if not status:
+                await error_response(message_of(error), 500)(scope, receive, watch)
+        finally:
+            self._metrics.count_request(_route(scope), status or 500, time.perf_counter() - started)
+
+
+def _route(scope: Scope) -> str:
+    route: Any = scope.get("route")
+    return getattr(route, "path", "unmatched")
+
+
+HANDLERS: dict[Any, Any] = {MillraceError: answer_error, HTTPException: answer_http_error}
+"""Exception handlers of the application."""

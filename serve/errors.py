@@ -1,0 +1,166 @@
+"""The errors of serving and scoring, and the one table that turns errors into HTTP statuses.
+
+DataRejected
+├── InvalidRequest        a request does not fit the protocol or the model's inputs
+│   ├── BodyTooLarge
+│   └── EncodingRefused   a compressed body
+├── FeatureMismatch
+│   └── BadValue          one value of a column does not fit its feature
+└── NonFiniteOutput       the model answered NaN or infinity
+ArtifactNotFound
+└── ModelNotFound         no such model is served, or no such version is in the store
+Refused
+└── TableDiffers          the predictions table has a column in another type
+StorageError
+├── ModelNotReady         the version is there, but cannot be served now
+├── InferenceFailed       TensorFlow raised on inputs that fit the model
+└── ScoringFailed         Spark did not finish
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pipelines.errors import (
+    ArtifactNotFound,
+    DataRejected,
+    FeatureMismatch,
+    Refused,
+    StorageError,
+    shorten,
+)
+from pipelines.models import ModelDamaged
+
+MAX_MESSAGE_BYTES: Final = 3_900
+"""An error body stays under 4 kB."""
+MAX_PROBLEMS: Final = 10
+
+
+class InvalidRequest(DataRejected):
+    """One or more things in a request that do not fit; each says where, what was expected, what came."""
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        listed = [problems] if isinstance(problems, str) else list(problems)
+        more = [f"and {len(listed) - MAX_PROBLEMS} more"] if len(listed) > MAX_PROBLEMS else []
+        super().__init__("; ".join([*listed[:MAX_PROBLEMS], *more]))
+        self.problems = tuple(listed)
+
+
+class BodyTooLarge(InvalidRequest):
+    """A request body is over the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes")
+        self.limit = limit
+
+
+class EncodingRefused(InvalidRequest):
+    """A request body is compressed."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"Content-Encoding {shorten(encoding, 64)} is not accepted: send the body as it is")
+        self.encoding = encoding
+
+
+class BadValue(FeatureMismatch):
+    """One value of a column does not fit its feature.
+
+    Attributes:
+        position: Its number in the column, from 0.
+    """
+
+    def __init__(self, feature: str, position: int, *, expected: str, found: str) -> None:
+        super().__init__(feature, expected=expected, found=found)
+        self.position = position
+
+
+class NonFiniteOutput(DataRejected):
+    """The model's answer for some rows is no number."""
+
+    def __init__(self, output: str, rows: Sequence[int]) -> None:
+        listed = ", ".join(map(str, rows[:MAX_PROBLEMS]))
+        super().__init__(
+            f"output '{output}' is not finite for rows {listed} of the request"
+            + (f" and {len(rows) - MAX_PROBLEMS} more" if len(rows) > MAX_PROBLEMS else "")
+        )
+        self.output = output
+        self.rows = tuple(rows)
+
+
+class ModelNotFound(ArtifactNotFound):
+    """No such model is served, or the store has no such version of it."""
+
+    def __init__(self, name: str, version: int | None = None, *, hint: str = "") -> None:
+        super().__init__(kind="model", name=shorten(name, 64), version=version, hint=hint)
+
+
+class ModelNotReady(StorageError):
+    """The version is in the store, but cannot be served now."""
+
+    def __init__(self, name: str, version: int | None, reason: str) -> None:
+        which = f"model '{name}'" if version is None else f"version {version} of model '{name}'"
+        super().__init__(f"{which} is not ready: {shorten(reason, 400)}")
+        self.name = name
+        self.version = version
+        self.reason = reason
+
+
+class TableDiffers(Refused):
+    """The predictions table has a column of this name in another type."""
+
+    def __init__(self, column: str, *, found: str, expected: str) -> None:
+        super().__init__(
+            f"predictions: column '{column}' is {shorten(found, 100)} in the table and {shorten(expected, 100)} now",
+            hint="move the old table away, or give the product a new name",
+        )
+        self.column = column
+
+
+class InferenceFailed(StorageError):
+    """TensorFlow raised although every input fits the model."""
+
+    def __init__(self, name: str, version: int, reason: str) -> None:
+        super().__init__(f"model '{name}' version {version} failed: {shorten(reason, 400)}")
+        self.name = name
+        self.version = version
+
+
+class ScoringFailed(StorageError):
+    """Spark did not finish a scoring job."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Spark did not finish: {reason}", hint="nothing was added; run it again")
+        self.reason = reason
+
+
+STATUSES: Final[dict[type[BaseException], int]] = {
+    BodyTooLarge: 413,
+    EncodingRefused: 415,
+    InvalidRequest: 400,
+    FeatureMismatch: 400,
+    # TF Serving answers 400 for its OUT_OF_RANGE; the request's rows are what the model cannot judge.
+    NonFiniteOutput: 400,
+    ArtifactNotFound: 404,
+    ModelNotReady: 503,
+    ModelDamaged: 503,
+    InferenceFailed: 500,
+    StorageError: 503,
+}
+"""Status by error class; the nearest ancestor counts, and 500 is for the rest."""
+
+GENERIC: Final = {
+    500: "the server failed on this request; its log says why",
+    503: "the model store cannot be read now",
+}
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status that answers an error."""
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
+
+
+def message_of(error: BaseException) -> str:
+    """What a client may read of an error: never a path, a stack or more than 4 kB."""
+    status = status_of(error)
+    if status in GENERIC and not isinstance(error, ModelNotReady | ModelDamaged):
+        return GENERIC[status]
+    return str(error).encode(errors="replace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")

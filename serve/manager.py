@@ -1,0 +1,196 @@
+"""Which model versions are loaded: the newest of each model, and a few others that were asked for."""
+
+import gc
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pipelines.errors import ArtifactNotFound, MillraceError
+from pipelines.models import ModelStore
+from serve.errors import ModelNotFound, ModelNotReady
+from serve.servable import Servable
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S: Final = 60.0
+"""A version that could not be loaded is not tried again before this."""
+
+State = Literal["START", "LOADING", "AVAILABLE", "END"]
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """How one version stands.
+
+    Attributes:
+        version: Its number.
+        state: In TF Serving's words: START is in the store and not loaded, END cannot be loaded.
+        message: Why it cannot be loaded; else empty.
+    """
+
+    version: int
+    state: State
+    message: str = ""
+
+
+@dataclass
+class _Model:
+    """What is loaded of one name. `current` is swapped as one reference, so readers need no lock."""
+
+    name: str
+    current: Servable | None = None
+    others: OrderedDict[int, Servable] = field(default_factory=OrderedDict)
+    failures: dict[int, tuple[float, MillraceError]] = field(default_factory=dict)
+    loading: int | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class ServableManager:
+    """Loads model versions from the store and hands out the loaded ones.
+
+    Args:
+        store: Where the versions lie.
+        names: The models that are served; other names do not exist, whatever the store holds.
+        kept_versions: How many versions beside the newest stay loaded, per model.
+        threads: How many threads TensorFlow may use; by default its own choice.
+    """
+
+    def __init__(
+        self,
+        store: ModelStore,
+        names: tuple[str, ...],
+        *,
+        kept_versions: int = 2,
+        threads: int | None = None,
+    ) -> None:
+        self._store = store
+        self._models = {name: _Model(name) for name in names}
+        self._kept = kept_versions
+        self._threads = threads
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that are served."""
+        return tuple(self._models)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model has a version that answers."""
+        return all(model.current for model in self._models.values())
+
+    def load(self) -> None:
+        """Load the newest version of every model that can be loaded; a damaged one falls back to the one before.
+
+        Raises:
+            ArtifactNotFound: The store has no version of a model.
+            MillraceError: None of a model's versions can be loaded; the newest one's reason.
+        """
+        for model in self._models.values():
+            with model.lock:
+                model.current = self._load_newest(model)
+        # What was loaded stays: out of the collector's sight it costs no pauses while requests run.
+        gc.collect()
+        gc.freeze()
+
+    def loaded(self, name: str, version: int | None = None) -> Servable | None:
+        """The servable, if it is loaded; never waits.
+
+        Raises:
+            ModelNotFound: No such model is served.
+        """
+        model = self._model(name)
+        current = model.current
+        if current and version in (None, current.manifest.version):
+            return current
+        return model.others.get(version) if version is not None else None
+
+    def all_loaded(self, name: str) -> list[Servable]:
+        """Every version of a model that is loaded."""
+        model = self._model(name)
+        return [*([model.current] if model.current else []), *list(model.others.values())]
+
+    def get(self, name: str, version: int | None = None) -> Servable:
+        """The servable, loaded now if need be; of many callers at once one loads, the others wait.
+
+        Raises:
+            ModelNotFound: No such model is served, or no such version is in the store.
+            ModelNotReady: The version cannot be loaded.
+        """
+        found = self.loaded(name, version)
+        if found:
+            return found
+        model = self._model(name)
+        with model.lock:
+            found = self.loaded(name, version)
+            if found:
+                return found
+            if version is None:
+                raise ModelNotReady(name, None, "no version of it is loaded")
+            servable = self._load_version(model, version)
+            model.others[version] = servable
+            while len(model.others) > self._kept:
+                model.others.popitem(last=False)
+            return servable
+
+    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """How the versions of a model stand, newest first.
+
+        Raises:
+            ModelNotFound: No such model is served, or no such version is in the store.
+        """
+        model = self._model(name)
+        known = set(self._store.versions(name)) | set(model.others)
+        known |= {model.current.manifest.version} if model.current else set()
+        if version is not None and version not in known:
+            raise ModelNotFound(name, version)
+        return [self._status(model, n) for n in sorted(known, reverse=True) if version in (None, n)]
+
+    def _model(self, name: str) -> _Model:
+        if name not in self._models:
+            raise ModelNotFound(name, hint=f"served here: {', '.join(self._models)}")
+        return self._models[name]
+
+    def _status(self, model: _Model, version: int) -> VersionStatus:
+        if self.loaded(model.name, version):
+            return VersionStatus(version, "AVAILABLE")
+        if model.loading == version:
+            return VersionStatus(version, "LOADING")
+        if version in model.failures:
+            return VersionStatus(version, "END", str(model.failures[version][1]))
+        return VersionStatus(version, "START")
+
+    def _load_newest(self, model: _Model) -> Servable:
+        versions = self._store.versions(model.name)
+        failures: list[MillraceError] = []
+        for version in reversed(versions):
+            try:
+                return self._load_version(model, version)
+            except ModelNotReady:
+                failures.append(model.failures[version][1])
+        if failures:
+            raise failures[0]
+        raise ArtifactNotFound(kind="model", name=model.name, hint="run: millrace train, or millrace run")
+
+    def _load_version(self, model: _Model, version: int) -> Servable:
+        failed_at, failure = model.failures.get(version, (0.0, None))
+        if failure and time.monotonic() - failed_at < RETRY_AFTER_S:
+            raise ModelNotReady(model.name, version, str(failure))
+        model.loading = version
+        started = time.monotonic()
+        try:
+            servable = Servable.load(self._store.open(model.name, version), self._threads)
+        except ArtifactNotFound as error:
+            raise ModelNotFound(model.name, version) from error
+        except MillraceError as error:
+            model.failures[version] = (time.monotonic(), error)
+            logger.error("refused: %s", error)
+            raise ModelNotReady(model.name, version, str(error)) from error
+        finally:
+            model.loading = None
+        model.failures.pop(version, None)
+        seconds = time.monotonic() - started
+        logger.info("loaded model %s version %d in %.1f s", model.name, version, seconds)
+        return servable

@@ -1,0 +1,224 @@
+"""The predictions table: its columns, and its one commit per run."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction
+
+from pipelines.errors import ConfigError, DataRejected, FeatureMismatch, StorageError
+from pipelines.features import table_dtype
+from pipelines.models import ModelManifest
+from pipelines.storage import Store
+from pipelines.tables import PREDICTIONS, TableVersion, table_parts
+from serve.batches import ERROR, SPLIT, Written
+from serve.errors import TableDiffers
+
+DATE: Final = "logical_date"
+CONSTANTS: Final = {
+    "model_version": pa.int64(),
+    "model_digest": pa.string(),
+    "table_version": pa.int64(),
+}
+"""Columns that are the same in a whole run, beside the date."""
+_OUTPUTS: Final = {
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+}
+_ARRAYS: Final = frozenset({"probabilities"})
+"""Outputs with one value per class."""
+
+
+def check_features(manifest: ModelManifest, table: TableVersion) -> None:
+    """Make sure that a table has what a model reads, before anything is computed.
+
+    Raises:
+        FeatureMismatch: A column is missing, or has another type.
+    """
+    where = f"in {table.name} version {table.version}"
+    for feature in manifest.features.inputs:
+        if feature.name not in table.columns:
+            raise FeatureMismatch(
+                feature.name,
+                expected=f"a column of type {feature.dtype} {where}",
+                found="no such column",
+            )
+        found = table_dtype(feature.name, table.columns[feature.name])
+        if found != feature.dtype:
+            raise FeatureMismatch(feature.name, expected=f"type {feature.dtype}", found=f"{found} {where}")
+    for name in manifest.features.key:
+        if name not in table.columns:
+            raise FeatureMismatch(name, expected=f"a key column {where}", found="no such column")
+
+
+def plan_schema(manifest: ModelManifest, table: TableVersion) -> pa.Schema:
+    """Columns of a file of predictions: keys, split, outputs, error, constants.
+
+    Raises:
+        ConfigError: A key has the name of another column.
+    """
+    stored = _read_schema(table.files[0].path)
+    keys = [stored.field(name).remove_metadata() for name in manifest.features.key if name != SPLIT]
+    fields = [*keys, pa.field(SPLIT, pa.string())]
+    for name, dtype in manifest.outputs.items():
+        fields.append(pa.field(name, _list_of(_OUTPUTS[dtype]) if name in _ARRAYS else _OUTPUTS[dtype]))
+    fields += [pa.field(ERROR, pa.string()), *(pa.field(*item) for item in CONSTANTS.items())]
+    names = [field.name for field in fields] + [DATE]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"ingest.key: '{twice[0]}' is the name of another column of the predictions",
+            hint="rename it in ingest.steps",
+        )
+    return pa.schema([field.with_nullable(True) for field in fields])
+
+
+def _list_of(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("element", kind))  # the name that Delta and Spark give it
+
+
+def _read_schema(path: str) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: the table's log names this file, but it is gone") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataRejected(f"{path}: damaged or unreadable: {error}") from error
+
+
+class Predictions:
+    """The predictions table of a product.
+
+    Args:
+        store: Where it lies.
+        product: Whose it is.
+    """
+
+    def __init__(self, store: Store, product: str) -> None:
+        self.folder = store.path(*table_parts(product, PREDICTIONS))
+
+    def partition(self, day: str) -> Path:
+        """The folder for files of a date."""
+        return self.folder / f"{DATE}={day}"
+
+    def find_commit(self, commit_key: str) -> tuple[int, dict[str, Any]] | None:
+        """The version that a commit key made, and what it recorded; reads the log only.
+
+        Raises:
+            StorageError: The log cannot be read.
+        """
+        if not (self.folder / "_delta_log").is_dir():
+            return None
+        with _mapped_errors():
+            table = DeltaTable(str(self.folder))
+            if table.transaction_version(commit_key) is None:
+                return None
+            for entry in table.history():
+                recorded: dict[str, Any] = json.loads(entry.get("userMetadata") or "{}")
+                if recorded.get("commit_key") == commit_key:
+                    return int(entry["version"]), recorded
+            return table.version(), {}  # the entry is older than the log keeps
+
+    def append(self, files: Sequence[Written], schema: pa.Schema, record: dict[str, Any]) -> None:
+        """Make files visible in one step; of several writers with one commit key exactly one succeeds.
+
+        Args:
+            files: All in the partition of the record's date.
+            schema: Their columns.
+            record: Kept in the commit; ``commit_key`` and ``logical_date`` are read here.
+
+        Raises:
+            TableDiffers: The table has a column of this name in another type.
+            StorageError: The log could not be written, or another writer with this key was first.
+        """
+        whole = schema.append(pa.field(DATE, pa.date32()))
+        with _mapped_errors():
+            table = self._open(whole)
+            now = int(time.time() * 1000)
+            transaction = Transaction(record["commit_key"], 1, now)
+            if table.transaction_version(record["commit_key"]) is not None:
+                return
+            table.create_write_transaction(
+                [self._add_action(file, record[DATE]) for file in files],
+                "append",
+                whole,
+                [DATE],
+                commit_properties=CommitProperties(
+                    custom_metadata={"userMetadata": json.dumps(record)},
+                    app_transactions=[transaction],
+                ),
+            )
+
+    def count_added(self, version: int) -> tuple[int, int]:
+        """Rows that a version added, and how many have no prediction; read back from the files' own footers.
+
+        Raises:
+            StorageError: The log or a file cannot be read.
+        """
+        with _mapped_errors():
+            before = set(DeltaTable(str(self.folder), version=version - 1).file_uris()) if version else set()
+            added = set(DeltaTable(str(self.folder), version=version).file_uris()) - before
+            counts = [_count_rows(path.removeprefix("file://")) for path in sorted(added)]
+        return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
+
+    def _open(self, schema: pa.Schema) -> DeltaTable:
+        table = DeltaTable.create(str(self.folder), schema, mode="ignore", partition_by=[DATE], name=PREDICTIONS)
+        table = DeltaTable(str(self.folder))
+        found = {field.name: field for field in table.schema().fields}
+        new = []
+        for field in Schema.from_arrow(schema).fields:
+            if field.name not in found:
+                new.append(field)
+            elif found[field.name].type != field.type:
+                raise TableDiffers(field.name, found=str(found[field.name].type), expected=str(field.type))
+        if new:
+            table.alter.add_columns(new)
+            table = DeltaTable(str(self.folder))
+        return table
+
+    def _add_action(self, file: Written, day: str) -> AddAction:
+        path = Path(file.path).relative_to(self.folder).as_posix()
+        stats = json.dumps({"numRecords": file.rows})
+        return AddAction(path, file.size, {DATE: day}, int(time.time() * 1000), True, stats)
+
+
+def parse_date(text: str) -> str:
+    """A logical date as it stands in the table.
+
+    Raises:
+        ConfigError: It is no date.
+    """
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ConfigError(f"--date {text}: expected a date such as 2013-01-31") from None
+
+
+@contextlib.contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        yield
+    except (DeltaError, OSError, pa.ArrowInvalid) as error:
+        raise StorageError(f"table '{PREDICTIONS}': {error}") from error
+
+
+def _count_rows(path: str) -> tuple[int, int]:
+    with pq.ParquetFile(path) as file:
+        metadata = file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        columns = [
+            next(g.column(i) for i in range(g.num_columns) if g.column(i).path_in_schema == ERROR) for g in groups
+        ]
+        nulls = sum(c.statistics.null_count for c in columns)
+        return metadata.num_rows, metadata.num_rows - nulls

@@ -1,0 +1,1 @@
+"""One codec per protocol: pure functions between request bytes and arrays by name."""

@@ -1,0 +1,207 @@
+"""Batch scoring: the server's servable in Spark's Python workers, over a pinned table version."""
+
+import logging
+import time
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipelines.config.load import Product
+from pipelines.digests import digest_of
+from pipelines.errors import DataRejected, InputMissing, StorageError
+from pipelines.failpoints import fail_here
+from pipelines.models import ModelStore, ModelVersion, verify_files
+from pipelines.runs import RunRecord
+from pipelines.storage import Store
+from pipelines.tables import CLEAN, DataFile, RowRange, TableVersion, find_table
+from serve.batches import SPLIT, Job, Piece, Written
+from serve.dispatch import run_on_spark, spark_cores
+from serve.predictions import CONSTANTS, Predictions, check_features, parse_date, plan_schema
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+CHUNK_ROWS: Final = 65_536
+"""Tasks start and end at multiples of this in a file, where our writer ends its row groups: none is decoded twice."""
+TASKS_PER_CORE: Final = 4
+MAX_TASK_ROWS: Final = 4_000_000
+
+
+def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
+    product: Product,
+    spark: "SparkSession",
+    store: Store,
+    run_id: str,
+    *,
+    model_version: int | None = None,
+    table_version: int | None = None,
+    logical_date: str | None = None,
+) -> RunRecord:
+    """Score a version of the clean table with a model version, into the predictions table.
+
+    A row whose prediction is not finite, or that lacks a value which the model needs, stays in the table with null
+    outputs and the reason in ``error``; it counts as rejected.
+
+    Args:
+        product: Names the table and the model.
+        spark: Distributes the work.
+        store: Holds both.
+        run_id: Recorded in the commit.
+        model_version: By default the newest.
+        table_version: By default the newest.
+        logical_date: What day the predictions are for, ISO 8601; by default when the table version was committed, in
+            UTC. With it, the model, the table version and the section `score` a second run adds nothing.
+
+    Raises:
+        ArtifactNotFound: No such table or model.
+        InputMissing: There are no rows to score.
+        ModelDamaged: The model's files are not those published.
+        FeatureMismatch: The table does not have what the model reads; nothing was computed.
+        DataRejected: A file of the table is damaged, or not one row has a prediction; nothing was added.
+        StorageError: Spark or the storage failed; nothing was added.
+    """
+    started = time.monotonic()
+    config = product.config
+    table = find_table(store, config.product, CLEAN, table_version)
+    model = ModelStore(store).open(config.product, model_version)
+    day = parse_date(logical_date) if logical_date else table.committed.astimezone(UTC).date().isoformat()
+    record: dict[str, Any] = {
+        "commit_key": digest_of(config.product, "score", day, model.manifest.digest, table.version, config.score),
+        "logical_date": day,
+        "model_version": model.manifest.version,
+        "model_digest": model.manifest.digest,
+        "table_version": table.version,
+        "run_id": run_id,
+        "rows_in": table.rows_of(config.score.split),
+    }
+    predictions = Predictions(store, config.product)
+    if not predictions.find_commit(record["commit_key"]):
+        check_features(model.manifest, table)
+        files = table.files_of(config.score.split)
+        if not record["rows_in"]:
+            raise InputMissing(f"{table.name} version {table.version} has no rows to score")
+        verify_files(model)
+        _score(
+            spark,
+            plan_job(model, table, files, predictions, record, spark_cores(spark)),
+            predictions,
+            record,
+        )
+    return _report(product, predictions, record, time.monotonic() - started)
+
+
+def _score(spark: "SparkSession", job: Job, predictions: Predictions, record: dict[str, Any]) -> None:
+    written = run_on_spark(spark, job)
+    failures = [w.failure for w in written if w.failure]
+    if failures:
+        _discard(written)
+        raise DataRejected(failures[0], hint="nothing was added")
+    rows, rejected = sum(w.rows for w in written), sum(w.rejected for w in written)
+    if rows != record["rows_in"]:
+        _discard(written)
+        raise DataRejected(f"the table's log says {record['rows_in']} rows, its files hold {rows}")
+    if rejected == rows:
+        _discard(written)
+        raise DataRejected(f"not one of {rows} rows has a prediction", hint="look at the model and the newest rows")
+    record |= {"rows_out": rows - rejected, "rejected": rejected}
+    fail_here("score.before_commit")
+    try:
+        predictions.append(written, job.schema, record)
+    except StorageError:
+        # The commit may have happened, here or in another process with the same key: the log decides.
+        found = predictions.find_commit(record["commit_key"])
+        if not found:
+            raise
+        logger.warning("another run committed these predictions first")
+    found = predictions.find_commit(record["commit_key"])
+    if found and found[1].get("run_id") != record["run_id"]:
+        _discard(written)
+
+
+def _report(product: Product, predictions: Predictions, record: dict[str, Any], seconds: float) -> RunRecord:
+    found = predictions.find_commit(record["commit_key"])
+    if found is None:
+        raise StorageError("the predictions were committed, but the log does not hold them")
+    version, recorded = found
+    rows, rejected = predictions.count_added(version)
+    mine = recorded.get("run_id") == record["run_id"]
+    logger.info("%d rows with a prediction, %d without, as version %d", rows - rejected, rejected, version)
+    return RunRecord(
+        stage="score",
+        run_id=record["run_id"],
+        product=product.config.product,
+        outcome="committed" if mine else "already_committed",
+        version=version,
+        rows_in=record["rows_in"],
+        rows_out=rows - rejected,
+        rejected=rejected,
+        seconds=round(seconds, 3),
+        details={k: v for k, v in record.items() if k not in ("run_id", "rows_in", "rows_out", "rejected")},
+    ).check_accounts()
+
+
+def plan_job(
+    model: ModelVersion,
+    table: TableVersion,
+    files: tuple[DataFile, ...],
+    predictions: Predictions,
+    record: dict[str, Any],
+    cores: int,
+) -> Job:
+    """Lay out who reads which rows and what is written."""
+    schema = plan_schema(model.manifest, table)
+    return Job(
+        model=str(model.folder),
+        digest=model.manifest.digest,
+        threads=1,  # Spark gives each task one core
+        tasks=cut_tasks(files, cores),
+        keys=tuple(name for name in model.manifest.features.key if name != SPLIT),
+        schema=schema,
+        constants={name: record[name] for name in CONSTANTS},
+        folder=str(predictions.partition(record["logical_date"])),
+    )
+
+
+def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...], ...]:
+    """Divide rows into tasks of nearly equal size: a few per core, so that the last ones even out.
+
+    Args:
+        files: In the order of the table version.
+        cores: Tasks that run at the same time.
+    """
+    pieces = [
+        Piece(
+            RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows)),
+            file.partition.get(SPLIT),
+        )
+        for file in files
+        for start in range(0, file.rows, CHUNK_ROWS)
+    ]
+    total = sum(piece.rows.rows for piece in pieces)
+    count = min(len(pieces), max(cores * TASKS_PER_CORE, -(-total // MAX_TASK_ROWS)))
+    tasks: list[list[Piece]] = [[] for _ in range(count)]
+    position = 0
+    for piece in pieces:
+        # The piece goes where its middle lies.
+        tasks[min(count - 1, (2 * position + piece.rows.rows) * count // (2 * total))].append(piece)
+        position += piece.rows.rows
+    return tuple(_joined(task) for task in tasks if task)
+
+
+def _joined(pieces: list[Piece]) -> tuple[Piece, ...]:
+    joined = pieces[:1]
+    for piece in pieces[1:]:
+        last = joined[-1].rows
+        if piece.rows.path == last.path and piece.rows.start == last.stop:
+            joined[-1] = Piece(RowRange(last.path, last.start, piece.rows.stop), piece.split)
+        else:
+            joined.append(piece)
+    return tuple(joined)
+
+
+def _discard(written: list[Written]) -> None:
+    for file in written:
+        if file.path:
+            Path(file.path).unlink(missing_ok=True)

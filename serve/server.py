@@ -1,0 +1,130 @@
+"""Runs the HTTP application on uvicorn until it is told to stop."""
+
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from pipelines.config.load import Product
+from pipelines.config.sections import Serve
+from pipelines.errors import ConfigError
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from serve.app import create_app
+from serve.manager import ServableManager
+
+logger = logging.getLogger(__name__)
+
+GRACE_S: Final = 25
+"""How long requests in flight may take after a stop signal."""
+BACKLOG: Final = 2048
+
+
+def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve a product's model until SIGTERM or SIGINT, then finish what is in flight and return.
+
+    Args:
+        product: Names the model, and where to listen.
+        store: Holds the model.
+        on_ready: Called with the address once requests are answered.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+        ArtifactNotFound: The store has no version of the model.
+        ModelDamaged: No version of the model can be loaded.
+    """
+    settings = product.config.serve
+    listener = listen(settings)
+    try:
+        manager = ServableManager(ModelStore(store), (product.config.product,))
+        manager.load()
+        app = create_app(manager, settings)
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        _serve(Server(config, address_of(listener), on_ready), listener)
+        app.state.endpoints.close()
+    finally:
+        listener.close()
+    logger.info("stopped")
+
+
+def listen(settings: Serve) -> socket.socket:
+    """Take the port, before a model is loaded in vain.
+
+    Raises:
+        ConfigError: The port is taken, or the address is not this machine's.
+    """
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"serve.host: {settings.host} is no address: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        hint = "stop the other program, or choose another port: --set serve.port=0 takes a free one"
+        raise ConfigError(
+            f"serve.port: {where} is in use" if taken else f"cannot listen on {where}: {error.strerror}",
+            hint=hint if taken else "serve.host must be an address of this machine",
+        ) from error
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a client reaches a listener."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that says when it answers.
+
+    Args:
+        config: Of uvicorn.
+        address: Where it answers.
+        on_ready: Called with the address when it does.
+    """
+
+    def __init__(self, config: uvicorn.Config, address: str, on_ready: Callable[[str], None] | None) -> None:
+        super().__init__(config)
+        self._address = address
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, then say so."""
+        await super().startup(sockets=sockets)
+        logger.info("ready at %s, its routes at %s/docs", self._address, self._address)
+        if self._on_ready:
+            self._on_ready(self._address)
+
+
+def _serve(server: Server, listener: socket.socket) -> None:
+    # uvicorn stops well on a signal, then raises it again: with its default action that would be the exit code.
+    kept = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Take a signal that has done its work."""

@@ -1,0 +1,74 @@
+"""Runs the project's commands as a user would: in processes of their own, from another folder."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from pipelines.tables import find_table
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The JSON object on the last line of stdout."""
+        parsed: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1])
+        return parsed
+
+
+def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROOT)) -> Done:
+    """Run a program of this environment in a folder.
+
+    Args:
+        folder: The working folder.
+        command: Program and arguments.
+        fail: Armed failpoints.
+        path: PYTHONPATH.
+    """
+    environment = {**os.environ, "MILLRACE_FAIL": fail, "PYTHONPATH": path}
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def rows_digest(store: Store, product: str, table: str, drop: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Row count of a table's newest version, and a digest that does not depend on the order of rows or files."""
+    version = find_table(store, product, table)
+    parts = [pq.read_table(f.path, partitioning=None) for f in version.files]
+    rows = pa.concat_tables(parts).drop_columns([c for c in drop if c in parts[0].column_names])
+    names = sorted(rows.column_names)
+    lines = sorted(repr([row[name] for name in names]) for row in rows.to_pylist())
+    return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def metrics_of(store: Store, product: str) -> dict[str, Any]:
+    """Metrics of the newest model version, without the times that each run has its own of."""
+    manifest = ModelStore(store).open(product).manifest
+    return {name: value for name, value in manifest.metrics.items() if name != "seconds"}

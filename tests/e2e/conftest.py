@@ -1,0 +1,32 @@
+"""The made-up product, run whole once."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.storage import Store
+from tests.e2e.commands import Done, run_command
+from tests.made_up import write_product
+
+ROWS = 11_000
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder that is not the project's, with the product in it."""
+    folder = tmp_path_factory.mktemp("home")
+    write_product(folder, ROWS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(home: Path) -> Done:
+    """``millrace run`` in that folder."""
+    return run_command(home, "millrace", "run", "shapes.yaml")
+
+
+@pytest.fixture(scope="session")
+def made(home: Path, finished: Done) -> Store:
+    """The store that it filled."""
+    assert finished.code == 0, finished.err
+    return Store(str(home / "millrace-store"))

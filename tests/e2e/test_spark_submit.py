@@ -1,0 +1,31 @@
+"""Every stage runs by spark-submit with the zip alone, from a folder that is not the project's."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import ROOT, run_command
+from tests.made_up import write_product
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+def test_all_stages_by_spark_submit(tmp_path: Path) -> None:
+    write_product(tmp_path, 2_000)
+    archive = str(ROOT / "dist" / "millrace.zip")
+    for stage in ("ingest", "train", "score"):
+        entry = str(ROOT / "pipelines" / "jobs" / f"run_{stage}.py")
+        options = ("--master", "local[2]", "--driver-memory", "1g", "--py-files", archive)
+        done = run_command(tmp_path, "spark-submit", *options, entry, "--config", "shapes.yaml", path="")
+        assert done.code == 0, done.err
+        assert (done.result["stage"], done.result["outcome"]) == (stage, "committed")
+
+
+def test_a_mistake_in_the_file_ends_with_78_before_spark_starts(tmp_path: Path) -> None:
+    path = write_product(tmp_path, 10)
+    path.write_text(path.read_text().replace("epochs: 3", "epoch: 3"))
+    entry = str(ROOT / "pipelines" / "jobs" / "run_train.py")
+    done = run_command(tmp_path, "python", entry, "--config", "shapes.yaml")
+    assert (done.code, done.result["outcome"]) == (78, "failed")
+    assert "unknown key 'epoch'; did you mean 'epochs'?" in done.err
+    assert "Spark" not in done.err

@@ -1,0 +1,36 @@
+"""Requests to an application in this process."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+
+def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
+    """One request and its answer, without a port."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+def predict(app: FastAPI, body: Any, path: str = "/v1/models/tiny:predict") -> httpx.Response:
+    """A predict request; bytes are sent as they are, anything else as JSON with NaN allowed."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ask(app, "POST", path, content=content)
+
+
+def error_of(response: httpx.Response, status: int) -> str:
+    """The message of an error answer, whose form and size are checked."""
+    assert response.status_code == status, response.text
+    assert len(response.content) < 4096
+    body = response.json()
+    assert list(body) == ["error"]
+    assert isinstance(body["error"], str)
+    assert "Traceback" not in body["error"]
+    return str(body["error"])

@@ -1,0 +1,49 @@
+"""Models and applications for the tests of serving; TensorFlow loads each model once."""
+
+import pytest
+from fastapi import FastAPI
+
+from pipelines.config.sections import Serve
+from pipelines.models import ModelStore, ModelVersion
+from pipelines.storage import Store
+from serve.app import create_app
+from serve.manager import ServableManager
+from serve.servable import Servable
+from tests.serve import models
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """A store with `tiny` (binary, two versions), `kinds` (multiclass), `size` (one input); read only."""
+    store = ModelStore(Store(str(tmp_path_factory.mktemp("models"))))
+    models.publish(store, "tiny", "binary", bias=-0.5)
+    models.publish(store, "tiny", "binary")
+    models.publish(store, "kinds", "multiclass")
+    models.publish(store, "size", "regression", models.INPUTS[:1])
+    return store
+
+
+@pytest.fixture(scope="session")
+def tiny_version(model_store: ModelStore) -> ModelVersion:
+    """The newest version of `tiny`."""
+    return model_store.open("tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(manager: ServableManager) -> Servable:
+    """`tiny`, loaded."""
+    return manager.get("tiny")
+
+
+@pytest.fixture(scope="session")
+def manager(model_store: ModelStore) -> ServableManager:
+    """All models, loaded."""
+    manager = ServableManager(model_store, ("tiny", "kinds", "size"))
+    manager.load()
+    return manager
+
+
+@pytest.fixture(scope="session")
+def app(manager: ServableManager) -> FastAPI:
+    """An application over all models, that takes bodies of at most a mebibyte."""
+    return create_app(manager, Serve(max_body_mb=1))

@@ -1,0 +1,206 @@
+"""The application, asked as a client asks."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.config.sections import Serve
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from serve.app import create_app
+from serve.manager import ServableManager
+from serve.servable import Servable
+from tests.serve.client import ask, error_of, predict
+from tests.serve.models import POISON, ROW
+
+pytestmark = pytest.mark.tf
+
+
+def test_predicts_in_row_and_column_form(app: FastAPI) -> None:
+    rows = predict(app, {"instances": [ROW, {**ROW, "amount": 9}]}).json()["predictions"]
+    columns = predict(app, {"inputs": {n: [v, 9 if n == "amount" else v] for n, v in ROW.items()}}).json()["outputs"]
+    assert [row["probability"] for row in rows] == columns["probability"]
+    assert [row["class"] for row in rows] == columns["class"]
+    assert 0 < rows[0]["probability"] < rows[1]["probability"] < 1
+
+
+def test_predicts_with_a_version(app: FastAPI) -> None:
+    body = {"instances": [ROW]}
+    newest = predict(app, body).json()
+    assert predict(app, body, "/v1/models/tiny/versions/2:predict").json() == newest
+    assert predict(app, body, "/v1/models/tiny/versions/0:predict").json() == newest
+    assert predict(app, body, "/v1/models/tiny/versions/1:predict").json() != newest
+
+
+def test_other_tasks(app: FastAPI) -> None:
+    answer = predict(app, {"instances": [ROW]}, "/v1/models/kinds:predict").json()["predictions"][0]
+    assert answer["class"] in ("low", "mid", "high")
+    assert math.isclose(sum(answer["probabilities"]), 1, abs_tol=1e-6)
+    assert len(predict(app, {"instances": [1, 2, 3]}, "/v1/models/size:predict").json()["predictions"]) == 3
+
+
+def test_null_and_nan_are_missing_where_they_may_be(app: FastAPI) -> None:
+    missing = {n: None for n in ("weight", "code", "maybe", "seen", "note")}
+    nans = {n: math.nan for n in ("weight", "code", "maybe", "seen")} | {"note": ""}
+    answers = [predict(app, {"instances": [{**ROW, **change}]}) for change in (missing, nans)]
+    assert [a.status_code for a in answers] == [200, 200]
+    assert answers[0].content == answers[1].content
+    for name in ("amount", "count", "flag", "city"):
+        said = error_of(predict(app, {"instances": [ROW, {**ROW, name: None}]}), 400)
+        assert f"instances[1]: field '{name}': expected" in said
+        assert "found null" in said
+
+
+def test_an_answer_that_is_no_number_is_refused(app: FastAPI) -> None:
+    said = error_of(predict(app, {"instances": [ROW, {**ROW, "amount": POISON}]}), 400)
+    assert said == "output 'probability' is not finite for rows 1 of the request"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/models/other:predict", 404),
+        ("/v1/models/tiny/versions/9:predict", 404),
+        ("/v1/models/tiny/versions/x:predict", 400),
+        ("/v1/models/tiny/versions/-1:predict", 400),
+        ("/v1/models/tiny/versions/99999999999999999999:predict", 400),
+        ("/v1/models/tiny/versions/1.0:predict", 400),
+        ("/v1/models/..%2f..%2fetc:predict", 404),
+        ("/v1/models/%00:predict", 404),
+        ("/v1/models/" + "x" * 5000 + ":predict", 404),
+        ("/v1/models/tiny:classify", 405),
+        ("/v1/models:predict", 404),
+    ],
+)
+def test_wrong_addresses(app: FastAPI, path: str, status: int) -> None:
+    error_of(predict(app, {"instances": [ROW]}, path), status)
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"\xff", b'{"instances"', b"[" * 60_000, b"1" * 9_000])
+def test_wrong_bodies(app: FastAPI, body: bytes) -> None:
+    error_of(predict(app, body), 400)
+
+
+def test_a_body_over_the_limit(app: FastAPI) -> None:
+    error_of(predict(app, b"x" * (1024 * 1024 + 1)), 413)
+
+
+def test_hostile_sizes_are_answered_shortly(app: FastAPI) -> None:
+    keys = {f"k{n}": 1 for n in range(50_000)}
+    error_of(predict(app, {"instances": [keys]}), 400)
+    error_of(predict(app, {"instances": [[]] * 200_000}), 400)
+    error_of(predict(app, {"instances": [{**ROW, "city": ["x" * 900_000]}]}), 400)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from([*ROW, "extra", ""]), value=JSON, drop=st.booleans(), columns=st.booleans())
+def test_no_mutation_of_one_field_is_a_server_error(
+    app: FastAPI, name: str, value: Any, drop: bool, columns: bool
+) -> None:
+    row = {**ROW, name: value}
+    if drop:
+        del row[name]
+    body = {"inputs": {n: [v] for n, v in row.items()}} if columns else {"instances": [row]}
+    response = predict(app, body)
+    if response.status_code == 200:
+        assert "NaN" not in response.text
+    else:
+        error_of(response, 400)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=JSON | st.fixed_dictionaries({"instances": JSON}) | st.fixed_dictionaries({"inputs": JSON}))
+def test_no_document_is_a_server_error(app: FastAPI, body: Any) -> None:
+    error_of(predict(app, body), 400)
+
+
+def test_models_and_status(app: FastAPI) -> None:
+    assert ask(app, "GET", "/v1/models").json() == {"models": ["tiny", "kinds", "size"]}
+    status = ask(app, "GET", "/v1/models/tiny").json()
+    assert (status["name"], status["ready"]) == ("tiny", True)
+    assert status["model_version_status"][0] == {
+        "version": "2",
+        "state": "AVAILABLE",
+        "status": {"error_code": "OK", "error_message": ""},
+    }
+    one = ask(app, "GET", "/v1/models/tiny/versions/2").json()["model_version_status"]
+    assert [version["version"] for version in one] == ["2"]
+    error_of(ask(app, "GET", "/v1/models/tiny/versions/9"), 404)
+    error_of(ask(app, "GET", "/v1/models/other"), 404)
+
+
+def test_metadata(app: FastAPI) -> None:
+    body = ask(app, "GET", "/v1/models/tiny/metadata").json()
+    assert body["model_spec"] == {"name": "tiny", "signature_name": "", "version": "2"}
+    signature = body["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["city"]["dtype"] == "DT_STRING"
+    assert signature["method_name"] == "tensorflow/serving/predict"
+    error_of(ask(app, "GET", "/v1/models/tiny/versions/9/metadata"), 404)
+
+
+def test_health(app: FastAPI, model_store: ModelStore) -> None:
+    assert ask(app, "GET", "/v2/health/live").json() == {"live": True}
+    assert ask(app, "GET", "/v2/health/ready").json() == {"ready": True}
+    cold = create_app(ServableManager(model_store, ("tiny",)), Serve())
+    assert ask(cold, "GET", "/v2/health/live").status_code == 200
+    error_of(ask(cold, "GET", "/v2/health/ready"), 503)
+    error_of(predict(cold, {"instances": [ROW]}), 503)
+    assert ask(cold, "GET", "/v1/models/tiny").json()["ready"] is False
+
+
+def test_metrics_name_routes_and_loaded_models_only(app: FastAPI) -> None:
+    predict(app, {"instances": [ROW, ROW]})
+    predict(app, {"instances": [ROW]}, "/v1/models/unheard-of:predict")
+    page = ask(app, "GET", "/metrics")
+    assert page.headers["content-type"].startswith("text/plain")
+    assert 'millrace_rows_total{model="tiny",version="2"}' in page.text
+    assert 'route="/v1/models/{name}:predict",status="404"' in page.text
+    assert "unheard-of" not in page.text
+
+
+def test_the_pages_for_people(app: FastAPI) -> None:
+    document = ask(app, "GET", "/openapi.json").json()
+    assert "/v1/models/{name}/versions/{version}:predict" in document["paths"]
+    page = ask(app, "GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+
+
+def test_a_damaged_version_says_why(model_store: ModelStore, tmp_path: Path) -> None:
+    shutil.copytree(model_store.store.path("models", "tiny"), tmp_path / "models" / "tiny")
+    (tmp_path / "models" / "tiny" / "2" / "fingerprint.pb").write_bytes(b"x")
+    manager = ServableManager(ModelStore(Store(str(tmp_path))), ("tiny",))
+    manager.load()
+    app = create_app(manager, Serve())
+    assert ask(app, "GET", "/v2/health/ready").status_code == 200
+    assert predict(app, {"instances": [ROW]}).status_code == 200
+    versions = ask(app, "GET", "/v1/models/tiny").json()["model_version_status"]
+    assert [v["state"] for v in versions] == ["END", "AVAILABLE"]
+    assert "fingerprint.pb does not have the digest" in versions[0]["status"]["error_message"]
+    said = error_of(predict(app, {"instances": [ROW]}, "/v1/models/tiny/versions/2:predict"), 503)
+    assert str(tmp_path) not in said
+
+
+def test_an_error_inside_tensorflow_is_logged_and_told_in_general_words(
+    app: FastAPI, tiny: Servable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(**_: Any) -> None:
+        raise tiny._tf.errors.InternalError(None, None, "node at /secret/path")
+
+    monkeypatch.setattr(tiny, "_signature", broken)
+    assert "secret" not in error_of(predict(app, {"instances": [ROW]}), 500)
+    assert "secret" in caplog.text

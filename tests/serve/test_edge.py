@@ -1,0 +1,115 @@
+"""What stands before the routes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from serve.edge import HANDLERS, Edge, read_body
+from serve.metrics import Metrics
+from tests.serve.client import ask, error_of
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def app(metrics: Metrics) -> FastAPI:
+    """Routes that read, and routes that break."""
+    app = FastAPI(exception_handlers=HANDLERS)
+    app.add_middleware(Edge, metrics=metrics)
+
+    @app.post("/read")
+    async def read(request: Request) -> Response:
+        return Response(await read_body(request, LIMIT))
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise RuntimeError("/secret/path and a password")
+
+    @app.get("/gone")
+    async def gone() -> None:
+        raise ClientDisconnect
+
+    return app
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b"x" * 100
+
+
+def test_reads_a_body_up_to_the_limit(app: FastAPI) -> None:
+    assert ask(app, "POST", "/read", content=b"x" * LIMIT).content == b"x" * LIMIT
+    assert ask(app, "POST", "/read", content=chunks(10)).content == b"x" * LIMIT
+    assert ask(app, "POST", "/read").content == b""
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "", "multipart/form-data", "application/json; charset=latin-1", "\x7f"])
+def test_any_content_type_is_read(app: FastAPI, kind: str) -> None:
+    assert ask(app, "POST", "/read", content=b"abc", headers={"Content-Type": kind}).content == b"abc"
+
+
+def test_a_declared_size_over_the_limit_is_refused_before_reading(app: FastAPI) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    response = ask(app, "POST", "/read", content=never(), headers={"Content-Length": "5000000000"})
+    assert error_of(response, 413) == "the body is larger than 1000 bytes"
+    assert response.headers["connection"] == "close"
+
+
+def test_an_endless_body_is_refused_at_the_limit(app: FastAPI) -> None:
+    error_of(ask(app, "POST", "/read", content=chunks(11)), 413)
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1e3", "9" * 30, "\u0661"])
+def test_a_content_length_that_is_no_number_is_refused(app: FastAPI, length: str) -> None:
+    header = {"Content-Length": length.encode()}
+    error_of(ask(app, "POST", "/read", content=chunks(1), headers=header), 400)
+
+
+def test_compressed_bodies_are_refused(app: FastAPI) -> None:
+    assert "gzip" in error_of(ask(app, "POST", "/read", content=b"x", headers={"Content-Encoding": "gzip"}), 415)
+
+
+def test_a_bug_is_logged_and_answered_without_its_words(
+    app: FastAPI, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, logger="serve"):
+        message = error_of(ask(app, "GET", "/bug"), 500)
+    assert "secret" not in message
+    assert caplog.records[0].exc_info
+    assert b'millrace_requests_total{route="/bug",status="500"} 1.0' in metrics.render([])
+
+
+def test_the_router_speaks_the_same_form(app: FastAPI, metrics: Metrics) -> None:
+    error_of(ask(app, "GET", "/nothing/here"), 404)
+    assert ask(app, "PUT", "/read").headers["allow"] == "POST"
+    error_of(ask(app, "PUT", "/read"), 405)
+    assert b'millrace_requests_total{route="unmatched",status="404"} 1.0' in metrics.render([])
+
+
+def test_a_client_that_left_is_no_bug(app: FastAPI, metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "GET", "path": "/gone", "headers": [], "query_string": b"", "root_path": ""}
+    asyncio.run(app(scope, receive, send))
+    assert (sent, caplog.records) == ([], [])
+    assert b'status="499"' in metrics.render([])

@@ -1,0 +1,22 @@
+"""Serving starts without Spark and Horovod, and without TensorFlow until a model is loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+HEAVY = ("pyspark", "horovod", "tensorflow", "great_expectations", "train", "ingest")
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("serve.app", HEAVY), ("serve.server", HEAVY), ("serve.score", (*HEAVY, "fastapi"))],
+)
+def test_importing_leaves_out(module: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; sys.exit(', '.join(set({absent!r}) & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "")

@@ -1,0 +1,129 @@
+"""Which versions are loaded, and what becomes of those that cannot be."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import ArtifactNotFound
+from pipelines.models import ModelDamaged, ModelStore
+from pipelines.storage import Store
+from serve import manager as module
+from serve.errors import ModelNotFound, ModelNotReady
+from serve.manager import ServableManager, VersionStatus
+from serve.servable import Servable
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def copied(model_store: ModelStore, tmp_path: Path) -> ModelStore:
+    """A store of one's own with both versions of `tiny`."""
+    shutil.copytree(model_store.store.path("models", "tiny"), tmp_path / "models" / "tiny")
+    return ModelStore(Store(str(tmp_path)))
+
+
+def damage(store: ModelStore, version: int) -> None:
+    (store.store.path("models", "tiny", str(version)) / "variables" / "variables.index").unlink()
+
+
+def test_loads_the_newest(manager: ServableManager) -> None:
+    assert manager.is_ready
+    assert manager.get("tiny").manifest.version == 2
+    assert manager.status("tiny", 2) == [VersionStatus(2, "AVAILABLE")]
+
+
+def test_loads_another_version_when_it_is_asked_for(copied: ModelStore) -> None:
+    manager = ServableManager(copied, ("tiny",))
+    manager.load()
+    assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "START"]
+    assert manager.loaded("tiny", 1) is None
+    assert manager.get("tiny", 1).manifest.version == 1
+    assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "AVAILABLE"]
+    assert [s.manifest.version for s in manager.all_loaded("tiny")] == [2, 1]
+
+
+def test_keeps_a_bounded_number_of_versions(copied: ModelStore) -> None:
+    manager = ServableManager(copied, ("tiny",), kept_versions=0)
+    manager.load()
+    manager.get("tiny", 1)
+    assert [s.manifest.version for s in manager.all_loaded("tiny")] == [2]
+
+
+def test_unknown_names_and_versions(manager: ServableManager, model_store: ModelStore) -> None:
+    with pytest.raises(ModelNotFound):
+        manager.get("other")
+    with pytest.raises(ModelNotFound, match="version 9"):
+        manager.get("tiny", 9)
+    with pytest.raises(ModelNotFound, match="version 9"):
+        manager.status("tiny", 9)
+    with pytest.raises(ModelNotFound):
+        ServableManager(model_store, ("tiny",)).get("kinds")
+
+
+def test_a_damaged_version_is_refused_and_the_one_before_serves(copied: ModelStore) -> None:
+    damage(copied, 2)
+    manager = ServableManager(copied, ("tiny",))
+    manager.load()
+    assert manager.get("tiny").manifest.version == 1
+    refused = manager.status("tiny", 2)[0]
+    assert (refused.state, refused.message) == ("END", "model tiny version 2: variables/variables.index is missing")
+    with pytest.raises(ModelNotReady, match=r"variables\.index is missing"):
+        manager.get("tiny", 2)
+
+
+def test_a_refused_version_is_tried_again_only_after_a_while(
+    copied: ModelStore, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(copied, 1)
+    manager = ServableManager(copied, ("tiny",))
+    manager.load()
+    with pytest.raises(ModelNotReady):
+        manager.get("tiny", 1)
+    shutil.copytree(
+        model_store.store.path("models", "tiny", "1"), copied.store.path("models", "tiny", "1"), dirs_exist_ok=True
+    )
+    with pytest.raises(ModelNotReady):
+        manager.get("tiny", 1)
+    monkeypatch.setattr(module, "RETRY_AFTER_S", 0)
+    assert manager.get("tiny", 1).manifest.version == 1
+    assert manager.status("tiny", 1)[0].message == ""
+
+
+def test_nothing_that_can_be_loaded(copied: ModelStore) -> None:
+    damage(copied, 1)
+    damage(copied, 2)
+    manager = ServableManager(copied, ("tiny",))
+    with pytest.raises(ModelDamaged, match="version 2"):
+        manager.load()
+    assert not manager.is_ready
+    with pytest.raises(ModelNotReady):
+        manager.get("tiny")
+
+
+def test_an_empty_store(store: Store) -> None:
+    with pytest.raises(ArtifactNotFound) as caught:
+        ServableManager(ModelStore(store), ("tiny",)).load()
+    assert "millrace train" in caught.value.hint
+
+
+def test_many_callers_load_a_version_once(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = ServableManager(copied, ("tiny",))
+    manager.load()
+    calls: list[int] = []
+    load = Servable.load
+
+    def counted(*arguments: object) -> Servable:
+        calls.append(1)
+        return load(*arguments)  # type: ignore[arg-type] # passed through
+
+    monkeypatch.setattr(Servable, "load", counted)
+    found: list[Servable] = []
+    threads = [threading.Thread(target=lambda: found.append(manager.get("tiny", 1))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert len(set(map(id, found))) == 1

@@ -1,5 +1,6 @@
 """Batch scoring of 3.27 million rows beside the direct call of the SavedModel and Spark's own predict_batch_udf."""
 
+import inspect
 import os
 import time
 from pathlib import Path
@@ -107,6 +108,9 @@ def score_by_udf(spark: "SparkSession", table: TableVersion, model: ModelVersion
             answers: np.ndarray = signature(**inputs)["probability"].numpy()
             return answers
 
+        # Spark counts the parameters of the function that it is given.
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        predict.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
         return predict
 
     udf = predict_batch_udf(load, return_type=FloatType(), batch_size=BATCH_ROWS)

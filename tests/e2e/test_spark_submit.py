@@ -29,3 +29,18 @@ def test_a_mistake_in_the_file_ends_with_78_before_spark_starts(tmp_path: Path) 
     assert (done.code, done.result["outcome"]) == (78, "failed")
     assert "unknown key 'epoch'; did you mean 'epochs'?" in done.err
     assert "Spark" not in done.err
+
+
+def test_the_code_comes_from_the_zip(tmp_path: Path) -> None:
+    archive = str(ROOT / "dist" / "millrace.zip")
+    script = tmp_path / "where.py"
+    script.write_text(
+        "from pyspark.sql import SparkSession\n"
+        "import pipelines\n"
+        "spark = SparkSession.builder.getOrCreate()\n"
+        "there = spark.sparkContext.parallelize([0], 1).map(lambda _: __import__('pipelines').__file__).collect()\n"
+        'print(f\'["{pipelines.__file__}", "{there[0]}"]\')\n'
+    )
+    done = run_command(tmp_path, "spark-submit", "--master", "local[1]", "--py-files", archive, str(script), path="")
+    assert done.code == 0, done.err
+    assert all("millrace.zip" in place for place in done.result), done.out

@@ -1,0 +1,1 @@
+"""Ingest: declared sources become one checked version of the clean table."""

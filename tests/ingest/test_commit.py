@@ -1,0 +1,115 @@
+"""The commit: one version or none, the same key never twice, plain files with checksums."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ingest.arrange import HASH, arrange
+from ingest.commit import commit_key, newest, write_clean, write_rejects
+from ingest.errors import CommitLost
+from ingest.flow import DROPPED, Flow, is_kept
+from pipelines.config.sections import Ingest
+from pipelines.errors import StorageError
+from pipelines.storage import Store
+from pipelines.tables import TableVersion, find_table
+from tests.ingest.small import Small, rows_of, things
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def key_of(small: Small, **digests: str) -> str:
+    return commit_key(small.build().config, digests)
+
+
+def test_the_key_names_what_the_result_depends_on(tmp_path: Path) -> None:
+    small = Small(tmp_path).source(things(3))
+    first = key_of(small, things="a")
+    assert key_of(small, things="b") != first
+    small.source(things(3), file="moved.csv", sha256="0" * 64)
+    assert key_of(small, things="a") == first
+    small.ingest["max_rejected"] = 0.5
+    changed = key_of(small, things="a")
+    small.contract["min_rows"] = 2
+    assert len({first, changed, key_of(small, things="a")}) == 3
+
+
+@pytest.mark.spark
+class TestWrites:
+    @pytest.fixture
+    def rows(self, spark: "SparkSession") -> "DataFrame":
+        flow = Flow.start(spark.range(40).selectExpr("id", "concat('n', id) AS name"))
+        return arrange(flow.frame, Ingest(base="things", key=("id",)), 40).where(is_kept())
+
+    def write(
+        self, rows: "DataFrame", store: Store, key: str, parent: TableVersion | None, **more: Any
+    ) -> TableVersion:
+        metadata = {"commit_key": key, "run_id": f"run-{key}", "rows_out": 40, **more}
+        return write_clean(rows, store, "small", metadata, parent)
+
+    def test_versions_follow_each_other(self, rows: "DataFrame", store: Store) -> None:
+        assert newest(store, "small") is None
+        first = self.write(rows, store, "a", None)
+        second = self.write(rows.withColumn("name", rows["id"] + 1), store, "b", first)
+        assert (first.version, second.version, second.rows_of()) == (0, 1, 40)
+        assert set(second.columns) == {"id", "name", "split"}
+        assert (first.columns["name"], second.columns["name"]) == ("string", "long")
+        assert find_table(store, "small", "clean", 0).commit == {"commit_key": "a", "run_id": "run-a", "rows_out": 40}
+        assert not {HASH, DROPPED} & set(second.columns)
+
+    def test_files_are_plain_parquet_with_checksums(self, rows: "DataFrame", store: Store) -> None:
+        version = self.write(rows, store, "a", None)
+        assert {file.partition["split"] for file in version.files} == {"train", "validation", "test"}
+        for file in version.files:
+            read = pq.ParquetFile(file.path, page_checksum_verification=True)
+            assert read.schema_arrow.names[:2] == ["id", "name"]
+        log = Path(version.uri, "_delta_log", "00000000000000000000.json").read_text().splitlines()
+        metadata = next(json.loads(line)["metaData"] for line in log if "metaData" in line)
+        protocol = next(json.loads(line)["protocol"] for line in log if "protocol" in line)
+        assert metadata["configuration"]["delta.enableDeletionVectors"] == "false"
+        assert metadata["partitionColumns"] == ["split"]
+        assert protocol["minReaderVersion"] == 1
+        damaged = bytearray(Path(version.files[0].path).read_bytes())
+        damaged[40] ^= 1
+        Path(version.files[0].path).write_bytes(damaged)
+        with pytest.raises(OSError, match="CRC"):
+            pq.ParquetFile(version.files[0].path, page_checksum_verification=True).read()
+
+    def test_the_same_write_twice_adds_nothing(self, rows: "DataFrame", store: Store) -> None:
+        """A writer that did not see its own success writes again from the same parent."""
+        first = self.write(rows, store, "a", None)
+        again = self.write(rows, store, "a", None, run_id="other")
+        assert (again.version, again.commit["run_id"]) == (first.version, "run-a")
+
+    def test_the_same_content_comes_back_after_another(self, rows: "DataFrame", store: Store) -> None:
+        first = self.write(rows, store, "a", None)
+        second = self.write(rows, store, "b", first)
+        assert self.write(rows, store, "a", second).version == 2
+
+    def test_another_writer_was_faster(self, rows: "DataFrame", store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = self.write(rows, store, "other", None)
+        monkeypatch.setattr("ingest.commit.newest", lambda *_: other)
+        with pytest.raises(CommitLost, match=r"changed since this run began \(it did not exist\)"):
+            self.write(rows, store, "a", None)
+
+    def test_a_version_with_other_rows_than_meant(self, rows: "DataFrame", store: Store) -> None:
+        with pytest.raises(StorageError, match="holds 40 rows, written were 41"):
+            self.write(rows, store, "a", None, rows_out=41)
+
+    def test_a_disk_that_takes_nothing(self, rows: "DataFrame", store: Store) -> None:
+        store.path("tables", "small").mkdir(parents=True)
+        store.path("tables", "small", "clean").write_text("in the way")
+        with pytest.raises(StorageError, match="writing the clean table"):
+            self.write(rows, store, "a", None)
+
+    def test_rejects_are_added_once_for_each_key(self, spark: "SparkSession", store: Store) -> None:
+        for key, record in (("a", "1"), ("a", "1"), ("b", "2"), ("a", "1")):
+            frame = spark.sql(f"SELECT 's' AS source, 'f' AS source_file, '?' AS reason, '{record}' AS record")
+            write_rejects(frame.selectExpr("*", f"'{key}' AS commit_key"), store, "small", key)
+        assert sorted((row["commit_key"], row["record"]) for row in rows_of(store, "rejects")) == [
+            ("a", "1"),
+            ("b", "2"),
+        ]

@@ -1,0 +1,233 @@
+"""The stage as a whole: every row accounted for, one version or none, the same again after a crash."""
+
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ingest import arrange, stage
+from ingest.errors import ContractFailed, ExpressionFailed
+from pipelines.config import Product
+from pipelines.digests import sha256_of
+from pipelines.failpoints import ENVIRONMENT, FailpointFired
+from pipelines.runs import RunRecord
+from pipelines.storage import Store
+from pipelines.tables import find_table
+from tests.ingest.small import HEADER, NOT_NULL_ID, Small, csv, rows_of, things, zipped
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+KINDS = csv("kind,title,rank", "0,none,NA", "1,one,10", "2,two,twenty", "3,three,30", "4,four,40")
+STEPS: list[dict[str, Any]] = [
+    {"filter": {"name": "sized", "keep": "size is not null"}},
+    {
+        "join": {
+            "source": "kinds",
+            "on": {"size": "kind"},
+            "columns": {"title": "title", "rank": "rank"},
+            "how": "inner",
+        }
+    },
+    {"call": {"function": "tests.ingest.functions:shout", "adds": {"loud": "string"}, "drops": ["name"]}},
+    {"derive": {"share": "weight / rank"}},
+    {"drop": ["title"]},
+]
+
+
+def full(folder: Path) -> Small:
+    """A zip of two files with bad lines, a join, a filter, a function."""
+    first = csv(HEADER, "1,one,1,1.5", "2,two,3,1", "x,bad,1,1", "", "4,four,NA,1")
+    second = csv(HEADER, "5,five,2,1", "6,six,4,1e999", "7,seven,4,8", "8,eight,3,")
+    small = Small(folder).source(
+        zipped(folder / "made", a_csv=first, b_csv=second), file="things.zip", options={"nullValue": "NA"}
+    )
+    columns = {"kind": "int", "title": "string", "rank": "int"}
+    small.source(KINDS, name="kinds", file="kinds.csv", columns=columns, options={"nullValue": "NA"})
+    small.ingest["max_rejected"] = 0.5
+    return small.steps(*STEPS)
+
+
+def run(product: Product, spark: "SparkSession", store: Store, run_id: str = "run1") -> RunRecord:
+    return stage.run(product, spark, store, run_id)
+
+
+def content(store: Store, table: str = "clean", but: tuple[str, ...] = ()) -> str:
+    """A digest of a table's rows, whatever their order."""
+    rows = [{k: v for k, v in row.items() if k not in but} for row in rows_of(store, table)]
+    return hashlib.sha256(
+        "".join(sorted(json.dumps(r, sort_keys=True, default=str) for r in rows)).encode()
+    ).hexdigest()
+
+
+def test_from_sources_to_a_version(
+    spark: "SparkSession", tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    product = full(tmp_path).build()
+    record = run(product, spark, store)
+
+    assert (record.outcome, record.version, record.stage, record.product) == ("committed", 0, "ingest", "small")
+    assert (record.rows_in, record.rows_out, record.rejected, record.filtered) == (9, 3, 3, 3)
+    # The second kind is malformed, so that one thing has no match.
+    assert record.filters == {"sized": 1, "join:kinds": 1, "tests.ingest.functions:shout": 1}
+    rows = sorted(rows_of(store, "clean"), key=lambda row: int(row["id"]))
+    assert [(row["id"], row["loud"], row["rank"], row["share"]) for row in rows] == [
+        (1, "ONE", 10, 0.15), (7, "SEVEN", 40, 0.2), (8, "EIGHT", 30, None),
+    ]  # fmt: skip
+    assert set(rows[0]) == {"id", "size", "weight", "rank", "loud", "share", "split"}
+    reasons = sorted((Path(row["source_file"]).name, row["reason"]) for row in rows_of(store, "rejects"))
+    assert reasons == [
+        ("kinds.csv", "column 'rank': 'twenty' is not of type int"),
+        ("things.zip!a.csv", "blank line"),
+        ("things.zip!a.csv", "column 'id': 'x' is not of type bigint"),
+        ("things.zip!b.csv", "column 'weight': '1e999' is not a finite number"),
+    ]
+
+    commit = find_table(store, "small", "clean").commit
+    assert {row["commit_key"] for row in rows_of(store, "rejects")} == {commit["commit_key"]}
+    assert commit["sources"]["kinds"] == {
+        "file": "kinds.csv", "sha256": sha256_of(tmp_path / "kinds.csv"), "rows": 5, "rejected": 1,
+    }  # fmt: skip
+    assert sum(commit["splits"].values()) == 3
+    assert {"contract_sha256", "code_sha256", "filters", "run_id"} <= set(commit)
+
+    again = run(product, spark, store, "run2")
+    assert again.outcome == "already_committed"
+    accounts = ("version", "rows_in", "rows_out", "rejected", "filtered", "filters")
+    assert [getattr(again, name) for name in accounts] == [getattr(record, name) for name in accounts]
+    assert find_table(store, "small", "clean").version == 0
+
+    assert store.names(".staging") == []
+    assert list(store.path(".staging").iterdir()) == []
+    text = caplog.text
+    assert "cleaned 9 rows: 3 kept, 3 filtered, 3 rejected" in text
+    assert not any(value in text for value in ("SEVEN", "twenty", "eight"))
+
+
+def test_a_failed_contract_leaves_the_version(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    small = Small(tmp_path).source(things(20))
+    run(small.build(), spark, store)
+    before = content(store)
+    small.contract["expectations"] = [
+        NOT_NULL_ID,
+        {"expect_column_values_to_be_between": {"column": "id", "min_value": 4}},
+    ]
+    small.source(things(20) + csv("x,bad,1,1"))
+    small.ingest["max_rejected"] = 0.5
+    with pytest.raises(ContractFailed) as caught:
+        run(small.build(), spark, store, "run2")
+    (failure,) = caught.value.failures
+    assert (failure.rule, failure.count, sorted(failure.examples)) == (
+        "expect_column_values_to_be_between", 4, ["0", "1", "2", "3"],
+    )  # fmt: skip
+    assert find_table(store, "small", "clean").version == 0
+    assert content(store) == before
+    assert not store.exists("tables", "small", "rejects")
+    assert list(store.path(".staging").iterdir()) == []
+
+
+def test_an_expression_that_fails_on_a_row_changes_nothing(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    small = Small(tmp_path).source(things(20)).steps({"derive": {"inverse": "10 div size"}})
+    with pytest.raises(ExpressionFailed, match=r"the steps: \[DIVIDE_BY_ZERO\]"):
+        run(small.build(), spark, store)
+    assert not store.exists("tables")
+
+
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import sys
+from pathlib import Path
+from ingest import stage
+from pipelines.config import load_product
+from pipelines.config.sections import Spark
+from pipelines.jobs.session import build_session
+from pipelines.storage import Store
+
+product, store = load_product(Path(sys.argv[1])), Store(sys.argv[2])
+stage.run(product, build_session(Spark(master="local[2]", driver_memory="1g"), app_name="killed"), store, "killed")
+"""
+
+
+def test_killed_before_the_commit_and_run_again(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    # Without the function: another process may find another package named tests.
+    product = full(tmp_path).steps(*STEPS[:2], *STEPS[3:]).build()
+    clean = Store(str(tmp_path / "clean"))
+    run(product, spark, clean)
+    environment = {**os.environ, ENVIRONMENT: "ingest.before_commit=kill9", "PYTHONPATH": str(ROOT)}
+    # A file, not -c: there pyspark takes Great Expectations' import of Spark Connect for a doctest, and exits with 0.
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "small.yaml"), str(store.folder)]
+    killed = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    assert store.exists("tables", "small", "rejects")
+    assert not store.exists("tables", "small", "clean")
+
+    record = run(product, spark, store, "run2")
+    assert (record.outcome, record.version) == ("committed", 0)
+    assert content(store) == content(clean)
+    names = [[Path(f.path).parent.name for f in find_table(s, "small", "clean").files] for s in (store, clean)]
+    assert names[0] == names[1]
+    assert content(store, "rejects", but=("run_id",)) == content(clean, "rejects", but=("run_id",))
+
+
+def test_stopped_before_the_rejects(
+    spark: "SparkSession", tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, "ingest.before_rejects=raise")
+    with pytest.raises(FailpointFired):
+        run(full(tmp_path).build(), spark, store)
+    assert not store.exists("tables")
+
+
+def generated(seed: int) -> tuple[bytes, dict[str, int]]:
+    """Lines of every kind in a random order, and what should become of them, told without Spark."""
+    chance = random.Random(seed)
+    kinds = {
+        "out": lambda n: f"{n},name {n},{chance.randint(1, 5)},{chance.random():.3f}",
+        "quoted": lambda n: f'{n},"a, ""{n}"" b",{chance.randint(1, 5)},-1e-3',
+        "small": lambda n: f"{n},x,{chance.randint(-5, 0)},0",
+        "null": lambda n: f"{n},,,",
+        "type": lambda n: f"{n},x,{chance.choice(['1.5', 'one', '3000000000', '--1'])},0",
+        "float": lambda n: f"{n},x,1,{chance.choice(['NaN', 'Infinity', '1e400', '-1e309'])}",
+        "fields": lambda n: ",".join([str(n), *["1"] * chance.choice([0, 1, 2, 4, 9])]),
+        "blank": lambda n: chance.choice(["", " ", "\t"]),
+        "header": lambda n: HEADER,
+    }
+    names = [chance.choice(list(kinds)) for _ in range(chance.randint(30, 150))] + ["out"]
+    lines = [kinds[name](number) for number, name in enumerate(names)]
+    data = csv(HEADER, *lines, end=chance.choice(["\n", "\r\n"]))
+    count = {name: names.count(name) for name in kinds}
+    return chance.choice([data, b"\xef\xbb\xbf" + data]), {
+        "rows_in": len(names),
+        "rejected": sum(count[name] for name in ("type", "float", "fields", "blank", "header")),
+        "filtered": count["small"] + count["null"],
+        "rows_out": count["out"] + count["quoted"],
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_row_is_lost_whatever_the_lines(
+    spark: "SparkSession", tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    data, expected = generated(seed)
+    small = Small(tmp_path).source(data).steps({"filter": {"name": "positive", "keep": "size > 0"}})
+    small.ingest["max_rejected"] = 1
+    monkeypatch.setattr(arrange, "ROWS_PER_PARTITION", 20)
+    record = run(small.build(), spark, store)
+    assert {name: getattr(record, name) for name in expected} == expected
+    parts = {int(Path(file.path).name.split("-")[1]) for file in find_table(store, "small", "clean").files}
+    assert max(parts) < arrange.partitions_for(expected["rows_out"])
+    assert len(rows_of(store, "clean")) == expected["rows_out"]
+    assert len(rows_of(store, "rejects")) == expected["rejected"]
+    assert [row["name"] for row in rows_of(store, "clean") if row["weight"] == -1e-3][:1] != ["a"]

@@ -1,0 +1,119 @@
+"""Staging: headers are compared before Spark sees a file, and names of users never reach it."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.errors import FileUnreadable, HeaderMismatch
+from ingest.lines import LineCount
+from ingest.options import read_options
+from ingest.staging import STALE_S, StagedFile, stage, staging_folder
+from pipelines.config.sections import Source
+from pipelines.storage import Store
+from tests.ingest.small import csv, gzipped, zipped
+
+COLUMNS = ["a", "b"]
+
+
+def staged(folder: Path, data: bytes, name: str = "data.csv", **options: Any) -> list[StagedFile]:
+    path = folder / name
+    path.write_bytes(data)
+    source = Source(path=name, columns={"a": "int", "b": "string"}, options=options)
+    return stage(path, folder / f"staged{time.monotonic_ns()}", source.columns, read_options("s", source))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("b,a", r"the order differs from column 1 on; expected 'a', 'b'; found 'b', 'a'"),
+        ("a", r"missing 'b'"),
+        ("a,b,c", r"unexpected 'c'"),
+        ("a,B", r"missing 'b', unexpected 'B'"),
+        ("a,b,b", r"the order differs from column 3 on"),
+        ("a,b ", r"unexpected 'b '"),
+        ("a;b", r"missing 'a', 'b', unexpected 'a;b'"),
+        ("1,x", r"missing 'a', 'b'"),
+    ],
+)
+def test_a_header_that_is_not_the_columns(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(HeaderMismatch, match=message) as caught:
+        staged(tmp_path, csv(header, "1,x"))
+    assert "data.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (csv("a,b", "1,x"), {}),
+        (csv('"a","b"', "1,x"), {}),
+        (csv("a,b", "1,x", end="\r\n"), {}),
+        (csv("a,b", "1,x", end="\r"), {}),
+        (b"\xef\xbb\xbf" + csv("a,b", "1,x"), {}),
+        (csv("a;b", "1;x"), {"sep": ";"}),
+        (csv("'a','b'", "1,x"), {"quote": "'"}),
+        (csv(" a ,b ", "1,x"), {"ignoreLeadingWhiteSpace": True}),
+        (csv("a,b", "1,ä").decode().encode("utf-16"), {"encoding": "utf-16"}),
+        (csv("a,b", "1,ä").decode().encode("cp1252"), {"encoding": "cp1252"}),
+    ],
+)
+def test_a_header_that_is(tmp_path: Path, data: bytes, options: dict[str, Any]) -> None:
+    (file,) = staged(tmp_path, data, **options)
+    assert file.lines == LineCount(rows=1, headers=1)
+    file.path.read_text("utf-8")
+
+
+def test_blank_lines_before_the_header(tmp_path: Path) -> None:
+    (file,) = staged(tmp_path, csv("", " ", "a,b", "1,x"))
+    assert (file.header, file.lines) == ("a,b", LineCount(rows=1, blank=2, headers=1))
+
+
+def test_without_a_header(tmp_path: Path) -> None:
+    (file,) = staged(tmp_path, csv("1,x", "2,y"), header=False)
+    assert (file.header, file.lines) == (None, LineCount(rows=2))
+
+
+def test_members_are_checked_one_by_one(tmp_path: Path) -> None:
+    good, bad = csv("a,b", "1,x"), csv("b,a", "x,1")
+    files = staged(tmp_path, zipped(tmp_path / "made", x_csv=good, y_csv=good))
+    assert [file.name.rpartition("!")[2] for file in files] == ["x.csv", "y.csv"]
+    assert [file.path.name for file in files] == ["00000.csv", "00001.csv"]
+    with pytest.raises(HeaderMismatch, match=r"data\.csv!y\.csv"):
+        staged(tmp_path, zipped(tmp_path / "made", x_csv=good, y_csv=bad))
+
+
+def test_a_plain_file_is_not_copied(tmp_path: Path) -> None:
+    (plain,) = staged(tmp_path, csv("a,b", "1,x"), "_odd [name]*.gz")
+    assert plain.path.is_symlink()
+    (packed,) = staged(tmp_path, gzipped(csv("a,b", "1,x")))
+    assert packed.path.read_bytes() == csv("a,b", "1,x")
+
+
+def test_bytes_that_are_not_the_encoding(tmp_path: Path) -> None:
+    with pytest.raises(FileUnreadable, match="not utf-16"):
+        staged(tmp_path, csv("a,b", "1,x").decode().encode("utf-16") + b"x", encoding="utf-16")
+
+
+def test_something_else_than_text(tmp_path: Path) -> None:
+    with pytest.raises((HeaderMismatch, FileUnreadable)) as caught:
+        staged(tmp_path, b"PAR1" + bytes(range(256)) * 9_000)
+    assert len(str(caught.value)) < 3_000
+
+
+def test_the_folder_goes_away_even_after_an_error(store: Store) -> None:
+    with pytest.raises(KeyError), staging_folder(store, "run1") as folder:
+        (folder / "sub").mkdir()
+        raise KeyError
+    assert not folder.exists()
+
+
+def test_what_a_killed_run_left_is_removed_later(store: Store) -> None:
+    fresh, old = store.path(".staging", "fresh"), store.path(".staging", "old")
+    for path in (fresh, old):
+        path.mkdir(parents=True)
+    os.utime(old, (time.time() - STALE_S - 60,) * 2)
+    with staging_folder(store, "run1"):
+        assert fresh.exists()
+        assert not old.exists()

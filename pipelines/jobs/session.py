@@ -27,6 +27,8 @@ SETTINGS: Final = {
     "spark.hadoop.parquet.page.write-checksum.enabled": "true",
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     "spark.hadoop.parquet.block.row.count.limit": str(ROW_GROUP_ROWS),
+    # Frames are kept for one stage and read a few times: packing them takes a third of ingest's time.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
     "spark.ui.enabled": "false",
     "spark.python.worker.reuse": "true",

@@ -1,6 +1,7 @@
 """The commit: one version or none, the same key never twice, plain files with checksums."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,17 @@ class TestWrites:
         monkeypatch.setattr("ingest.commit.newest", lambda *_: other)
         with pytest.raises(CommitLost, match=r"changed since this run began \(it did not exist\)"):
             self.write(rows, store, "a", None)
+
+    def test_writers_at_once(self, rows: "DataFrame", store: Store) -> None:
+        """Both see the version of the one that won."""
+        rows.persist().count()
+        with ThreadPoolExecutor(2) as pool:
+            tries = [pool.submit(self.write, rows, store, "a", None, run_id=run_id) for run_id in ("one", "two")]
+        versions = [attempt.result() for attempt in tries]
+        rows.unpersist()
+        assert [version.version for version in versions] == [0, 0]
+        assert len({version.commit["run_id"] for version in versions}) == 1
+        assert len(rows_of(store, "clean")) == 40
 
     def test_a_version_with_other_rows_than_meant(self, rows: "DataFrame", store: Store) -> None:
         with pytest.raises(StorageError, match="holds 40 rows, written were 41"):

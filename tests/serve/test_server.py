@@ -75,7 +75,7 @@ def wait_until_closed(address: str) -> None:
     while time.monotonic() < deadline:
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):
             return
     pytest.fail("the server still takes connections")
 

@@ -75,6 +75,9 @@ def wait_until_closed(address: str) -> None:
     while time.monotonic() < deadline:
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
+            threading.Event().wait(0.02)  # without a pause the queue of connections runs over, and one waits
+        except TimeoutError:
+            continue
         except (ConnectionRefusedError, ConnectionResetError):
             return
     pytest.fail("the server still takes connections")

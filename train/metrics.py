@@ -153,7 +153,14 @@ class ValueSums:
 
     def metrics(self) -> dict[str, Any]:
         """The metrics of all rows added so far."""
-        rows, absolute, squared, centred, squares, _ = self.sums
+        return self._metrics(absolute=self.sums[1], squared=self.sums[2])
+
+    def baseline(self) -> dict[str, Any]:
+        """The metrics of the same rows for a model that always answers the train split's mean."""
+        return self._metrics(absolute=self.sums[5], squared=self.sums[4])
+
+    def _metrics(self, *, absolute: float, squared: float) -> dict[str, Any]:
+        rows, centred, squares = self.sums[0], self.sums[3], self.sums[4]
         if not rows:
             return {"rows": 0}
         spread = squares - centred**2 / rows
@@ -162,19 +169,6 @@ class ValueSums:
             "mae": float(absolute / rows),
             "rmse": float(np.sqrt(squared / rows)),
             "r2": float(1 - squared / spread) if spread > 0 else None,
-        }
-
-    def baseline(self) -> dict[str, Any]:
-        """The metrics of the same rows for a model that always answers the train split's mean."""
-        rows, _, _, centred, squares, absolute = self.sums
-        if not rows:
-            return {"rows": 0}
-        spread = squares - centred**2 / rows
-        return {
-            "rows": int(rows),
-            "mae": float(absolute / rows),
-            "rmse": float(np.sqrt(squares / rows)),
-            "r2": float(1 - squares / spread) if spread > 0 else None,
         }
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.figures import Figure
 from pipelines.logs import configure_logging
 
-PARTS = ("quality", "scoring")
+PARTS = ("quality", "scoring", "ingest")
 
 
 def main() -> None:
@@ -24,6 +24,8 @@ def main() -> None:
         for name in names:
             if name == "quality":
                 from benchmarks.quality import measure
+            elif name == "ingest":
+                from benchmarks.ingest import measure
             else:
                 from benchmarks.scoring import measure
             figures += measure(Path(folder))

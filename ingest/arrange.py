@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType
 
-from ingest.delimited import quoted
+from ingest.columns import quoted
 from ingest.flow import is_kept
 from ingest.split import hash_of, split_of
 from pipelines.config.flow import SPLIT

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
@@ -22,7 +23,7 @@ def apply_call(flow: Flow, call: Call, stack: contextlib.ExitStack) -> Flow:
     """Call a function with the kept rows.
 
     Args:
-        flow: Settled rows: none of them is dropped.
+        flow: Settled rows: none of them is marked.
         call: The step.
         stack: Unpersists frames in the end.
 
@@ -43,7 +44,7 @@ def apply_call(flow: Flow, call: Call, stack: contextlib.ExitStack) -> Flow:
         raise RowsMultiplied(call.function, before=rows_before, after=rows_after, reason=reason)
     logger.info("%s: %d rows in, %d out", call.function, rows_before, rows_after)
     filtered = add(flow.filtered, {call.function: rows_before - rows_after})
-    return Flow(Flow.start(after).frame, filtered=filtered)
+    return replace(Flow.start(after).finite(*after.columns), filtered=filtered, not_finite=flow.not_finite)
 
 
 def _call(call: Call, frame: DataFrame) -> DataFrame:

@@ -11,19 +11,24 @@ from pyspark.errors import PySparkException
 
 from ingest.arrange import HASH
 from ingest.errors import CommitLost
-from ingest.flow import DROPPED
-from ingest.spark_errors import first_line, mapped_actions
+from ingest.flow import DROPPED, NOT_FINITE
+from ingest.spark_errors import first_line, mapped_actions, space_hint
+from ingest.spread import for_each
+from pipelines import tables
 from pipelines.config import Config
 from pipelines.config.flow import SPLIT
 from pipelines.digests import digest_of
 from pipelines.errors import ArtifactNotFound, StorageError
-from pipelines.storage import Store
+from pipelines.storage import Store, digest_at, mapped_errors
 from pipelines.tables import CLEAN, REJECTS, TableVersion, find_table, table_parts
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, DataFrameWriter
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 logger = logging.getLogger(__name__)
+
+TXN_APP: Final = "millrace.ingest"
+"""Delta transaction id of every write of a clean table: of two that start from one version, one commits."""
 
 _PLAIN: Final = {
     # The data files stay plain Parquet, for readers that know nothing of Delta.
@@ -32,6 +37,14 @@ _PLAIN: Final = {
     # Readers take whole splits: the log needs row counts, not the least and greatest value of every column.
     "delta.dataSkippingNumIndexedCols": "0",
 }
+_CLEAN: Final = {
+    **_PLAIN,
+    # The log says which files were taken, for ever.
+    "delta.enableExpiredLogCleanup": "false",
+}
+
+_WHERE: Final = ("path", "sha256", "jdbc", "settle_s", "max_bad_files", "on_bad_file")
+"""Keys of a source that say where its bytes lie, or when and how carefully they are taken; only the bytes count."""
 
 
 def commit_key(config: Config, digests: Mapping[str, str]) -> str:
@@ -43,7 +56,8 @@ def commit_key(config: Config, digests: Mapping[str, str]) -> str:
     """
     sources = {name: section.model_dump(mode="json") for name, section in config.sources.items()}
     for section in sources.values():
-        del section["path"], section["sha256"]  # the bytes count, not where they lie
+        for name in _WHERE:
+            section.pop(name)
     parts = (config.product, "ingest", sources, config.ingest, config.contract, dict(digests))
     return digest_of(*parts)
 
@@ -61,8 +75,13 @@ def write_rejects(frame: "DataFrame", store: Store, product: str, key: str) -> N
     started = time.monotonic()
     writer = frame.write.format("delta").mode("append").option("mergeSchema", "true")
     writer = writer.options(**_PLAIN, txnAppId=key, txnVersion=1)
-    with mapped_actions("writing the rejects"):
-        writer.save(str(store.path(*table_parts(product, REJECTS))))
+    path = store.uri(*table_parts(product, REJECTS))
+    try:
+        writer.save(path)
+    except (PySparkException, Py4JError):
+        # Perhaps another run with the same key was first; then the same write adds nothing, and does not fail.
+        with mapped_actions("writing the rejects"):
+            writer.save(path)
     logger.info("wrote the rejects in %.1f s", time.monotonic() - started)
 
 
@@ -72,10 +91,24 @@ def write_clean(
     product: str,
     metadata: Mapping[str, Any],
     parent: TableVersion | None,
+    *,
+    append: bool = False,
 ) -> TableVersion:
-    """Replace the clean table by kept and arranged rows, as one version.
+    """Replace the clean table by kept and arranged rows, or add them to it, as one version.
 
     An exception while writing means that nobody knows: the log is read back before anything is said.
+
+    The commit is fenced: its number in Delta's record of transactions is one more than that of the version it follows,
+    and Delta leaves out a write whose number is not greater than the last one's. So a run that stood still while
+    another wrote the table changes nothing when it wakes up.
+
+    Args:
+        frame: The rows.
+        store: Where the table lies.
+        product: Whose table it is.
+        metadata: What the commit records.
+        parent: The version that the run started from.
+        append: Add to the parent's rows instead of replacing them.
 
     Returns:
         The version that now holds the rows; its commit names another run if that one wrote the same first.
@@ -86,30 +119,35 @@ def write_clean(
     """
     started = time.monotonic()
     key, parent_version = metadata["commit_key"], parent.version if parent else None
-    rows = frame.drop(HASH, DROPPED)
-    writer: DataFrameWriter = rows.write.format("delta").mode("overwrite").partitionBy(SPLIT)
-    writer = writer.options(
-        **_PLAIN,
-        overwriteSchema="true",
-        userMetadata=json.dumps(metadata),
-        txnAppId=f"{key}@{parent_version}",
-        txnVersion=1,
+    rows = frame.drop(HASH, DROPPED, NOT_FINITE)
+    writer: DataFrameWriter = (
+        rows.write.format("delta")
+        .partitionBy(SPLIT)
+        .options(
+            **_CLEAN,
+            userMetadata=json.dumps(metadata),
+            txnAppId=TXN_APP,
+            txnVersion=0 if parent is None else parent.version + 1,
+        )
     )
+    writer = writer.mode("append") if append else writer.mode("overwrite").option("overwriteSchema", "true")
+    expected = metadata["rows_out"] + (parent.rows_of() if append and parent else 0)
     failure: Exception | None = None
     try:
-        writer.save(str(store.path(*table_parts(product, CLEAN))))
+        writer.save(store.uri(*table_parts(product, CLEAN)))
     except (PySparkException, Py4JError) as error:
         failure = error
-    version = newest(store, product)
-    if version is None or version.commit.get("commit_key") != key:
-        if failure is not None and (version.version if version else None) == parent_version:
-            raise StorageError(f"writing the clean table: {first_line(failure)}") from failure
+    version = _own(store, product, key, parent_version)
+    if version is None:
+        current = newest(store, product)
+        if failure is not None and (current.version if current else None) == parent_version:
+            reason = first_line(failure)
+            raise StorageError(f"writing the clean table: {reason}", hint=space_hint(reason)) from failure
         reason = first_line(failure) if failure else "another version came after this one"
         raise CommitLost(f"{product}/{CLEAN}", parent=parent_version, reason=reason) from failure
-    if version.rows_of() != metadata["rows_out"]:
+    if version.rows_of() != expected:
         raise StorageError(
-            f"version {version.version} of {version.name} holds {version.rows_of()} rows, "
-            f"written were {metadata['rows_out']}"
+            f"version {version.version} of {version.name} holds {version.rows_of()} rows, written were {expected}"
         )
     logger.info(
         "wrote version %d of %s in %.1f s",
@@ -118,3 +156,30 @@ def write_clean(
         time.monotonic() - started,
     )
     return version
+
+
+def keep_digests(
+    spark: "SparkSession | None", store: Store, version: TableVersion, parent: TableVersion | None
+) -> None:
+    """Take the digest of every data file that has none yet, so that readers notice each changed byte."""
+    known = {file.path: file.sha256 for file in (*version.files, *(parent.files if parent else ())) if file.sha256}
+    paths = [file.path for file in version.files if file.path not in known]
+    if not paths and all(file.sha256 for file in version.files):
+        return
+    size = 0
+    with mapped_errors("table", version.name):
+        size = sum(store.files.size(path) for path in paths)
+        found = for_each(spark, digest_at, paths, size)
+    known |= {path: digest for path, digest in zip(paths, found, strict=True) if isinstance(digest, str)}
+    tables.keep_digests(store, version, {file.path: known[file.path] for file in version.files})
+
+
+def _own(store: Store, product: str, key: str, parent: int | None) -> TableVersion | None:
+    """The version after the parent that a run with this key committed; others may have come since."""
+    current = newest(store, product)
+    first = 0 if parent is None else parent + 1
+    for version in range(current.version if current else -1, first - 1, -1):
+        found = find_table(store, product, CLEAN, version)
+        if found.commit.get("commit_key") == key:
+            return found
+    return None

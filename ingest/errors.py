@@ -1,29 +1,32 @@
 """What can be wrong with sources, steps and rows.
 
 ConfigError
-├── OptionRefused       a reader option that does not exist, or that ingest sets itself
 ├── ExpressionInvalid   a step's SQL expression that Spark cannot analyse
 ├── CallBroken          a user's function that fails or breaks its declaration
+├── RecipeChanged       steps or contract changed since an incremental table was begun
 └── ContractUnfit       an expectation that could never fail on this table
 DataRejected
 ├── DigestMismatch      a source file is not the one that was declared
 ├── SourceChanged       a source file changed while it was read
 ├── FileUnreadable      a damaged archive, or bytes that are not text
 ├── HeaderMismatch      a file's header is not the declared columns
+├── ColumnsMismatch     a file's columns or types are not the declared ones
+├── BadFiles            more than one file of a source cannot be taken
 ├── TooManyRejected     more malformed rows than the product allows
 ├── LinesLost           Spark saw another number of lines than the file holds
 ├── RowsMultiplied      a join or a user's function made rows
+├── TooManyFiltered     filters, joins and functions dropped more rows than the product allows
+├── OrderTied           a window picks rows by an order that leaves ties
 ├── ExpressionFailed    an expression could not be computed for some row
 ├── KeyBroken           a key that is null or not unique
-└── ContractFailed      a guard or an expectation failed
+└── ContractFailed      a guard or an expectation failed (in ingest.failures)
 InputMissing
 └── SourceEmpty         a source without rows
 Refused
 └── CommitLost          another writer replaced the table first
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from pipelines.errors import (
     MAX_EXAMPLES,
@@ -37,16 +40,10 @@ from pipelines.errors import (
 SHOWN_FAILURES = 12
 """Failures that a message names; with two lines each they fill one screen."""
 
+SHOWN_FILES = 500
+"""Bad files that a message names; whoever delivered them wants to know all."""
+
 TRY_CAST_HINT = "use try_cast, try_divide or nullif where a value may not fit, or filter such rows"
-
-
-class OptionRefused(ConfigError):
-    """A reader option that does not exist, or that ingest sets itself."""
-
-    def __init__(self, source: str, option: str, *, reason: str) -> None:
-        super().__init__(f"sources.{source}.options.{option}: {reason}")
-        self.source = source
-        self.option = option
 
 
 class ExpressionInvalid(ConfigError):
@@ -75,6 +72,17 @@ class ContractUnfit(ConfigError):
     def __init__(self, rule: str, *, reason: str) -> None:
         super().__init__(f"contract.expectations: {rule}: {reason}")
         self.rule = rule
+
+
+class RecipeChanged(ConfigError):
+    """An incremental table whose rows were made in another way than the next ones would be."""
+
+    def __init__(self, table: str, *, version: int, reason: str) -> None:
+        super().__init__(
+            f"table '{table}': {reason} (version {version}); rows made in two ways never share a table",
+            hint="run with --full to make it anew from all files that are there, or take the change back",
+        )
+        self.table = table
 
 
 class DigestMismatch(DataRejected):
@@ -134,6 +142,33 @@ class HeaderMismatch(DataRejected):
         self.found = tuple(found)
 
 
+class ColumnsMismatch(DataRejected):
+    """A file whose columns or types are not the declared ones."""
+
+    def __init__(self, file: str, problems: Sequence[str], *, found: Sequence[str]) -> None:
+        super().__init__(
+            f"{file}: {shorten('; '.join(problems), 1000)}; its columns are {_names(found)}",
+            hint="correct sources.<name>.columns, name a column in optional, or set extra_columns: drop",
+        )
+        self.file = file
+        self.problems = tuple(problems)
+
+
+class BadFiles(DataRejected):
+    """Files of a source that cannot be taken, every one by name."""
+
+    def __init__(self, source: str, problems: Sequence[str], *, of: int, allowed: int = 0) -> None:
+        shown = "".join(f"\n  {shorten(problem, 300)}" for problem in problems[:SHOWN_FILES])
+        more = f"\n  and {len(problems) - SHOWN_FILES} more" if len(problems) > SHOWN_FILES else ""
+        limit = f", allowed are {allowed}" if allowed else ""
+        super().__init__(
+            f"sources.{source}: {len(problems)} of {of} files cannot be taken{limit}{shown}{more}",
+            hint="deliver these files again, or set on_bad_file: quarantine and max_bad_files to leave them out",
+        )
+        self.source = source
+        self.problems = tuple(problems)
+
+
 class TooManyRejected(DataRejected):
     """More malformed rows in a source than the product allows."""
 
@@ -168,6 +203,32 @@ class RowsMultiplied(DataRejected):
         self.after = after
 
 
+class TooManyFiltered(DataRejected):
+    """Filters, inner joins and functions dropped more rows than the product allows."""
+
+    def __init__(self, filters: Mapping[str, int], *, rows: int, allowed: float) -> None:
+        dropped = sum(filters.values())
+        by_count = sorted(filters.items(), key=lambda item: -item[1])[:MAX_EXAMPLES]
+        shown = ", ".join(f"{name}: {count}" for name, count in by_count if count)
+        super().__init__(
+            f"ingest.steps drop {dropped} of {rows} rows, allowed is a share of {allowed:g} ({shorten(shown, 400)})",
+            hint="mend the step that drops too many; if they shall go, raise ingest.max_filtered",
+        )
+        self.dropped = dropped
+        self.rows = rows
+
+
+class OrderTied(DataRejected):
+    """A window picks rows by an order in which some share a place: another run would pick others."""
+
+    def __init__(self, where: str, window: str, *, rows: int) -> None:
+        super().__init__(
+            f"{where}: {rows} rows share their place in {shorten(window)}: what it gives is a matter of chance",
+            hint="add columns to its ORDER BY until no two rows tie, the key for instance",
+        )
+        self.rows = rows
+
+
 class ExpressionFailed(DataRejected):
     """An expression that could not be computed for some row."""
 
@@ -187,50 +248,6 @@ class KeyBroken(DataRejected):
         )
         self.count = count
         self.examples = tuple(examples[:MAX_EXAMPLES])
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One rule of the contract that did not hold.
-
-    Attributes:
-        rule: Name of the guard or expectation.
-        column: What it looked at; empty for the whole table.
-        count: Rows against it, where rows can be counted.
-        reason: What was expected and what was found.
-        examples: Some offending values.
-    """
-
-    rule: str
-    column: str = ""
-    count: int | None = None
-    reason: str = ""
-    examples: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        column = f" ({self.column})" if self.column else ""
-        count = f": {self.count} rows" if self.count is not None else ""
-        reason = f": {shorten(self.reason, 120)}" if self.reason else ""
-        line = f"{self.rule}{column}{count}{reason}"
-        return f"{line}\n    such as {shorten(', '.join(self.examples), 90)}" if self.examples else line
-
-
-class ContractFailed(DataRejected):
-    """The table broke its contract; the current version stays.
-
-    Attributes:
-        failures: Every rule that failed, with at most 20 examples each.
-    """
-
-    def __init__(self, product: str, failures: Sequence[Failure]) -> None:
-        lines = [f"  {failure}" for failure in failures[:SHOWN_FAILURES]]
-        if len(failures) > SHOWN_FAILURES:
-            lines.append(f"  and {len(failures) - SHOWN_FAILURES} more")
-        super().__init__(
-            f"{product}: the contract failed in {len(failures)} rules\n" + "\n".join(lines),
-            hint="mend the data or the contract; the current table version stays as it is",
-        )
-        self.failures = tuple(failures)
 
 
 class SourceEmpty(InputMissing):

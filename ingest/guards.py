@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
 from ingest.arrange import HASH
-from ingest.delimited import quoted
-from ingest.errors import ContractUnfit, Failure, KeyBroken
-from ingest.flow import DROPPED, is_kept
+from ingest.columns import quoted
+from ingest.errors import ContractUnfit, KeyBroken, TooManyFiltered
+from ingest.failures import Failure
+from ingest.flow import DROPPED, Flow, add, had_not_finite, is_kept
 from ingest.spark_errors import mapped_actions
 from ingest.split import SPLITS
 from pipelines.config.flow import SPLIT
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NULL_RULES: Final = frozenset({"expect_column_values_to_be_null"})
 VALUE_ARGUMENTS: Final = ("min_value", "max_value", "value_set", "sum_total", "double_sided")
+PEEKED_ROWS: Final = 100
 COUNTING: Final = ("value_lengths", "unique_value_count", "proportion", "row_count", "column_count")
 """Parts of the names of expectations whose bounds are counts, whatever the column's type."""
 
@@ -40,8 +42,9 @@ class Statistics:
         splits: Rows by split.
         dropped: Rows by filter.
         null_keys: Rows with a null in a key column or without a split.
-        non_null: Rows with a value, by column of the contract.
+        non_null: Rows with a value, by column of the contract and the label.
         not_finite: NaN and infinite values, by float column.
+        replaced: NaN and infinite values that became null, by column; dropped rows count too.
     """
 
     rows: int
@@ -51,6 +54,7 @@ class Statistics:
     null_keys: int
     non_null: Mapping[str, int]
     not_finite: Mapping[str, int]
+    replaced: Mapping[str, int]
 
 
 def contract_columns(contract: Contract) -> dict[str, list[str]]:
@@ -111,18 +115,20 @@ def _clash(value: object, type_name: str) -> bool:
     return isinstance(value, str)
 
 
-def measure(frame: "DataFrame", filters: Iterable[str], key: tuple[str, ...], contract: Contract) -> Statistics:
+def measure(
+    frame: "DataFrame", flow: Flow, key: tuple[str, ...], contract: Contract, label: str | None = None
+) -> Statistics:
     """Take every figure that the guards and the accounts need, in one job.
 
     Args:
-        frame: All rows with `DROPPED` and the split, persisted.
-        filters: Names that `DROPPED` may hold.
+        frame: All rows of the flow, arranged and persisted.
+        flow: Names what rows may be marked with.
         key: The key's columns.
-        contract: Names the columns to look at.
+        contract: Names columns to count the values of.
+        label: Another such column.
     """
-    names = list(filters)
+    counted = dict.fromkeys([*contract_columns(contract), *([label] if label else [])])
     floats = [f.name for f in frame.schema if isinstance(f.dataType, FloatType | DoubleType)]
-    columns = list(contract_columns(contract))
     null_key = F.col(SPLIT).isNull()
     for name in key:
         null_key = null_key | F.col(quoted(name)).isNull()
@@ -131,9 +137,10 @@ def measure(frame: "DataFrame", filters: Iterable[str], key: tuple[str, ...], co
         ("kept", ""): is_kept(),
         ("null_keys", ""): is_kept() & null_key,
         **{("split", name): is_kept() & (F.col(SPLIT) == name) for name in SPLITS},
-        **{("dropped", name): F.col(quoted(DROPPED)) == name for name in names},
-        **{("value", name): is_kept() & F.col(quoted(name)).isNotNull() for name in columns},
-        **{("float", name): is_kept() & _not_finite(F.col(quoted(name))) for name in floats},
+        **{("dropped", name): F.col(quoted(DROPPED)) == name for name in flow.filters},
+        **{("value", name): is_kept() & F.col(quoted(name)).isNotNull() for name in counted},
+        **{("float", name): is_kept() & _not_finite(F.col(quoted(name))) for name in floats if name not in flow.floats},
+        **{("replaced", name): had_not_finite(name) for name in flow.floats},
     }
     with mapped_actions("the steps"):
         row = frame.select(*(F.count_if(condition) for condition in figures.values())).first()
@@ -150,7 +157,24 @@ def measure(frame: "DataFrame", filters: Iterable[str], key: tuple[str, ...], co
         dropped=family("dropped"),
         non_null=family("value"),
         not_finite=family("float"),
+        replaced=add(flow.not_finite, family("replaced")),
     )
+
+
+def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
+    """Columns without a single value; nearly always some rows tell that there are none, and the rest is not read.
+
+    Args:
+        frame: Kept rows, persisted.
+        columns: Names to look at.
+    """
+    with mapped_actions("the steps"):
+        rows = frame.select(*map(quoted, columns)).limit(PEEKED_ROWS).collect()
+        doubtful = [name for n, name in enumerate(columns) if rows and all(row[n] is None for row in rows)]
+        if not doubtful:
+            return []
+        counts = frame.agg(*(F.count(quoted(name)) for name in doubtful)).collect()[0]
+    return [name for name, count in zip(doubtful, counts, strict=True) if not count]
 
 
 def _not_finite(column: "Column") -> "Column":
@@ -196,15 +220,46 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) 
 HASH_COLUMN: Final = quoted(HASH)
 
 
-def find_failures(contract: Contract, statistics: Statistics) -> list[Failure]:
-    """The guards that did not hold."""
+def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...]) -> None:
+    """Refuse rows whose key the table holds already.
+
+    Args:
+        frame: Kept rows, persisted; their own keys are unique.
+        table: The rows that they would be added to.
+        key: The key's columns.
+
+    Raises:
+        KeyBroken: With examples.
+    """
+    names = [quoted(name) for name in key]
+    with mapped_actions("the key"):
+        doubles = table.select(*names).join(frame.select(*names), list(key), "left_semi")
+        first = doubles.limit(MAX_EXAMPLES).collect()
+        if first:
+            examples = [str(row.asDict()) for row in first]
+            reason = "rows have a key that the table holds already"
+            raise KeyBroken(key, reason=reason, count=doubles.count(), examples=examples)
+
+
+def find_failures(
+    contract: Contract, statistics: Statistics, label: str | None = None, before: int = 0
+) -> list[Failure]:
+    """The guards that did not hold.
+
+    Args:
+        contract: Its columns must have values, whatever its expectations say.
+        statistics: Of the rows.
+        label: A column that must have values too.
+        before: Rows that the table has already.
+    """
     failures = []
     kept = statistics.kept
-    if kept < contract.min_rows:
-        failures.append(Failure("min_rows", reason=f"expected {contract.min_rows} rows, found {kept}"))
+    if before + kept < contract.min_rows:
+        failures.append(Failure("min_rows", reason=f"expected {contract.min_rows} rows, found {before + kept}"))
     if not kept:
         return failures  # of nothing there is nothing more to say
-    for column, rules in contract_columns(contract).items():
+    required = {label: ["label"]} if label else {}
+    for column, rules in (required | contract_columns(contract)).items():
         count = statistics.non_null[column]
         if NULL_RULES.issuperset(rules):
             continue
@@ -215,3 +270,18 @@ def find_failures(contract: Contract, statistics: Statistics) -> list[Failure]:
         if count:
             failures.append(Failure("finite", column, count, "NaN or infinite"))
     return failures
+
+
+def check_filtered(filters: Mapping[str, int], entered: int, allowed: float) -> None:
+    """Hold filters, inner joins and functions to the share of rows that they may drop.
+
+    Args:
+        filters: Rows dropped, by what dropped them.
+        entered: Well-formed rows at the start of the steps.
+        allowed: Largest share.
+
+    Raises:
+        TooManyFiltered: They dropped more.
+    """
+    if sum(filters.values()) > allowed * entered:
+        raise TooManyFiltered(filters, rows=entered, allowed=allowed)

@@ -1,11 +1,18 @@
 """Counts the lines of a text file on the way, in bounded memory, without asking Spark."""
 
 import codecs
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 BLANK: Final = bytes(range(0x21))
 """What Java's trim removes: a line of nothing else is a blank line to Spark."""
+
+MAX_LINE_BYTES: Final = 16 << 20
+"""A longer line never reaches Spark, which would hold it whole, several times over."""
+SHOWN_BYTES: Final = 200
+_BLANK_LINE: Final = re.compile(rb"\n[\x00-\x09\x0b-\x20]*+\n")
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,8 @@ class LineCount:
         headers: Lines equal to the header line.
         odd_quotes: Lines with an odd number of quotes: perhaps a value over several lines.
         is_utf8: Whether every byte belongs to a UTF-8 character.
+        has_nul: Whether a byte is zero.
+        too_long: Lines longer than `MAX_LINE_BYTES`, which are among the rows.
     """
 
     rows: int = 0
@@ -27,6 +36,8 @@ class LineCount:
     headers: int = 0
     odd_quotes: int = 0
     is_utf8: bool = True
+    has_nul: bool = False
+    too_long: int = 0
 
     @property
     def repeated_headers(self) -> int:
@@ -58,7 +69,8 @@ class LineCounter:
         self._after_cr = False
         self._at_bom = True
         self._rows = self._blank = self._trailing = self._headers = self._odd = 0
-        self._is_utf8 = True
+        self._is_utf8, self._has_nul = True, False
+        self._length = self._too_long = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file; the first chunk holds at least three if the file does."""
@@ -67,17 +79,23 @@ class LineCounter:
                 self._decoder.decode(chunk)
             except UnicodeDecodeError:
                 self._is_utf8 = False
+        self._has_nul = self._has_nul or b"\0" in chunk
         if self._at_bom:
             chunk, self._at_bom = chunk.removeprefix(codecs.BOM_UTF8), False
         if self._after_cr:
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
-        *ended, last = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for piece in ended:
-            self._extend(piece)
-            self._end_line()
-        if last:
-            self._extend(last)
+        chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first, ended, rest = chunk.partition(b"\n")
+        if first:
+            self._extend(first)
+        if not ended:
+            return
+        self._end_line()
+        cut = rest.rfind(b"\n") + 1
+        self._take_lines(rest[:cut])
+        if cut < len(rest):
+            self._extend(rest[cut:])
 
     def finish(self) -> LineCount:
         """Count the last line, which may lack its end, and return the sums."""
@@ -88,10 +106,26 @@ class LineCounter:
         except UnicodeDecodeError:
             self._is_utf8 = False
         counts = (self._rows, self._blank, self._trailing, self._headers, self._odd)
-        return LineCount(*counts, is_utf8=self._is_utf8)
+        return LineCount(*counts, is_utf8=self._is_utf8, has_nul=self._has_nul, too_long=self._too_long)
+
+    def _take_lines(self, lines: bytes) -> None:
+        """Count whole lines: all at once where each is a row without quotes, in less than half the time."""
+        if not lines:
+            return
+        text = b"\n" + lines
+        odd = (b"\n%b\n" % self._header if self._header is not None else b"", self._quote)
+        if len(text) > MAX_LINE_BYTES or any(mark and mark in text for mark in odd) or _BLANK_LINE.search(text):
+            for line in lines[:-1].split(b"\n"):
+                self._extend(line)
+                self._end_line()
+            return
+        self._blank += self._trailing
+        self._trailing = 0
+        self._rows += lines.count(b"\n")
 
     def _extend(self, piece: bytes) -> None:
         self._started = True
+        self._length += len(piece)
         if self._header is not None and len(self._start) <= len(self._header):
             self._start += piece[: len(self._header) + 1]
         if self._is_blank and piece.strip(BLANK):
@@ -100,6 +134,9 @@ class LineCounter:
             self._quotes += piece.count(self._quote)
 
     def _end_line(self) -> None:
+        if self._length > MAX_LINE_BYTES:
+            self._too_long += 1
+        self._length = 0
         if self._is_blank:
             self._trailing += 1
         else:
@@ -111,3 +148,42 @@ class LineCounter:
                 self._rows += 1
                 self._odd += self._quotes % 2
         self._start, self._started, self._is_blank, self._quotes = b"", False, True, 0
+
+
+@dataclass(frozen=True)
+class LongLine:
+    """A line that was left out: its number, and how it begins."""
+
+    number: int
+    start: str
+
+
+def without_long_lines(chunks: Iterable[bytes], found: list[LongLine]) -> Iterator[bytes]:
+    """Leave out lines longer than `MAX_LINE_BYTES`, in memory of about as much.
+
+    Args:
+        chunks: The text; lines end with a line feed here.
+        found: Gets what was left out.
+    """
+    number, line = 1, b""
+    skipping = False
+    for chunk in chunks:
+        kept = []
+        *ended, last = chunk.split(b"\n")
+        for piece in ended:
+            if not skipping and len(line) + len(piece) <= MAX_LINE_BYTES:
+                kept += [line, piece, b"\n"]
+            elif not skipping:
+                found.append(_long_line(number, line + piece))
+            number, line, skipping = number + 1, b"", False
+        if not skipping:
+            line += last
+            if len(line) > MAX_LINE_BYTES:
+                found.append(_long_line(number, line))
+                line, skipping = b"", True
+        yield b"".join(kept)
+    yield line
+
+
+def _long_line(number: int, line: bytes) -> LongLine:
+    return LongLine(number, line[:SHOWN_BYTES].decode(errors="replace"))

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException, PythonException
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid
@@ -23,7 +23,18 @@ def first_line(error: Exception) -> str:
     if isinstance(error, PythonException):
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
         return lines[-1] if lines else text
-    return text.splitlines()[0]
+    if isinstance(error, Py4JJavaError):
+        text = "\n".join(text.splitlines()[1:]).lstrip(": ") or text  # the first line names only the bridge
+    first, *rest = text.splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in rest if line.startswith("Caused by: ")]
+    # That a task failed says nothing; why is told last.
+    return f"{causes[-1]} ({first})" if causes and "TASK_WRITE_FAILED" in first else first
+
+
+def space_hint(reason: str) -> str:
+    """What to do where storage is full; empty where it is something else."""
+    full = any(words in reason.lower() for words in ("quota", "no space left"))
+    return "raise the quota or free some space, then run it again" if full else ""
 
 
 @contextlib.contextmanager
@@ -57,7 +68,7 @@ def mapped_actions(what: str) -> Iterator[None]:
         if isinstance(error, PythonException) or state.startswith(DATA_STATE):
             raise ExpressionFailed(what, reason=_with_fragment(error)) from error
         raise StorageError(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
-    except Py4JError as error:
+    except (Py4JError, ConnectionError) as error:  # the latter where the JVM died a while ago
         raise StorageError(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
 
 

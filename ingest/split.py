@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
 
-from ingest.delimited import quoted
+from ingest.columns import quoted
 from pipelines.config.sections import HashSplit, TimeSplit
 
 if TYPE_CHECKING:

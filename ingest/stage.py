@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,14 @@ from pyspark.sql import functions as F
 
 from ingest import commit, contract, guards
 from ingest.arrange import arrange, partitions_for, sort
-from ingest.errors import ContractFailed
-from ingest.flow import DROPPED, add, is_kept
-from ingest.sources import Source, find_files, load_sources
+from ingest.deliveries import find_deliveries
+from ingest.errors import SourceEmpty
+from ingest.failures import ContractFailed
+from ingest.flow import DROPPED, NOT_FINITE, add, is_kept
+from ingest.increments import Increment, find_increment, find_ledger
+from ingest.ledger import INCREMENT, next_entry, own_commit
+from ingest.opened import open_sources
+from ingest.sources import Source, load_sources
 from ingest.staging import staging_folder
 from ingest.steps import apply_steps
 from pipelines.config import Config, Product
@@ -32,11 +38,52 @@ logger = logging.getLogger(__name__)
 STAGE = "ingest"
 
 
-def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> RunRecord:
+@dataclass(frozen=True)
+class _Run:
+    """One run, and what it starts from.
+
+    Attributes:
+        config: The product.
+        spark: The session.
+        parent: The clean table's current version.
+        increment: The new files of an incremental source.
+        allow_empty: Whether no rows at all make a version too.
+    """
+
+    config: Config
+    spark: "SparkSession"
+    parent: TableVersion | None
+    increment: Increment | None
+    allow_empty: bool
+
+    @property
+    def grows(self) -> TableVersion | None:
+        """The version that rows are added to; None where they replace what is there."""
+        return self.parent if self.increment and self.increment.ledger else None
+
+
+def run(
+    product: Product,
+    spark: "SparkSession",
+    store: Store,
+    run_id: str,
+    *,
+    full: bool = False,
+    allow_empty: bool = False,
+) -> RunRecord:
     """Read, clean, check and commit.
 
     Nothing becomes visible unless every check passed; then the rejects, then the clean table's new version. A run
-    with the same sources, steps and contract as the current version changes nothing.
+    with the same sources, steps and contract as the current version changes nothing; nor does a run of an incremental
+    source without new files.
+
+    Args:
+        product: The product.
+        spark: The session.
+        store: Where its tables lie.
+        run_id: The run's name.
+        full: Make an incremental table anew from all files that are there.
+        allow_empty: Commit a version without rows where the base source has none.
 
     Raises:
         ConfigError: An option, an expression or a function is wrong.
@@ -47,24 +94,49 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     """
     started = time.monotonic()
     config = product.config
-    files = find_files(product)
-    digests = {name: file.sha256 for name, file in files.items()} | _function_digests(config)
-    key = commit.commit_key(config, digests)
+    functions = _function_digests(config)
     parent = commit.newest(store, config.product)
-    if parent is not None and parent.commit.get("commit_key") == key:
-        logger.info("nothing new: version %d holds this already", parent.version)
-        return _finish(parent, run_id, "already_committed", started)
+    if parent is not None and not all(file.sha256 for file in parent.files):
+        commit.keep_digests(spark, store, parent, None)  # its writer was killed before it could
+    increment = _increment(product, spark, functions, parent, full=full)
+    if parent is not None and increment is not None and increment.ledger and not increment.delivery.files:
+        return _nothing_new(parent, run_id, started, increment)
+    this = _Run(config, spark, parent, increment, allow_empty)
+    fail_here("ingest.before_staging")
     with staging_folder(store, run_id) as folder, contextlib.ExitStack() as stack:
-        sources = load_sources(product, files, spark, folder, stack)
-        rows, metadata = _clean(config, sources, stack)
+        new = increment.delivery if increment else None
+        deliveries = find_deliveries(product, spark, folder, increment=new, allow_empty=allow_empty)
+        digests = {name: found.sha256 for name, found in deliveries.items()} | functions
+        key = commit.commit_key(config, digests)
+        if parent is not None and parent.commit.get("commit_key") == key:
+            return _nothing_new(parent, run_id, started, increment)
+        opened = open_sources(product, deliveries, spark, folder)
+        if increment is not None and not opened[config.ingest.base].delivery.files and not allow_empty:
+            if this.grows is None:
+                raise SourceEmpty(config.ingest.base, "none of its files")
+            return _nothing_new(this.grows, run_id, started, increment, opened[config.ingest.base].bad_files)
+        sources = load_sources(product, opened, spark, stack, allow_empty=allow_empty)
+        rows, metadata = _clean(this, sources, stack)
         metadata = {"commit_key": key, "run_id": run_id, **metadata}
         _record(config.product, metadata, run_id=run_id, outcome="failed")  # its accounts are checked before the commit
         fail_here("ingest.before_rejects")
         _write_rejects(config, sources, store, metadata)
         fail_here("ingest.before_commit")
-        version = commit.write_clean(rows, store, config.product, metadata, parent)
+        version = commit.write_clean(rows, store, config.product, metadata, parent, append=this.grows is not None)
+        fail_here("ingest.after_commit")
+        commit.keep_digests(spark, store, version, parent)
     outcome: Outcome = "committed" if version.commit["run_id"] == run_id else "already_committed"
-    return _finish(version, run_id, outcome, started)
+    return _finish(version, run_id, outcome, started, increment)
+
+
+def _increment(
+    product: Product, spark: "SparkSession", functions: Mapping[str, str], parent: TableVersion | None, *, full: bool
+) -> Increment | None:
+    config = product.config
+    if not config.sources[config.ingest.base].incremental:
+        return None
+    recipe = commit.commit_key(config, functions)
+    return find_increment(product, spark, recipe, find_ledger(parent, recipe, full=full))
 
 
 def _function_digests(config: Config) -> dict[str, str]:
@@ -74,7 +146,7 @@ def _function_digests(config: Config) -> dict[str, str]:
 
 
 def _clean(
-    config: Config, sources: Mapping[str, Source], stack: contextlib.ExitStack
+    this: _Run, sources: Mapping[str, Source], stack: contextlib.ExitStack
 ) -> tuple["DataFrame", dict[str, Any]]:
     """Steps, guards and contract.
 
@@ -82,13 +154,15 @@ def _clean(
         The rows of the new version, persisted and arranged, and what its commit says of them.
     """
     started = time.monotonic()
+    config = this.config
     base = sources[config.ingest.base]
     flow = apply_steps(config.ingest, sources, stack)
     guards.check_fit(config.contract, flow.kept.schema)
     entered = base.rows - base.rejected - sum(flow.filtered.values())
     frame = arrange(flow.frame, config.ingest, entered).persist()
     stack.callback(frame.unpersist)
-    statistics = guards.measure(frame, flow.filters, config.ingest.key, config.contract)
+    fail_here("ingest.before_checks")
+    statistics = guards.measure(frame, flow, config.ingest.key, config.contract, config.features.label)
     filters = add(flow.filtered, {name: statistics.dropped[name] for name in flow.filters})
     logger.info(
         "cleaned %d rows: %d kept, %d filtered, %d rejected, in %.1f s",
@@ -98,8 +172,12 @@ def _clean(
         base.rejected,
         time.monotonic() - started,
     )
-    rows = frame.where(is_kept())
-    _check(config, rows, statistics)
+    guards.check_filtered(filters, base.rows - base.rejected, config.ingest.max_filtered)
+    rows = frame.where(is_kept()).drop(NOT_FINITE)
+    if base.rows or not this.allow_empty:
+        _check(this, rows, statistics)
+    else:
+        logger.warning("there are no rows: nothing is checked, and the version is empty")
     if partitions_for(statistics.kept) != partitions_for(entered):
         rows = sort(rows, config.ingest.key, partitions_for(statistics.kept))
     return rows, {
@@ -112,17 +190,46 @@ def _clean(
         "filtered": sum(filters.values()),
         "filters": filters,
         "splits": dict(statistics.splits),
+        "split": config.ingest.split.model_dump(mode="json"),
+        **_warn_of_gaps(statistics, guards.find_empty(rows, flow.columns)),
+        **({} if base.rows else {"empty": True}),
+        **_growth(this, base, statistics.kept),
     }
 
 
-def _check(config: Config, rows: "DataFrame", statistics: guards.Statistics) -> None:
-    failures = guards.find_failures(config.contract, statistics)
-    if not failures:
+def _warn_of_gaps(statistics: guards.Statistics, empty: list[str]) -> dict[str, Any]:
+    """What became null and what is null throughout: for the record, and for people."""
+    not_finite = {name: count for name, count in statistics.replaced.items() if count}
+    for name, count in not_finite.items():
+        logger.warning("column '%s': %d values were NaN or infinite and are null now", name, count)
+    if empty:
+        logger.warning("columns without a single value: %s", ", ".join(empty))
+    return {"not_finite": not_finite, "empty_columns": empty}
+
+
+def _growth(this: _Run, base: Source, kept: int) -> dict[str, Any]:
+    """What the commit of an incremental table says beside."""
+    if this.increment is None:
+        return {}
+    entry = next_entry(this.increment.recipe, this.increment.ledger, base.delivery.files)
+    return {INCREMENT: entry, "rows_total": kept + (this.grows.rows_of() if this.grows else 0)}
+
+
+def _check(this: _Run, rows: "DataFrame", statistics: guards.Statistics) -> None:
+    """Judge the rows; those that are added to others are judged alone, so that bad ones cannot hide among good."""
+    config = this.config
+    failures = guards.find_failures(
+        config.contract, statistics, config.features.label, this.grows.rows_of() if this.grows else 0
+    )
+    if not failures and statistics.kept:
         guards.check_key(rows, config.ingest.key, statistics)
+        if this.grows:
+            table = this.spark.read.format("delta").option("versionAsOf", this.grows.version).load(this.grows.uri)
+            guards.check_new_keys(rows, table, config.ingest.key)
         for name, count in statistics.splits.items():
-            if not count:
+            if not count and not this.grows:
                 logger.warning("split '%s' holds no rows", name)
-        failures = contract.run_suite(config.contract, rows.drop(DROPPED), config.product)
+        failures = contract.run_suite(config.contract, rows.drop(DROPPED), config.product, config.ingest.key)
     if failures:
         raise ContractFailed(config.product, failures)
 
@@ -136,16 +243,39 @@ def _write_rejects(config: Config, sources: Mapping[str, Source], store: Store, 
     commit.write_rejects(frame, store, config.product, metadata["commit_key"])
 
 
-def _finish(version: TableVersion, run_id: str, outcome: Outcome, started: float) -> RunRecord:
+def _nothing_new(
+    parent: TableVersion,
+    run_id: str,
+    started: float,
+    increment: Increment | None,
+    bad_files: Mapping[str, str] | None = None,
+) -> RunRecord:
+    logger.info("nothing new: version %d holds this already", parent.version)
+    own = own_commit(parent)  # somebody may have tidied up since
+    version = replace(parent, commit=own[1] if own else parent.commit)
+    record = _finish(version, run_id, "already_committed", started, increment)
+    if not bad_files:
+        return record
+    return record.model_copy(update={"details": {**record.details, "bad_files": dict(bad_files)}})
+
+
+def _finish(
+    version: TableVersion, run_id: str, outcome: Outcome, started: float, increment: Increment | None
+) -> RunRecord:
     product = version.name.partition("/")[0]
     record = _record(product, version.commit, run_id=run_id, outcome=outcome)
-    told = {*record.model_dump(), "run_id"}
+    told = {*record.model_dump(), "run_id", INCREMENT}
+    details = {name: value for name, value in version.commit.items() if name not in told}
     return record.model_copy(
         update={
             "version": version.version,
             "seconds": round(time.monotonic() - started, 3),
             "reason": "nothing new" if outcome == "already_committed" else "",
-            "details": {name: value for name, value in version.commit.items() if name not in told},
+            "details": {
+                **details,
+                "table_sha256": version.digest,
+                **({INCREMENT: increment.summary} if increment else {}),
+            },
         }
     )
 

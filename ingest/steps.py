@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
-import sqlglot
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, NumericType
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from pyspark.sql.types import BooleanType, DataType, NumericType
 
 from ingest.calls import apply_call
-from ingest.delimited import quoted
+from ingest.columns import quoted
 from ingest.errors import ExpressionInvalid, RowsMultiplied
 from ingest.flow import DROPPED, Flow, is_kept
 from ingest.sources import Source
 from ingest.spark_errors import mapped_actions, mapped_analysis
 from ingest.split import hash_of
+from ingest.windows import check_order, windows_of
 from pipelines.config.sections import Filter, Ingest, Join, Step
 
 if TYPE_CHECKING:
@@ -73,26 +71,34 @@ def _apply(flow: Flow, step: Step, where: str, tools: _Tools) -> Flow:
 
 
 def _derive(flow: Flow, name: str, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:
-    flow = _prepare(flow, expression, stack)
+    flow = _prepare(flow, expression, where, stack)
     # A dropped row may be just the one that the expression cannot be computed for.
     guarded = f"CASE WHEN `{DROPPED}` IS NULL THEN (\n{expression}\n) END"
-    return flow.with_frame(_with_column(flow, name, guarded, where, expression))
+    return flow.with_frame(_with_column(flow, name, guarded, where, expression)).finite(name)
 
 
 def _filter(flow: Flow, step: Filter, where: str, stack: contextlib.ExitStack) -> Flow:
-    flow = _prepare(flow, step.keep, stack)
+    where = f"{where}.keep"
+    flow = _prepare(flow, step.keep, where, stack)
+    with mapped_analysis(where, step.keep):
+        kind = flow.frame.select(F.expr(step.keep)).schema[0].dataType
+    if not isinstance(kind, BooleanType):
+        raise ExpressionInvalid(
+            where, step.keep, reason=f"expected a condition, found a value of {kind.simpleString()}"
+        )
     kept = f"WHEN (\n{step.keep}\n) THEN NULL ELSE '{step.name}' END"
     dropped = f"CASE WHEN `{DROPPED}` IS NOT NULL THEN `{DROPPED}` {kept}"
     return flow.with_frame(_with_column(flow, DROPPED, dropped, where, step.keep), step.name)
 
 
-def _prepare(flow: Flow, expression: str, stack: contextlib.ExitStack) -> Flow:
-    """Make dropped rows disappear before an expression that looks at other rows."""
-    try:
-        is_window = sqlglot.parse_one(f"({expression}\n)", dialect="spark").find(exp.Window) is not None
-    except SqlglotError:
-        is_window = False
-    return flow.settle(stack) if is_window else flow
+def _prepare(flow: Flow, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:
+    """Make dropped rows disappear before an expression that looks at other rows, and see that their order is total."""
+    windows = windows_of(expression)
+    if windows and flow.filters:
+        flow = flow.settle(stack)
+    for window in windows:
+        check_order(flow.frame, window, where, expression)
+    return flow
 
 
 def _with_column(flow: Flow, name: str, sql: str, where: str, expression: str) -> "DataFrame":
@@ -127,11 +133,12 @@ def _join(flow: Flow, join: Join, where: str, tools: _Tools) -> Flow:
             _check_multiplies(flow, joined, join)
         columns = [quoted(name) for name in (*flow.columns, *join.columns)]
         if join.how == "left":
-            return flow.with_frame(joined.select(*columns, quoted(DROPPED)))
+            return flow.with_frame(joined.select(*columns, *map(quoted, flow.marks)))
         name = f"join:{join.source}"
         unmatched = is_kept() & F.col(quoted(_MATCHED)).isNull()
         dropped = F.when(unmatched, F.lit(name)).otherwise(F.col(quoted(DROPPED)))
-        return flow.with_frame(joined.select(*columns, dropped.alias(DROPPED)), name)
+        marks = (quoted(mark) for mark in flow.marks if mark != DROPPED)
+        return flow.with_frame(joined.select(*columns, dropped.alias(DROPPED), *marks), name)
 
 
 def _check_types(flow: Flow, join: Join, where: str, other: "DataFrame") -> None:

@@ -9,6 +9,7 @@ MillraceError
 ├── Refused              a gate or another writer said no
 │   └── ArtifactExists   another publisher took the name first
 └── StorageError         the storage or the cluster failed: worth a retry
+    └── Terminated       somebody asked the process to end
 
 Each stage derives its own from these in its ``errors.py``. `pipelines.jobs.exits` turns them into exit codes,
 `serve.errors` into HTTP statuses; neither is known here.
@@ -16,6 +17,7 @@ Each stage derives its own from these in its ``errors.py``. `pipelines.jobs.exit
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MAX_EXAMPLES = 20
 """How many offending values an error quotes at most."""
@@ -37,6 +39,16 @@ class MillraceError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Those below have constructors of their own; what comes back from an executor is what was sent.
+        return _remake, (type(self), self.args, self.__dict__)
+
+
+def _remake(kind: type[MillraceError], args: tuple[Any, ...], attributes: dict[str, Any]) -> MillraceError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 @dataclass(frozen=True)
@@ -112,3 +124,10 @@ class ArtifactExists(Refused):
 
 class StorageError(MillraceError):
     """Storage or a service that the job needs did not do its part."""
+
+
+class Terminated(StorageError):
+    """Whoever runs this process asked it to end; what was committed stays."""
+
+    def __init__(self) -> None:
+        super().__init__("ended by SIGTERM", hint="nothing that was committed is lost, run the same command again")

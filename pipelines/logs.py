@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Final, TextIO
 
 CONTEXT: Final[ContextVar[dict[str, str] | None]] = ContextVar("millrace_log_context", default=None)
@@ -12,6 +13,8 @@ CONTEXT: Final[ContextVar[dict[str, str] | None]] = ContextVar("millrace_log_con
 
 PACKAGES: Final = ("pipelines", "ingest", "train", "serve")
 """Whose records are shown from INFO on; those of other libraries from WARNING on."""
+TOLD_TWICE: Final = {"hdfs", "py4j", "SQLQueryContextLogger"}
+"""Libraries that log what they raise: whoever catches it tells it, in one line."""
 
 
 def add_context(**fields: str) -> None:
@@ -74,9 +77,11 @@ def configure_logging(*, level: int = logging.INFO, as_json: bool = False, quiet
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("py4j").setLevel(logging.ERROR)
 
 
 def _is_ours_or_warning(record: logging.LogRecord) -> bool:
     # A filter, since libraries set the levels of their own loggers when they are imported.
+    # Py4J writes to the root logger, so its own name stands only in the path.
+    if {record.name.partition(".")[0], Path(record.pathname).parent.name} & TOLD_TWICE:
+        return False
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in PACKAGES

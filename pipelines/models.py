@@ -4,8 +4,12 @@
 visible whole or not at all, and every file is checked against its digest before anybody loads it.
 """
 
+import logging
+import os
 import re
-from dataclasses import dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.digests import digest_of, sha256_of
 from pipelines.errors import ArtifactExists, ArtifactNotFound, DataRejected
+from pipelines.failpoints import fail_here
 from pipelines.features import FeatureSpec
-from pipelines.storage import Store, is_plain
+from pipelines.storage import Store, download, is_plain, mapped_errors
+
+logger = logging.getLogger(__name__)
 
 MANIFEST: Final = "model.json"
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,17}")
@@ -23,9 +30,10 @@ _VERSION: Final = re.compile(r"[1-9][0-9]{0,17}")
 class ModelDamaged(DataRejected):
     """A model version's files are not those that were published."""
 
-    def __init__(self, folder: Path, reason: str) -> None:
+    def __init__(self, place: str, reason: str) -> None:
+        name, version = place.rstrip("/").split("/")[-2:]
         super().__init__(
-            f"model {folder.parent.name} version {folder.name}: {reason}",
+            f"model {name} version {version}: {reason}",
             hint="publish the model again",
         )
         self.reason = reason
@@ -52,6 +60,10 @@ class Lineage(BaseModel):
     """Same product, configuration and table version: a rerun with the same key publishes nothing."""
     table: str
     table_version: int
+    table_sha256: str = ""
+    """Digest of that version's list of files."""
+    fitted_on: dict[str, Any] = Field(default_factory=dict)
+    """The rows that the model and its statistics saw: which split, how many, and the rule that made it."""
     config_sha256: str
     code_sha256: str
     seed: int
@@ -88,10 +100,27 @@ class ModelManifest(BaseModel):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A published version: where it lies, and its manifest."""
+    """A published version.
 
-    folder: Path
+    Attributes:
+        place: Its folder, as the store names it.
+        manifest: Its description.
+    """
+
+    place: str
     manifest: ModelManifest
+
+    @property
+    def folder(self) -> Path:
+        """Its folder on this machine; see `checked_copy`."""
+        if self.is_remote:
+            raise ValueError(f"{self.place} is not on this machine")
+        return Path(self.place)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether TensorFlow cannot read it where it lies."""
+        return "://" in self.place
 
 
 def list_files(folder: Path) -> tuple[ModelFile, ...]:
@@ -112,11 +141,51 @@ def verify_files(version: ModelVersion) -> None:
     found = {file.path: file for file in list_files(version.folder)}
     for path in sorted(listed.keys() | found.keys()):
         if path not in found:
-            raise ModelDamaged(version.folder, f"{path} is missing")
+            raise ModelDamaged(version.place, f"{path} is missing")
         if path not in listed:
-            raise ModelDamaged(version.folder, f"{path} is not in {MANIFEST}")
+            raise ModelDamaged(version.place, f"{path} is not in {MANIFEST}")
         if found[path] != listed[path]:
-            raise ModelDamaged(version.folder, f"{path} does not have the digest in {MANIFEST}")
+            raise ModelDamaged(version.place, f"{path} does not have the digest in {MANIFEST}")
+
+
+def checked_copy(version: ModelVersion) -> ModelVersion:
+    """A version on this machine whose every file is the one published: itself, or a copy in the machine's cache.
+
+    Raises:
+        ModelDamaged: A file is missing, changed, or not in the manifest.
+        StorageError: The store cannot be read.
+    """
+    if not version.is_remote:
+        verify_files(version)
+        return version
+    manifest = version.manifest
+    target = _cache_folder() / manifest.digest / manifest.name / str(manifest.version)
+    copy = replace(version, place=str(target))
+    if target.is_dir():
+        try:
+            verify_files(copy)
+            return copy
+        except ModelDamaged as error:
+            logger.warning("the copy in %s is damaged and fetched again: %s", target, error)
+            shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
+        staged = replace(version, place=str(Path(folder, manifest.name, str(manifest.version))))
+        with mapped_errors("model version", f"{manifest.name}/{manifest.version}"):
+            download(version.place, staged.folder)
+        verify_files(staged)
+        fail_here("cache.before_rename")
+        try:
+            staged.folder.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was first, with the same bytes
+                raise
+    return copy
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MILLRACE_CACHE") or Path(base, "millrace"), "models")
 
 
 class ModelStore:
@@ -148,14 +217,20 @@ class ModelStore:
         if version is None or version not in versions:
             known = f"versions: {', '.join(map(str, versions))}" if versions else "run: millrace train"
             raise ArtifactNotFound(kind="model", name=name, version=version, hint=known)
-        folder = self.store.path("models", name, str(version))
+        place = self.store.uri("models", name, str(version))
         try:
             manifest = ModelManifest.model_validate_json(self.store.read("models", name, str(version), MANIFEST))
         except (ValidationError, ArtifactNotFound) as error:
-            raise ModelDamaged(folder, f"{MANIFEST} is missing or not valid") from error
+            raise ModelDamaged(place, f"{MANIFEST} is missing or not valid") from error
         if (manifest.name, manifest.version) != (name, version):
-            raise ModelDamaged(folder, f"{MANIFEST} names {manifest.name} version {manifest.version}")
-        return ModelVersion(folder, manifest)
+            raise ModelDamaged(place, f"{MANIFEST} names {manifest.name} version {manifest.version}")
+        return ModelVersion(place, manifest)
+
+    def _manifest_of(self, name: str, version: int) -> ModelManifest | None:
+        try:
+            return self.open(name, version).manifest
+        except (ModelDamaged, ArtifactNotFound):
+            return None
 
     def publish(self, folder: Path, manifest: ModelManifest) -> ModelVersion:
         """Make an exported model visible as the next version of its name, whole or not at all.
@@ -174,6 +249,8 @@ class ModelStore:
             try:
                 self.store.publish_folder(folder, "models", manifest.name, str(number))
             except ArtifactExists:
-                continue
-            return ModelVersion(self.store.path("models", manifest.name, str(number)), numbered)
+                # Another publisher's, or mine: a rename whose reply was lost is sent again, and then finds itself.
+                if self._manifest_of(manifest.name, number) != numbered:
+                    continue
+            return ModelVersion(self.store.uri("models", manifest.name, str(number)), numbered)
         raise ArtifactExists(kind="model version", name=f"{manifest.name}/{number}")

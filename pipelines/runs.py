@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.storage import Store
 
-Outcome = Literal["committed", "already_committed", "failed"]
+Outcome = Literal["committed", "already_committed", "failed", "interrupted"]
 
 
 def new_run_id() -> str:
@@ -37,6 +37,8 @@ class RunRecord(BaseModel):
     filters: dict[str, int] = Field(default_factory=dict)
     """Rows dropped, by the name of the filter."""
     seconds: float = 0.0
+    code: int = 0
+    """Exit code of the process."""
     reason: str = ""
     hint: str = ""
     details: dict[str, object] = Field(default_factory=dict)
@@ -60,3 +62,12 @@ def save_record(store: Store, record: RunRecord) -> None:
     """Keep a record as ``runs/<product>/<run_id>/<stage>.json``."""
     data = record.model_dump_json(indent=2).encode()
     store.put(data, "runs", record.product, record.run_id, f"{record.stage}.json")
+
+
+def read_record(store: Store, product: str, run_id: str, stage: str) -> RunRecord:
+    """The record that a run left.
+
+    Raises:
+        ArtifactNotFound: It left none.
+    """
+    return RunRecord.model_validate_json(store.read("runs", product, run_id, f"{stage}.json"))

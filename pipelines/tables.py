@@ -1,27 +1,37 @@
 """Table versions: Delta tables resolved to their files by delta-rs, without a JVM.
 
-Spark writes tables; everybody else reads the log here and the files with pyarrow.
+Spark writes tables; everybody else reads the log here and the files by `pipelines.rows`.
 """
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from pipelines.errors import ArtifactNotFound, DataRejected, StorageError
-from pipelines.storage import Store, is_plain
+from pipelines.digests import digest_of
+from pipelines.errors import ArtifactExists, ArtifactNotFound, StorageError
+from pipelines.storage import (
+    Store,
+    delta_errors,
+    delta_options,
+    files_of,
+    is_plain,
+    mapped_errors,
+    patient,
+)
 
 CLEAN = "clean"
 REJECTS = "rejects"
 PREDICTIONS = "predictions"
+DIGESTS = "_digests"
+"""Folder of a table for the digests of its data files; Delta leaves alone what begins with an underscore."""
 
 
 def table_parts(product: str, table: str) -> tuple[str, str, str]:
@@ -34,28 +44,16 @@ class DataFile:
     """One Parquet file of a table version.
 
     Attributes:
-        path: Absolute local path.
+        path: Absolute, as `pipelines.storage.open_input` takes it.
         rows: Exact row count from the log.
         partition: Value by partition column.
+        sha256: Digest of its bytes; empty where the table's writer kept none.
     """
 
     path: str
     rows: int
     partition: dict[str, str]
-
-
-@dataclass(frozen=True)
-class RowRange:
-    """Rows ``start`` to ``stop`` (exclusive) of one file."""
-
-    path: str
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        """How many rows it names."""
-        return self.stop - self.start
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class TableVersion:
 
     Attributes:
         name: ``product/table``.
-        uri: Folder of the table.
+        uri: Folder of the table, as Spark and delta-rs take it.
         version: Number in the Delta log.
         columns: Delta type name by column, partition columns included.
         files: Data files, in a fixed order.
@@ -88,6 +86,12 @@ class TableVersion:
         """Exact number of rows, from the log alone."""
         return sum(file.rows for file in self.files_of(split))
 
+    @property
+    def digest(self) -> str:
+        """Identifies the rows: data files never change, and no two have one name."""
+        names = [file.path.removeprefix(f"{self.uri}/") for file in self.files]
+        return digest_of(self.name, [(name, file.rows) for name, file in zip(names, self.files, strict=True)])
+
 
 def find_table(store: Store, product: str, table: str, version: int | None = None) -> TableVersion:
     """Resolve a table version; the newest by default.
@@ -101,29 +105,34 @@ def find_table(store: Store, product: str, table: str, version: int | None = Non
     if not all(map(is_plain, parts)) or not store.exists(*parts, "_delta_log"):
         raise ArtifactNotFound(kind="table", name=name, hint=f"run: millrace ingest, for product {product}")
     try:
-        delta = DeltaTable(str(store.path(*parts)))
-        if version is not None and not 0 <= version <= delta.version():
-            raise ArtifactNotFound(
-                kind="table",
-                name=name,
-                version=version,
-                hint=f"the newest version is {delta.version()}",
-            )
-        delta = DeltaTable(str(store.path(*parts)), version=version) if version is not None else delta
-        return _resolve(delta, name, store.path(*parts))
+        return _find(store.uri(*parts), name, version)
     except TableNotFoundError as error:
         raise ArtifactNotFound(kind="table", name=name) from error
     except (DeltaError, OSError) as error:
         raise StorageError(f"table '{name}' cannot be read: {error}") from error
 
 
-def _resolve(delta: DeltaTable, name: str, folder: Path) -> TableVersion:
+@patient
+def _find(uri: str, name: str, version: int | None) -> TableVersion:
+    with delta_errors(uri):
+        delta = DeltaTable(uri, storage_options=delta_options(uri))
+        if version is not None and not 0 <= version <= delta.version():
+            hint = f"the newest version is {delta.version()}"
+            raise ArtifactNotFound(kind="table", name=name, version=version, hint=hint)
+        if version is not None:
+            delta.load_as_version(version)
+        return _resolve(delta, name, uri)
+
+
+def _resolve(delta: DeltaTable, name: str, folder: str) -> TableVersion:
     actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+    digests = read_digests(folder, delta.version())
     files = tuple(
         DataFile(
-            path=str(folder / unquote(action["path"])),
+            path=f"{folder}/{unquote(action['path'])}",
             rows=action["num_records"],
             partition={k.removeprefix("partition."): v for k, v in action.items() if k.startswith("partition.")},
+            sha256=digests.get(unquote(action["path"]), ""),
         )
         for action in sorted(actions, key=lambda action: str(action["path"]))
     )
@@ -131,7 +140,7 @@ def _resolve(delta: DeltaTable, name: str, folder: Path) -> TableVersion:
     schema = json.loads(delta.schema().to_json())
     return TableVersion(
         name=name,
-        uri=str(folder),
+        uri=folder,
         version=delta.version(),
         columns={f["name"]: f["type"] if isinstance(f["type"], str) else f["type"]["type"] for f in schema["fields"]},
         files=files,
@@ -140,74 +149,42 @@ def _resolve(delta: DeltaTable, name: str, folder: Path) -> TableVersion:
     )
 
 
-def _commit_info(folder: Path, version: int) -> dict[str, Any]:
+def read_digests(folder: str, version: int) -> dict[str, str]:
+    """SHA-256 of each data file of a version, by its path in the table; of none where its writer kept none.
+
+    Delta's log has no place for them: they lie beside it, and cover what no page's checksum does, such as footers.
+    """
+    path = f"{folder}/{DIGESTS}/{version:020}.json"
+    try:
+        with files_of(folder).open_input(path) as file:
+            return dict(json.loads(file.read()))
+    except FileNotFoundError:
+        return {}
+
+
+def keep_digests(store: Store, table: TableVersion, digests: Mapping[str, str]) -> None:
+    """Keep the digests of a version's files, by `DataFile.path`; what somebody kept before stays."""
+    data = json.dumps({path.removeprefix(f"{table.uri}/"): digest for path, digest in digests.items()}).encode()
+    with contextlib.suppress(ArtifactExists):
+        store.put_new(data, *table_parts(*table.name.split("/")), DIGESTS, f"{table.version:020}.json")
+
+
+def _commit_info(folder: str, version: int) -> dict[str, Any]:
     # Not from DeltaTable.history: of a pinned version it gives the newest commits, under wrong numbers.
-    log = folder / "_delta_log" / f"{version:020}.json"
-    actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+    log, files = f"{folder}/_delta_log/{version:020}.json", files_of(folder)
+    with files.open_input(log) as file:
+        actions = [json.loads(line) for line in file.read().decode().splitlines()]
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-    return {"timestamp": log.stat().st_mtime * 1000, **info}
+    return {"timestamp": files.modified(log) * 1000, **info}
 
 
-def cut_rows(files: tuple[DataFile, ...], start: int, stop: int) -> list[RowRange]:
-    """Rows ``start`` to ``stop`` of the files taken one after another, as ranges inside each."""
-    ranges = []
-    position = 0
-    for file in files:
-        low, high = max(start - position, 0), min(stop - position, file.rows)
-        if low < high:
-            ranges.append(RowRange(file.path, low, high))
-        position += file.rows
-    return ranges
-
-
-def read_rows(rows: RowRange, columns: list[str], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-    """Read a row range with page checksums verified, in batches.
-
-    Only the row groups that hold the range are decoded.
+def read_commit(uri: str, version: int) -> tuple[str, dict[str, Any]]:
+    """Delta's name of what one commit did, and what its writer recorded; empty where it recorded nothing.
 
     Raises:
-        DataRejected: The file's bytes do not match their checksums, it is no Parquet file, or it lacks rows or columns.
-        StorageError: The file cannot be read.
+        ArtifactNotFound: The log does not hold it, or no longer.
+        StorageError: The log cannot be read.
     """
-    path = unquote(urlsplit(rows.path).path) if rows.path.startswith("file://") else rows.path
-    left = rows.rows
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_footer(file, path, columns)
-            groups: list[int] = []
-            position, skip = 0, 0
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                if position + count > rows.start and position < rows.stop:
-                    skip = rows.start - position if not groups else skip
-                    groups.append(group)
-                position += count
-            for batch in file.iter_batches(batch_rows, row_groups=groups, columns=columns):
-                taken = batch.slice(min(skip, batch.num_rows), left)
-                skip -= min(skip, batch.num_rows)
-                if taken.num_rows:
-                    left -= taken.num_rows
-                    yield taken
-                if not left:
-                    return
-    except FileNotFoundError as error:
-        raise StorageError(f"{path}: the table's log names this file, but it is gone") from error
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    if left > 0:
-        raise _damaged(path, f"{left} rows fewer than the table's log says")
-
-
-def _check_footer(file: pq.ParquetFile, path: str, columns: list[str]) -> None:
-    """No checksum covers the footer; compare what it says twice, and with what is asked."""
-    counted = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
-    if counted != file.metadata.num_rows:
-        raise _damaged(path, f"{counted} rows in row groups, {file.metadata.num_rows} in all")
-    missing = [name for name in columns if name not in file.schema_arrow.names]
-    if missing:
-        raise _damaged(path, f"there is no column '{missing[0]}'")
-
-
-def _damaged(path: str, reason: str) -> DataRejected:
-    hint = "restore the file, or write the table again"
-    return DataRejected(f"{path}: damaged or unreadable: {reason}", hint=hint)
+    with mapped_errors("commit", f"{uri}@{version}"):
+        info = _commit_info(uri, version)
+    return str(info.get("operation", "")), json.loads(info.get("userMetadata") or "{}")

@@ -8,9 +8,10 @@ from importlib import resources
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from pipelines.config.sections import Serve
+from pipelines.config.profile import Serve
 from serve.edge import HANDLERS, Edge, error_response, json_response, read_body
 from serve.errors import InvalidRequest
 from serve.manager import ServableManager
@@ -141,9 +142,24 @@ def create_app(manager: ServableManager, settings: Serve) -> FastAPI:
     return app
 
 
+class PlainName(Convertor[str]):
+    """A name or number in a path. It has no colon: ``x:predict`` is no model, whatever the method."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        """As it stands."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it stands."""
+        return value
+
+
 def _routes(endpoints: Endpoints, manager: ServableManager) -> APIRouter:
+    register_url_convertor("plain", PlainName())
     router = APIRouter(default_response_class=Response)
-    model, version = "/v1/models/{name}", "/versions/{version}"
+    model, version = "/v1/models/{name:plain}", "/versions/{version:plain}"
     routes: list[tuple[str, str, Any]] = [
         ("POST", f"{model}:predict", endpoints.predict),
         ("POST", f"{model}{version}:predict", endpoints.predict),
@@ -162,7 +178,7 @@ def _routes(endpoints: Endpoints, manager: ServableManager) -> APIRouter:
             endpoint,
             methods=[method],
             responses=describe_responses(),
-            openapi_extra=describe_route(path, manager),
+            openapi_extra=describe_route(path.replace(":plain", ""), manager),
         )
     router.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     return router

@@ -1,11 +1,9 @@
 """What a scoring worker does: read rows, ask the servable, write a file of predictions."""
 
 import functools
-import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,15 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import DataRejected
+from pipelines.errors import ConfigError, DataRejected, InputMissing
+from pipelines.failpoints import fail_here
 from pipelines.features import Encoded, Feature, encode
 from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
-from pipelines.tables import RowRange, read_rows
+from pipelines.rows import RowRange, read_rows
+from pipelines.storage import files_of, mapped_errors, open_input
+from pipelines.vocabularies import Words, count_unseen, read_vocabularies
 from serve.servable import Arrays, Servable, non_finite_rows
 
 ERROR: Final = "error"
 """Column that says why a row has no prediction; null where it has one."""
 SPLIT: Final = "split"
+LASTING: Final = (DataRejected, ConfigError, InputMissing)
+"""Errors that another attempt would meet again: a worker tells them to the driver, which raises the like."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +70,29 @@ class Written:
     rows: int = 0
     rejected: int = 0
     failure: str = ""
+    kind: str = ""
+    """Name of the class in `LASTING` that the failure is of."""
+    unseen: dict[str, int] | None = None
+    """Rows whose value is out of the vocabulary, by category; None if the model came without its vocabularies."""
 
 
-WRITTEN_DDL: Final = "path string, size bigint, rows bigint, rejected bigint, failure string"
+WRITTEN_DDL: Final = (
+    "path string, size bigint, rows bigint, rejected bigint, failure string, kind string, unseen map<string, bigint>"
+)
 
 
 @functools.lru_cache(maxsize=2)
-def cached_servable(folder: str, digest: str, threads: int) -> Servable:
+def cached_servable(place: str, digest: str, threads: int) -> Servable:
     """The servable of this process; it outlives a job, so that the next one starts warm.
 
     Raises:
         ModelDamaged: The files are not those that the driver saw.
     """
-    manifest = ModelManifest.model_validate_json(Path(folder, MANIFEST).read_bytes())
+    with mapped_errors("model", place), open_input(f"{place}/{MANIFEST}") as file:
+        manifest = ModelManifest.model_validate_json(file.read())
     if manifest.digest != digest:
-        raise ModelDamaged(Path(folder), "it was replaced while the job ran")
-    return Servable.load(ModelVersion(Path(folder), manifest), threads)
+        raise ModelDamaged(place, "it was replaced while the job ran")
+    return Servable.load(ModelVersion(place, manifest), threads)
 
 
 def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -91,8 +101,8 @@ def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
         for number in batch.column(0).to_pylist():
             try:
                 done = run_task(job, number)
-            except DataRejected as error:  # another attempt would find the same: tell the driver
-                done = Written(failure=str(error))
+            except LASTING as error:
+                done = Written(failure=str(error), kind=next(c.__name__ for c in LASTING if isinstance(error, c)))
             yield pa.RecordBatch.from_pylist([asdict(done)], _written_schema())
 
 
@@ -101,37 +111,62 @@ def run_task(job: Job, number: int) -> Written:
 
     Raises:
         DataRejected: A file of the table, or the model, is damaged.
+        ConfigError: No permission.
         StorageError: A file cannot be read or written.
     """
     servable = cached_servable(job.model, job.digest, job.threads)
-    folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"part-{number:05d}-{uuid.uuid4().hex}.parquet"
-    try:
-        rows, rejected = _write(path, _score(job.tasks[number], servable, job), job.schema)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return Written(str(path), path.stat().st_size, rows, rejected)
+    path = f"{job.folder}/part-{number:05d}-{uuid.uuid4().hex}.parquet"
+    files = files_of(path)
+    vocabularies = read_vocabularies(servable.version.folder)
+    unseen = None if vocabularies is None else Unseen(vocabularies)
+    with mapped_errors("file", path):
+        try:
+            rows, rejected = _write(path, _score(job.tasks[number], servable, job, unseen), job.schema)
+        except BaseException:
+            files.remove(path)
+            raise
+        fail_here("score.after_file")
+        return Written(path, files.size(path), rows, rejected, unseen=unseen.counts if unseen else None)
 
 
-def _write(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[int, int]:
+class Unseen:
+    """Counts values that training did not see.
+
+    Args:
+        vocabularies: By input.
+    """
+
+    def __init__(self, vocabularies: Mapping[str, Words]) -> None:
+        self._vocabularies = vocabularies
+        self.counts = dict.fromkeys(vocabularies, 0)
+
+    def add(self, columns: Mapping[str, Encoded]) -> None:
+        """Count a batch's."""
+        for name, words in self._vocabularies.items():
+            self.counts[name] += count_unseen(columns[name], words)
+
+
+def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[int, int]:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     rows = rejected = 0
-    with pq.ParquetWriter(path, schema, use_dictionary=texts, write_page_checksum=True, store_schema=False) as writer:
+    options: dict[str, Any] = {"use_dictionary": texts, "write_page_checksum": True, "store_schema": False}
+    with files_of(path).open_output(path) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows
             rejected += batch.num_rows - batch.column(ERROR).null_count
-    _sync(path)
+        fail_here("score.before_close")
     return rows, rejected
 
 
-def _score(pieces: Iterable[Piece], servable: Servable, job: Job) -> Iterator[pa.RecordBatch]:
+def _score(pieces: Iterable[Piece], servable: Servable, job: Job, unseen: Unseen | None) -> Iterator[pa.RecordBatch]:
     names = list(dict.fromkeys([f.name for f in servable.spec.inputs] + list(job.keys)))
     for piece in pieces:
         for batch in read_rows(piece.rows, names):
+            fail_here("score.before_batch")
             columns, reasons = _encode(batch, servable.spec.inputs)
+            if unseen:
+                unseen.add(columns)
             outputs = servable.infer_encoded(columns)
             for name, bad in non_finite_rows(outputs).items():
                 reasons.append((bad, f"{name} is not finite"))
@@ -191,14 +226,7 @@ def _written_schema() -> pa.Schema:
         [
             ("path", pa.string()),
             *((n, pa.int64()) for n in ("size", "rows", "rejected")),
-            ("failure", pa.string()),
+            *((n, pa.string()) for n in ("failure", "kind")),
+            ("unseen", pa.map_(pa.string(), pa.int64())),
         ]
     )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -50,6 +50,8 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
         405: "this path has other methods",
     }
     headers = dict(error.headers) if error.headers else None
+    if headers and headers.get("allow", headers.get("Allow")):
+        said[405] = f"{request.method} is not for this path, which takes {headers.get('allow', headers.get('Allow'))}"
     return error_response(said.get(error.status_code, str(error.detail)), error.status_code, headers)
 
 
@@ -116,7 +118,7 @@ class Edge:
 
 def _route(scope: Scope) -> str:
     route: Any = scope.get("route")
-    return getattr(route, "path", "unmatched")
+    return getattr(route, "path_format", "unmatched")
 
 
 HANDLERS: dict[Any, Any] = {MillraceError: answer_error, HTTPException: answer_http_error}

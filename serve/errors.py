@@ -6,7 +6,8 @@ DataRejected
 │   └── EncodingRefused   a compressed body
 ├── FeatureMismatch
 │   └── BadValue          one value of a column does not fit its feature
-└── NonFiniteOutput       the model answered NaN or infinity
+├── NonFiniteOutput       the model answered NaN or infinity
+└── TooManyUnseen         a table has more unknown categories than the product allows
 ArtifactNotFound
 └── ModelNotFound         no such model is served, or no such version is in the store
 Refused
@@ -17,7 +18,7 @@ StorageError
 └── ScoringFailed         Spark did not finish
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pipelines.errors import (
@@ -122,6 +123,19 @@ class InferenceFailed(StorageError):
         super().__init__(f"model '{name}' version {version} failed: {shorten(reason, 400)}")
         self.name = name
         self.version = version
+
+
+class TooManyUnseen(DataRejected):
+    """A category of a table has more values out of the model's vocabulary than the product allows."""
+
+    def __init__(self, unseen: Mapping[str, int], *, rows: int, allowed: float) -> None:
+        over = [f"{name} in {count} of {rows} rows" for name, count in unseen.items() if count > allowed * rows]
+        super().__init__(
+            f"values that the model has not learnt: {shorten(', '.join(over), 400)}; allowed is a share of {allowed:g}",
+            hint="nothing was added; train on rows with these values, mend the column, or raise score.max_unseen",
+        )
+        self.unseen = dict(unseen)
+        self.rows = rows
 
 
 class ScoringFailed(StorageError):

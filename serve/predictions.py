@@ -5,24 +5,27 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from pipelines.errors import ConfigError, DataRejected, FeatureMismatch, StorageError
+from pipelines.errors import ConfigError, FeatureMismatch, StorageError
 from pipelines.features import table_dtype
 from pipelines.models import ModelManifest
-from pipelines.storage import Store
+from pipelines.rows import data_file_errors
+from pipelines.storage import Store, delta_errors, delta_options, files_of, open_input, patient
 from pipelines.tables import PREDICTIONS, TableVersion, table_parts
 from serve.batches import ERROR, SPLIT, Written
 from serve.errors import TableDiffers
 
 DATE: Final = "logical_date"
+CONFLICTS: Final = 10
+"""Times that an append looks again because another writer was faster."""
 CONSTANTS: Final = {
     "model_version": pa.int64(),
     "model_digest": pa.string(),
@@ -89,12 +92,8 @@ def _list_of(kind: pa.DataType) -> pa.DataType:
 
 
 def _read_schema(path: str) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except FileNotFoundError as error:
-        raise StorageError(f"{path}: the table's log names this file, but it is gone") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataRejected(f"{path}: damaged or unreadable: {error}") from error
+    with data_file_errors(path), open_input(path) as file:
+        return pq.read_schema(file)
 
 
 class Predictions:
@@ -106,11 +105,11 @@ class Predictions:
     """
 
     def __init__(self, store: Store, product: str) -> None:
-        self.folder = store.path(*table_parts(product, PREDICTIONS))
+        self.uri = store.uri(*table_parts(product, PREDICTIONS))
 
-    def partition(self, day: str) -> Path:
+    def partition(self, day: str) -> str:
         """The folder for files of a date."""
-        return self.folder / f"{DATE}={day}"
+        return f"{self.uri}/{DATE}={day}"
 
     def find_commit(self, commit_key: str) -> tuple[int, dict[str, Any]] | None:
         """The version that a commit key made, and what it recorded; reads the log only.
@@ -118,10 +117,15 @@ class Predictions:
         Raises:
             StorageError: The log cannot be read.
         """
-        if not (self.folder / "_delta_log").is_dir():
-            return None
         with _mapped_errors():
-            table = DeltaTable(str(self.folder))
+            return self._find_commit(commit_key)
+
+    @patient
+    def _find_commit(self, commit_key: str) -> tuple[int, dict[str, Any]] | None:
+        if not files_of(self.uri).exists(f"{self.uri}/_delta_log"):
+            return None
+        with delta_errors(self.uri):
+            table = self._log()
             if table.transaction_version(commit_key) is None:
                 return None
             for entry in table.history():
@@ -129,6 +133,9 @@ class Predictions:
                 if recorded.get("commit_key") == commit_key:
                     return int(entry["version"]), recorded
             return table.version(), {}  # the entry is older than the log keeps
+
+    def _log(self, version: int | None = None) -> DeltaTable:
+        return DeltaTable(self.uri, version=version, storage_options=delta_options(self.uri))
 
     def append(self, files: Sequence[Written], schema: pa.Schema, record: dict[str, Any]) -> None:
         """Make files visible in one step; of several writers with one commit key exactly one succeeds.
@@ -140,10 +147,21 @@ class Predictions:
 
         Raises:
             TableDiffers: The table has a column of this name in another type.
-            StorageError: The log could not be written, or another writer with this key was first.
+            StorageError: The log could not be written.
         """
-        whole = schema.append(pa.field(DATE, pa.date32()))
         with _mapped_errors():
+            # Of several that make the table, or add a column to it, all but one have to look again.
+            trying = Retrying(
+                retry=retry_if_exception_type(CommitFailedError),
+                stop=stop_after_attempt(CONFLICTS),
+                wait=wait_random_exponential(0.05, max=1),
+                reraise=True,
+            )
+            trying(self._append, files, schema.append(pa.field(DATE, pa.date32())), record)
+
+    @patient
+    def _append(self, files: Sequence[Written], whole: pa.Schema, record: dict[str, Any]) -> None:
+        with delta_errors(self.uri):
             table = self._open(whole)
             now = int(time.time() * 1000)
             transaction = Transaction(record["commit_key"], 1, now)
@@ -167,14 +185,21 @@ class Predictions:
             StorageError: The log or a file cannot be read.
         """
         with _mapped_errors():
-            before = set(DeltaTable(str(self.folder), version=version - 1).file_uris()) if version else set()
-            added = set(DeltaTable(str(self.folder), version=version).file_uris()) - before
-            counts = [_count_rows(path.removeprefix("file://")) for path in sorted(added)]
+            counts = [_count_rows(path.removeprefix("file://")) for path in self._added(version)]
         return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
 
+    @patient
+    def _added(self, version: int) -> list[str]:
+        with delta_errors(self.uri):
+            before = set(self._log(version - 1).file_uris()) if version else set()
+            return sorted(set(self._log(version).file_uris()) - before)
+
     def _open(self, schema: pa.Schema) -> DeltaTable:
-        table = DeltaTable.create(str(self.folder), schema, mode="ignore", partition_by=[DATE], name=PREDICTIONS)
-        table = DeltaTable(str(self.folder))
+        options = delta_options(self.uri)
+        DeltaTable.create(
+            self.uri, schema, mode="ignore", partition_by=[DATE], name=PREDICTIONS, storage_options=options
+        )
+        table = self._log()
         found = {field.name: field for field in table.schema().fields}
         new = []
         for field in Schema.from_arrow(schema).fields:
@@ -184,11 +209,11 @@ class Predictions:
                 raise TableDiffers(field.name, found=str(found[field.name].type), expected=str(field.type))
         if new:
             table.alter.add_columns(new)
-            table = DeltaTable(str(self.folder))
+            table = self._log()
         return table
 
     def _add_action(self, file: Written, day: str) -> AddAction:
-        path = Path(file.path).relative_to(self.folder).as_posix()
+        path = file.path.removeprefix(f"{self.uri}/")
         stats = json.dumps({"numRecords": file.rows})
         return AddAction(path, file.size, {DATE: day}, int(time.time() * 1000), True, stats)
 
@@ -214,7 +239,7 @@ def _mapped_errors() -> Iterator[None]:
 
 
 def _count_rows(path: str) -> tuple[int, int]:
-    with pq.ParquetFile(path) as file:
+    with open_input(path) as source, pq.ParquetFile(source) as file:
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         columns = [

@@ -2,20 +2,24 @@
 
 import logging
 import time
+from collections import Counter
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.config.load import Product
+from pipelines.config.sections import Config
 from pipelines.digests import digest_of
 from pipelines.errors import DataRejected, InputMissing, StorageError
 from pipelines.failpoints import fail_here
-from pipelines.models import ModelStore, ModelVersion, verify_files
+from pipelines.models import ModelStore, ModelVersion, checked_copy
+from pipelines.rows import RowRange
 from pipelines.runs import RunRecord
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, DataFile, RowRange, TableVersion, find_table
-from serve.batches import SPLIT, Job, Piece, Written
+from pipelines.storage import Store, files_of
+from pipelines.tables import CLEAN, DataFile, TableVersion, find_table
+from pipelines.validation import check_validated
+from serve.batches import LASTING, SPLIT, Job, Piece, Written
 from serve.dispatch import run_on_spark, spark_cores
+from serve.errors import TooManyUnseen
 from serve.predictions import CONSTANTS, Predictions, check_features, parse_date, plan_schema
 
 if TYPE_CHECKING:
@@ -57,8 +61,10 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
     Raises:
         ArtifactNotFound: No such table or model.
         InputMissing: There are no rows to score.
+        NotValidated: The table did not pass a contract.
         ModelDamaged: The model's files are not those published.
         FeatureMismatch: The table does not have what the model reads; nothing was computed.
+        TooManyUnseen: A category has more values out of the vocabulary than the product allows; nothing was added.
         DataRejected: A file of the table is damaged, or not one row has a prediction; nothing was added.
         StorageError: Spark or the storage failed; nothing was added.
     """
@@ -68,7 +74,7 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
     model = ModelStore(store).open(config.product, model_version)
     day = parse_date(logical_date) if logical_date else table.committed.astimezone(UTC).date().isoformat()
     record: dict[str, Any] = {
-        "commit_key": digest_of(config.product, "score", day, model.manifest.digest, table.version, config.score),
+        "commit_key": digest_of(config.product, "score", day, model.manifest.digest, table.version, _meaning(config)),
         "logical_date": day,
         "model_version": model.manifest.version,
         "model_digest": model.manifest.digest,
@@ -78,26 +84,36 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
     }
     predictions = Predictions(store, config.product)
     if not predictions.find_commit(record["commit_key"]):
+        check_validated(table)
         check_features(model.manifest, table)
         files = table.files_of(config.score.split)
         if not record["rows_in"]:
             raise InputMissing(f"{table.name} version {table.version} has no rows to score")
-        verify_files(model)
+        checked_copy(model)
+        fail_here("score.before_tasks")
         _score(
             spark,
             plan_job(model, table, files, predictions, record, spark_cores(spark)),
             predictions,
             record,
+            config.score.max_unseen,
         )
     return _report(product, predictions, record, time.monotonic() - started)
 
 
-def _score(spark: "SparkSession", job: Job, predictions: Predictions, record: dict[str, Any]) -> None:
+def _meaning(config: Config) -> dict[str, Any]:
+    """What of the section `score` decides which rows are answered, and not whether they are good enough."""
+    return config.score.model_dump(mode="json", by_alias=True, exclude={"max_unseen"})
+
+
+def _score(
+    spark: "SparkSession", job: Job, predictions: Predictions, record: dict[str, Any], max_unseen: float
+) -> None:
     written = run_on_spark(spark, job)
-    failures = [w.failure for w in written if w.failure]
-    if failures:
+    failed = next((w for w in written if w.failure), None)
+    if failed:
         _discard(written)
-        raise DataRejected(failures[0], hint="nothing was added")
+        raise next(c for c in LASTING if c.__name__ == failed.kind)(failed.failure, hint="nothing was added")
     rows, rejected = sum(w.rows for w in written), sum(w.rejected for w in written)
     if rows != record["rows_in"]:
         _discard(written)
@@ -105,7 +121,11 @@ def _score(spark: "SparkSession", job: Job, predictions: Predictions, record: di
     if rejected == rows:
         _discard(written)
         raise DataRejected(f"not one of {rows} rows has a prediction", hint="look at the model and the newest rows")
-    record |= {"rows_out": rows - rejected, "rejected": rejected}
+    unseen = _sum_unseen(written)
+    record |= {"rows_out": rows - rejected, "rejected": rejected, "unseen": unseen}
+    if unseen and max(unseen.values()) > max_unseen * rows:
+        _discard(written)
+        raise TooManyUnseen(unseen, rows=rows, allowed=max_unseen)
     fail_here("score.before_commit")
     try:
         predictions.append(written, job.schema, record)
@@ -115,9 +135,21 @@ def _score(spark: "SparkSession", job: Job, predictions: Predictions, record: di
         if not found:
             raise
         logger.warning("another run committed these predictions first")
+    fail_here("score.after_commit")
     found = predictions.find_commit(record["commit_key"])
     if found and found[1].get("run_id") != record["run_id"]:
         _discard(written)
+
+
+def _sum_unseen(written: list[Written]) -> dict[str, int]:
+    """Rows out of the vocabulary, by category; only categories that have any."""
+    if any(task.unseen is None for task in written):
+        logger.warning("the model was published without its vocabularies: unseen categories are not counted")
+        return {}
+    total: Counter[str] = Counter()
+    for task in written:
+        total.update(task.unseen or {})
+    return {name: count for name, count in total.most_common() if count}
 
 
 def _report(product: Product, predictions: Predictions, record: dict[str, Any], seconds: float) -> RunRecord:
@@ -138,7 +170,10 @@ def _report(product: Product, predictions: Predictions, record: dict[str, Any], 
         rows_out=rows - rejected,
         rejected=rejected,
         seconds=round(seconds, 3),
-        details={k: v for k, v in record.items() if k not in ("run_id", "rows_in", "rows_out", "rejected")},
+        details={
+            **{k: v for k, v in record.items() if k not in ("run_id", "rows_in", "rows_out", "rejected")},
+            "unseen": recorded.get("unseen", {}),
+        },
     ).check_accounts()
 
 
@@ -153,14 +188,14 @@ def plan_job(
     """Lay out who reads which rows and what is written."""
     schema = plan_schema(model.manifest, table)
     return Job(
-        model=str(model.folder),
+        model=model.place,
         digest=model.manifest.digest,
         threads=1,  # Spark gives each task one core
         tasks=cut_tasks(files, cores),
         keys=tuple(name for name in model.manifest.features.key if name != SPLIT),
         schema=schema,
         constants={name: record[name] for name in CONSTANTS},
-        folder=str(predictions.partition(record["logical_date"])),
+        folder=predictions.partition(record["logical_date"]),
     )
 
 
@@ -173,7 +208,7 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...
     """
     pieces = [
         Piece(
-            RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows)),
+            RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows), file.sha256),
             file.partition.get(SPLIT),
         )
         for file in files
@@ -195,7 +230,7 @@ def _joined(pieces: list[Piece]) -> tuple[Piece, ...]:
     for piece in pieces[1:]:
         last = joined[-1].rows
         if piece.rows.path == last.path and piece.rows.start == last.stop:
-            joined[-1] = Piece(RowRange(last.path, last.start, piece.rows.stop), piece.split)
+            joined[-1] = Piece(RowRange(last.path, last.start, piece.rows.stop, last.sha256), piece.split)
         else:
             joined.append(piece)
     return tuple(joined)
@@ -204,4 +239,4 @@ def _joined(pieces: list[Piece]) -> tuple[Piece, ...]:
 def _discard(written: list[Written]) -> None:
     for file in written:
         if file.path:
-            Path(file.path).unlink(missing_ok=True)
+            files_of(file.path).remove(file.path)

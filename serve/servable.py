@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.features import Dictionary, Encoded, Feature, FeatureSpec
-from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, verify_files
+from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, checked_copy
 from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput
 
 SIGNATURE: Final = "serving_default"
@@ -72,12 +72,12 @@ class Servable:
         Raises:
             ModelDamaged: A file is not the one published, or the model is not what its manifest says.
         """
-        verify_files(version)
+        version = checked_copy(version)
         tf = import_tensorflow(threads)
         try:
             servable = cls(version, tf.saved_model.load(str(version.folder)))
         except Exception as error:  # TensorFlow raises many kinds; the files are those published
-            raise ModelDamaged(version.folder, f"TensorFlow cannot load it: {error}") from error
+            raise ModelDamaged(version.place, f"TensorFlow cannot load it: {error}") from error
         servable._check_signature()
         servable._warm_up()
         return servable
@@ -194,7 +194,7 @@ class Servable:
             for name in sorted(said.keys() | seen.keys()):
                 if said.get(name) != seen.get(name):
                     reason = f"{what} '{name}': its manifest says {said.get(name)}, its signature {seen.get(name)}"
-                    raise ModelDamaged(self.version.folder, reason)
+                    raise ModelDamaged(self.version.place, reason)
 
     def _warm_up(self) -> None:
         for rows in WARM_UP_ROWS:
@@ -202,7 +202,7 @@ class Servable:
             for name, values in outputs.items():
                 if values.shape[:1] != (rows,):
                     raise ModelDamaged(
-                        self.version.folder,
+                        self.version.place,
                         f"output '{name}' has shape {values.shape} for {rows} rows",
                     )
 

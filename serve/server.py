@@ -11,7 +11,7 @@ from typing import Final
 import uvicorn
 
 from pipelines.config.load import Product
-from pipelines.config.sections import Serve
+from pipelines.config.profile import Serve
 from pipelines.errors import ConfigError
 from pipelines.models import ModelStore
 from pipelines.storage import Store

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines.config.sections import Spark
+from pipelines.config.profile import Spark
+from pipelines.jobs.hadoop.cluster import Cluster, Size
 from pipelines.jobs.session import build_session
 from pipelines.storage import Store
+from tests.java import start_quickly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).parent.parent
+start_quickly()
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,20 @@ def spark() -> "Iterator[SparkSession]":
 def store(tmp_path: Path) -> Store:
     """An empty store."""
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def hdfs(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
+    """A real HDFS: a NameNode and three DataNodes, which end with the tests however those end."""
+    cluster = Cluster(tmp_path_factory.mktemp("hadoop"))
+    cluster.start(Size(yarn=False, spark_workers=0), tied=True)
+    yield cluster
+    cluster.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A call into a native client that never returns cannot be interrupted by a signal: such a test ends the run."""
+    for item in items:
+        if item.get_closest_marker("hdfs"):
+            own = item.get_closest_marker("timeout")
+            item.add_marker(pytest.mark.timeout(own.args[0] if own else 300, method="thread"))

@@ -1,14 +1,18 @@
 """A made-up three-class product: every type, nulls in every column but key and label."""
 
 import csv
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from deltalake import write_deltalake
+import yaml
+from deltalake import CommitProperties, write_deltalake
 
+from pipelines.config.sections import Contract
+from pipelines.digests import digest_of
 from pipelines.storage import Store
 
 PRODUCT = """
@@ -123,4 +127,12 @@ def write_clean(store: Store, rows: int = 1_500, files: int = 2) -> None:
     table = pa.Table.from_pylist(made, SCHEMA).append_column("split", pa.array(splits))
     for number in range(files):
         part = table.slice(number * rows // files, (number + 1) * rows // files - number * rows // files)
-        write_deltalake(store.path("tables", "shapes", "clean"), part, partition_by=["split"], mode="append")
+        path = store.uri("tables", "shapes", "clean")
+        write_deltalake(path, part, partition_by=["split"], mode="append", commit_properties=_validated())
+
+
+def _validated() -> CommitProperties:
+    """What ingest's commit says of a table that passed the product's contract."""
+    contract = Contract.model_validate(yaml.safe_load(PRODUCT)["contract"])
+    said = {"contract_sha256": digest_of(contract), "split": {"by": "id"}}
+    return CommitProperties(custom_metadata={"userMetadata": json.dumps(said)})

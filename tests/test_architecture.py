@@ -108,8 +108,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("place", "line", "contracts"),
     [
-        ("pipelines/storage.py", "", set()),
-        ("pipelines/storage.py", "import pyspark", {"Contracts", "The server", "The training worker"}),
+        ("pipelines/storage/store.py", "", set()),
+        ("pipelines/storage/store.py", "import pyspark", {"Contracts", "The server", "The training worker"}),
         ("serve/servable.py", "import train", {"The star"}),
     ],
     ids=["as it is", "an engine in a contract", "a stage in another"],

@@ -1,16 +1,19 @@
 """Starts the ranks inside Spark tasks, listens to them, and turns what goes wrong into one error."""
 
+import contextlib
 import dataclasses
 import logging
 import os
 import re
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config.sections import Ranks
+from pipelines import failpoints
+from pipelines.config.profile import Ranks
 from pipelines.errors import ConfigError, DataRejected, MillraceError, StorageError
-from pipelines.failpoints import ENVIRONMENT
+from pipelines.storage import patience
 from train.errors import RankFailed
 from train.events import Output, listen
 from train.rank import WorkerArgs
@@ -66,10 +69,11 @@ def run_ranks(
 
     output, complaints = Output(), Output()
     host = spark.sparkContext.getConf().get("spark.driver.host", "127.0.0.1")
-    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", ENVIRONMENT)}
+    inherited = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", failpoints.ENVIRONMENT, failpoints.LOG, patience.ENVIRONMENT)
+    environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     try:
-        with listen(host, secrets.token_bytes(32), receive) as address:
+        with listen(host, secrets.token_bytes(32), receive) as address, _quiet_threads():
             results = horovod.spark.run(
                 train_rank,
                 args=(dataclasses.replace(args, events=address),),
@@ -80,10 +84,22 @@ def run_ranks(
                 stdout=output,
                 stderr=complaints,
                 verbose=0,
+                executable=spark.sparkContext.pythonExec,  # the executors' Python may have come in an archive
             )
     except Exception as error:
         raise explain(errors, output.lines + complaints.lines, error) from error
     return next(result for result in results if result is not None)
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Horovod's own thread raises what its `run` raises too; once told is enough."""
+    before = threading.excepthook
+    threading.excepthook = lambda args: logger.debug("thread %s: %s", args.thread, args.exc_value)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def explain(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:

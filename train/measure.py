@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pipelines.config.sections import Features
-from pipelines.features import Category, Numeric, table_dtype
+from pipelines.features import Category, Cyclic, Numeric, table_dtype
 from pipelines.tables import TableVersion
 from train.errors import NotTrainable
 from train.statistics import LabelStatistics, NumericStatistics, Statistics
@@ -22,18 +22,25 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
         classes: Whether the label is a class (counted) or a quantity (averaged).
 
     Raises:
-        NotTrainable: The train split is empty, or an input has no value at all.
+        NotTrainable: The train split is empty, or an input has no value at all and `features.empty_inputs` refuses it.
     """
     from pyspark.sql import functions as F
 
     frame = spark.read.format("delta").option("versionAsOf", table.version).load(table.uri)
     frame = frame.where(F.col("split") == "train")
-    numeric = _numeric(frame, features, table)
+    numeric, blank = _numeric(frame, features, table)
     vocabularies = _vocabularies(frame, features, table)
+    wordless = [name for name, words in vocabularies.items() if not words]
+    if (blank or wordless) and features.empty_inputs == "refuse":
+        texts = [f"inputs without a single value in the train split: {', '.join(blank)}"] if blank else []
+        texts += [f"categories without a value in the train split: {', '.join(wordless)}"] if wordless else []
+        hint = "remove them, lower a category's min_count, or set features.empty_inputs: drop"
+        raise NotTrainable("; ".join(texts), hint=hint)
     return Statistics(
         numeric=numeric,
-        vocabularies=vocabularies,
+        vocabularies={name: words for name, words in vocabularies.items() if words},
         label=_label(frame, features.label, classes=classes),
+        empty=(*blank, *wordless),
     )
 
 
@@ -46,24 +53,25 @@ def _finite(column: "Column", type_name: str, *, log: bool) -> "Column":
     return F.log1p(value) if log else value
 
 
-def _numeric(frame: "DataFrame", features: Features, table: TableVersion) -> dict[str, NumericStatistics]:
+def _numeric(
+    frame: "DataFrame", features: Features, table: TableVersion
+) -> tuple[dict[str, NumericStatistics], list[str]]:
+    """Statistics of quantities, and the names of quantities and positions that have no value."""
     from pyspark.sql import functions as F
 
     wanted = {name: t for name, t in features.inputs.items() if isinstance(t, Numeric)}
-    if not wanted:
-        return {}
-    measures = []
+    cyclic = [name for name, t in features.inputs.items() if isinstance(t, Cyclic)]
+    measures = [F.count(F.col(name)).alias(f"{name}.count") for name in cyclic]
     for name, transform in wanted.items():
         value = _finite(F.col(name), table.columns[name], log=transform.log)
         measures += [F.avg(value).alias(f"{name}.mean"), F.stddev_pop(value).alias(f"{name}.std")]
+    if not measures:
+        return {}, []
     row = frame.agg(*measures).collect()[0].asDict()
-    empty = [name for name in wanted if row[f"{name}.mean"] is None]
-    if empty:
-        raise NotTrainable(
-            f"inputs without a single value in the train split: {', '.join(empty)}",
-            hint="remove them",
-        )
-    return {name: NumericStatistics(mean=row[f"{name}.mean"], std=row[f"{name}.std"] or 1.0) for name in wanted}
+    there = [name for name in wanted if row[f"{name}.mean"] is not None]
+    empty = [name for name in wanted if name not in there] + [name for name in cyclic if not row[f"{name}.count"]]
+    found = {name: NumericStatistics(mean=row[f"{name}.mean"], std=row[f"{name}.std"] or 1.0) for name in there}
+    return found, empty
 
 
 def _vocabularies(
@@ -94,12 +102,6 @@ def _vocabularies(
     found: dict[str, list[str]] = {name: [] for name in wanted}
     for row in rows:
         found[row["name"]].append(row["value"])
-    empty = [name for name, values in found.items() if not values]
-    if empty:
-        raise NotTrainable(
-            f"categories without a value in the train split: {', '.join(empty)}",
-            hint="remove them, or lower min_count",
-        )
     return {n: tuple(values) if is_text[n] else tuple(int(v) for v in values) for n, values in found.items()}
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import ConfigError
-from pipelines.tables import DataFile, RowRange, cut_rows
+from pipelines.rows import RowRange, cut_rows
+from pipelines.tables import DataFile
 
 SHARDS: Final = 480
 """Canonical shards of a split; every world size that may be used divides it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.config.sections import Train
 from pipelines.features import FeatureSpec
+from pipelines.models import ModelVersion
 from pipelines.tables import DataFile
 from train.events import EventAddress, Teller
 from train.plan import World
@@ -23,8 +24,8 @@ class WorkerArgs:
         statistics: Of the train split.
         files: Data files by split.
         slices: Columns that are judged value by value.
-        folder: Where rank 0 writes the SavedModel and the sample; every rank's machine need not see it.
-        previous: Folder and feature spec of the version to compare with.
+        folder: Where in the store rank 0 leaves the SavedModel and the sample.
+        previous: The version to compare with.
         events: Where to tell the driver; filled in when the ranks start.
     """
 
@@ -34,7 +35,7 @@ class WorkerArgs:
     files: dict[str, tuple[DataFile, ...]]
     slices: tuple[str, ...]
     folder: str
-    previous: tuple[str, FeatureSpec] | None
+    previous: ModelVersion | None
     events: EventAddress | None = None
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.features import FeatureSpec, encode
-from pipelines.tables import RowRange, read_rows
+from pipelines.rows import RowRange, read_rows
 from train.encoding import CATEGORY, NUMERIC, encode_labels, to_tensor
 from train.plan import WINDOW, EpochPlan, Indices, SplitPlan, World, window_order
 

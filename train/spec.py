@@ -30,12 +30,18 @@ def never_null(expectations: tuple[Mapping[str, Mapping[str, Any]], ...]) -> set
     }
 
 
-def build_spec(config: Config, table: TableVersion, label: LabelStatistics) -> FeatureSpec:
+def build_spec(config: Config, table: TableVersion, label: LabelStatistics, empty: tuple[str, ...] = ()) -> FeatureSpec:
     """Describe inputs and label with the types that the table really has.
+
+    Args:
+        config: Names inputs and label.
+        table: Has them.
+        label: Of the train split.
+        empty: Inputs to leave out, and every cross with them.
 
     Raises:
         FeatureMismatch: A column is not in the table, or its type does not fit how the model reads it.
-        NotTrainable: The label's values do not fit the task.
+        NotTrainable: The label's values do not fit the task, or no input is left.
     """
     required = never_null(config.contract.expectations)
     inputs = []
@@ -44,10 +50,13 @@ def build_spec(config: Config, table: TableVersion, label: LabelStatistics) -> F
             raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
         dtype = table_dtype(name, table.columns[name])
         _check_transform(name, dtype, transform)
-        inputs.append(Feature(name=name, dtype=dtype, nullable=name not in required, transform=transform))
+        if name not in empty:
+            inputs.append(Feature(name=name, dtype=dtype, nullable=name not in required, transform=transform))
+    if not inputs:
+        raise NotTrainable("no input has a value in the train split")
     return FeatureSpec(
         inputs=tuple(inputs),
-        crosses=config.features.crosses,
+        crosses=tuple(cross for cross in config.features.crosses if not {*cross.columns} & {*empty}),
         label=build_label(config.features.label, config.train.task, label),
         key=config.ingest.key,
     )

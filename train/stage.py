@@ -3,12 +3,10 @@
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.config import Config, Product
@@ -18,11 +16,12 @@ from pipelines.digests import digest_of, digest_of_code
 from pipelines.errors import FeatureMismatch
 from pipelines.failpoints import fail_here
 from pipelines.features import FeatureSpec, table_dtype
-from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion, verify_files
+from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion, checked_copy
 from pipelines.progress import progress
 from pipelines.runs import RunRecord
 from pipelines.storage import Store
 from pipelines.tables import CLEAN, TableVersion, find_table
+from pipelines.validation import check_validated
 from train.errors import GateFailed, NotTrainable
 from train.export import SAMPLE, output_dtypes
 from train.gates import check_gates
@@ -66,9 +65,9 @@ class Workplace:
     parts: tuple[str, ...]
 
     @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.store.path(*self.parts)
+    def uri(self) -> str:
+        """The run's folder, as any machine names it."""
+        return self.store.uri(*self.parts)
 
     def put_json(self, name: str, value: object) -> None:
         """Keep a small JSON file."""
@@ -86,6 +85,7 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
 
     Raises:
         ArtifactNotFound: There is no clean table yet.
+        NotValidated: The table did not pass this product file's contract.
         NotTrainable: The table cannot teach this.
         RankFailed: A rank raised, hung or died.
         GateFailed: The model is worse than the product file allows; it is not published.
@@ -107,6 +107,8 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
         commit_key=key,
         table=table.name,
         table_version=table.version,
+        table_sha256=table.digest,
+        fitted_on={"split": "train", "rows": table.rows_of("train"), "rule": table.commit.get("split")},
         config_sha256=digest_of(config),
         code_sha256=digest_of_code(),
         seed=config.train.seed,
@@ -114,8 +116,10 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
         parent=newest.manifest.version if newest else None,
     )
     fail_here("train.before_publish")
-    published = models.publish(place.folder / "model", _manifest(config, spec, result, lineage))
-    shutil.rmtree(place.folder / "model")
+    with store.local_copy(*place.parts, "model") as exported:
+        published = models.publish(exported, _manifest(config, spec, result, lineage))
+    fail_here("train.after_publish")
+    store.remove(*place.parts, "model")
     logger.info("published model %s version %d", config.product, published.manifest.version)
     record = _record(run_id, config, table, published.manifest, outcome="committed")
     return record.model_copy(update={"seconds": round(time.monotonic() - started, 2)})
@@ -144,9 +148,12 @@ def _train(
     place: Workplace,
 ) -> tuple[FeatureSpec, dict[str, Any]]:
     _check(config, table)
+    fail_here("train.before_measure")
     place.put_json("config.json", config.model_dump(mode="json", by_alias=True))
     statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
-    spec = build_spec(config, table, statistics.label)
+    spec = build_spec(config, table, statistics.label, statistics.empty)
+    if statistics.empty:
+        logger.warning("trained without inputs that have no value: %s", ", ".join(statistics.empty))
     logger.info("measured the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs))
     args = WorkerArgs(
         train=config.train,
@@ -154,22 +161,26 @@ def _train(
         statistics=statistics,
         files={split: table.files_of(split) for split in SPLITS},
         slices=config.evaluate.slices,
-        folder=str(place.folder),
+        folder=place.uri,
         previous=_comparable(newest, spec, table),
     )
+    fail_here("train.before_ranks")
     result = _fit(spark, args, config, place)
+    fail_here("train.before_gates")
     place.put_json("report.json", result)
     _log_metrics(result, config)
     failures = check_gates(config.evaluate.gates, result["model"], result["previous"])
     if failures:
         raise GateFailed(failures)
-    worst = replay(place.folder, spec)
+    with place.store.local_copy(*place.parts) as folder:
+        worst = replay(folder, spec)
     logger.info("a fresh process gives the same answers (largest difference %.1e)", worst)
-    return spec, {"train_rows": statistics.label.rows, **result}
+    return spec, {"train_rows": statistics.label.rows, "empty_inputs": list(statistics.empty), **result}
 
 
 def _check(config: Config, table: TableVersion) -> None:
     """Find before Spark starts working what would fail later."""
+    check_validated(table, digest_of(config.contract))
     World(0, config.ranks.world_size)
     for split in ("train", "test"):
         if table.rows_of(split) < config.ranks.world_size:
@@ -210,7 +221,7 @@ def _listener(
     return on_event
 
 
-def _comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> tuple[str, FeatureSpec] | None:
+def _comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> ModelVersion | None:
     """The previous version, if it can be asked about this table's rows."""
     if newest is None:
         return None
@@ -222,8 +233,8 @@ def _comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVers
     if not (same_label and readable):
         logger.warning("version %d has another label or other inputs: no comparison", newest.manifest.version)
         return None
-    verify_files(newest)
-    return str(newest.folder), before
+    checked_copy(newest)
+    return newest
 
 
 def _log_metrics(result: dict[str, Any], config: Config) -> None:
@@ -272,6 +283,7 @@ def _record(run_id: str, config: Config, table: TableVersion, manifest: ModelMan
         details={
             "table_version": table.version,
             "metrics": metrics,
+            "empty_inputs": manifest.metrics.get("empty_inputs", []),
             "best_epoch": manifest.metrics.get("best_epoch"),
             "seconds": manifest.metrics.get("seconds"),
             "sample": f"runs/{config.product}/{manifest.lineage.run_id}/{STAGE}/{SAMPLE}",

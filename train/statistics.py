@@ -33,3 +33,5 @@ class Statistics(BaseModel):
     numeric: dict[str, NumericStatistics]
     vocabularies: dict[str, tuple[int, ...] | tuple[str, ...]]
     label: LabelStatistics
+    empty: tuple[str, ...] = ()
+    """Inputs without a value, which the model does without."""

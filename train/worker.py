@@ -5,14 +5,21 @@ Runs in a process of its own that Horovod starts inside a Spark task. Imports no
 
 import faulthandler
 import os
+import tempfile
 import time
 import traceback
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from pipelines.config.dotted import load_function
 from pipelines.errors import ConfigError, DataRejected, MillraceError, StorageError
 from pipelines.failpoints import fail_here
+from pipelines.models import ModelVersion, checked_copy
+from pipelines.storage import mapped_errors, upload
+from pipelines.storage.patience import while_waiting
+from pipelines.vocabularies import write_vocabularies
 from train.encoding import build_preprocessing, describe
 from train.evaluate import Evaluation, Model, summarise
 from train.events import Teller
@@ -67,6 +74,7 @@ def summary_of(error: Exception) -> str:
 
 def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
     alive = watchdog(args.train.deadline_s)
+    while_waiting(alive)
     started = time.monotonic()
     import horovod.tensorflow as hvd
     import keras
@@ -83,7 +91,11 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
     preprocessing = build_preprocessing(args.spec, args.statistics)
     builder = load_function(args.train.model)
     units = 1 if args.spec.label.task != "multiclass" else len(args.spec.label.classes)
-    trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
+    try:
+        trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"train.options: {said}", hint=f"see what {args.train.model} takes") from error
     readers = {split: Reader(SplitPlan(files), args.spec, preprocessing, alive) for split, files in args.files.items()}
     fit_started = time.monotonic()
     judge = fit(args, trunk, readers, Rank(world, alive, teller))
@@ -94,8 +106,14 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
     fail_here("train.before_export", world.rank)
     if world.rank:
         return None
-    write_saved_model(Path(args.folder, "model"), serve, preprocessing, trunk)
-    write_sample(Path(args.folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
+    with tempfile.TemporaryDirectory(prefix="millrace-export-") as folder:
+        write_saved_model(Path(folder, "model"), serve, preprocessing, trunk)
+        write_vocabularies(Path(folder, "model"), args.statistics.vocabularies)
+        write_sample(Path(folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
+        alive()
+        with mapped_errors("folder", args.folder):
+            upload(Path(folder), args.folder)
+        fail_here("train.after_export", world.rank)
     seconds = {
         "start": fit_started - started,
         "fit": fitted - fit_started,
@@ -117,9 +135,10 @@ def judge_test(
 
     label = args.statistics.label
     mine = Evaluation(args.spec, label, args.slices)
-    before = Evaluation(args.previous[1], label, ()) if args.previous else None
-    previous = _load_previous(args.previous[0]) if args.previous else None
-    inputs = [f.name for f in args.spec.inputs] + ([f.name for f in args.previous[1].inputs] if args.previous else [])
+    old = args.previous.manifest.features if args.previous else None
+    before = Evaluation(old, label, ()) if old else None
+    previous = _load_previous(args.previous) if args.previous else None
+    inputs = [f.name for spec in (args.spec, old) if spec for f in spec.inputs]
     columns = list(dict.fromkeys([*args.spec.key, *inputs, *args.slices, args.spec.label.name]))
     rows, answers, kept = [], [], 0
     for batch in reader.batches(reader.split.ranges(*reader.split.share(world)), columns):
@@ -136,10 +155,10 @@ def judge_test(
     return metrics, (rows, answers)
 
 
-def _load_previous(folder: str) -> Model:
+def _load_previous(version: ModelVersion) -> Model:
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(folder)
+    loaded = tf.saved_model.load(str(checked_copy(version).folder))
     signature = loaded.signatures["serving_default"]
 
     def ask(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Checks every name in a product file against the columns that its sources and steps give."""
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 from pipelines.config.document import Document
-from pipelines.config.dotted import find_function, suggestion
+from pipelines.config.dotted import suggestion
 from pipelines.config.flow import UNKNOWN, ColumnFlow
 from pipelines.config.sections import METRICS, Config
 from pipelines.errors import Problem
@@ -21,9 +22,6 @@ def check_columns(config: Config, document: Document) -> list[Problem]:
     _check_features(flow)
     _check_contract(flow)
     _check_evaluation(flow)
-    trouble = find_function(config.train.model)
-    if trouble:
-        flow.report(("train", "model"), *trouble)
     return flow.problems
 
 
@@ -32,11 +30,18 @@ def _check_contract(flow: ColumnFlow) -> None:
         for name, arguments in item.items():
             path: Path = ("contract", "expectations", str(number), name)
             for key in ("column", "column_A", "column_B"):
-                if isinstance(arguments.get(key), str):
-                    flow.require((*path, key), arguments[key])
+                if isinstance(arguments.get(key), str) and flow.require((*path, key), arguments[key]):
+                    _check_bounds(flow, path, flow.columns[arguments[key]], arguments)
             listed = arguments.get("column_list")
             for position, column in enumerate(listed if isinstance(listed, list) else ()):
                 flow.require((*path, "column_list", str(position)), str(column))
+
+
+def _check_bounds(flow: ColumnFlow, path: Path, type_name: str, arguments: dict[str, Any]) -> None:
+    number = TABLE_DTYPES.get(type_name) in ("int64", "float32", "float64")
+    for key in ("min_value", "max_value"):
+        if number and isinstance(arguments.get(key), str):
+            flow.report((*path, key), f"found '{arguments[key]}' for a column of type {type_name}", "expected a number")
 
 
 def _check_evaluation(flow: ColumnFlow) -> None:

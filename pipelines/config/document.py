@@ -54,6 +54,14 @@ class Document:
     values: dict[str, Any]
     places: Mapping[Path_, str] = field(default_factory=dict)
 
+    def below(self, path: Path_) -> "Document":
+        """The part of it that stands at a key; its places are those of the whole."""
+        values: Any = self.values
+        for key in path:
+            values = values.get(key, {}) if isinstance(values, dict) else {}
+        places = {full[len(path) :]: place for full, place in self.places.items() if full[: len(path)] == path}
+        return Document(self.place(path), values, {(): self.place(path), **places})
+
     def place(self, path: Path_) -> str:
         """Where a key stands, or the nearest key above it."""
         for length in range(len(path), -1, -1):

@@ -9,9 +9,14 @@ import importlib.machinery
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
+
+from pydantic import BaseModel
 
 from pipelines.errors import ConfigError
+
+ENGINES: Final = frozenset({"tensorflow", "keras", "horovod", "pyspark", "tf_keras"})
+"""What takes seconds to import."""
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
@@ -78,6 +83,31 @@ def _near_module(parents: list[str], missing: str) -> str:
     folders = list(parent.submodule_search_locations or []) if parent else []
     names = {info.name for info in pkgutil.iter_modules(folders)}
     return suggestion(missing, names)
+
+
+def load_options(path: str) -> type[BaseModel] | None:
+    """The class ``Options`` beside a function, which says what the function's options may be.
+
+    Returns:
+        None if there is none, or if its module cannot be imported without an engine.
+    """
+    module = path.partition(":")[0]
+    spec = importlib.util.find_spec(module)
+    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, importlib.abc.InspectLoader) else None
+    body = ast.parse(source or "").body
+    if "Options" not in _defined(body) or not ENGINES.isdisjoint(_imported(body)):
+        return None
+    found = getattr(importlib.import_module(module), "Options", None)
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def _imported(body: Iterable[ast.stmt]) -> Iterator[str]:
+    """Packages that a module's own statements import."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
 
 
 def load_function(path: str) -> Callable[..., Any]:

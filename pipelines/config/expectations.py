@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -79,8 +80,27 @@ def _troubles(name: str, arguments: dict[str, Any]) -> list[tuple[str, str]]:
         for key, value in arguments.items()
         if key not in known or not _fits(value, known[key])
     ]
+    troubles += [*_bad_patterns(arguments), *_bad_bounds(arguments)]
     missing = [key for key in schema.get("required", ()) if key not in arguments]
     return troubles + [(f"argument '{key}' is missing", "it has no default") for key in missing]
+
+
+def _bad_patterns(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Patterns that no dialect can read; what only Java's has, such as \\p{L}, is left to Java."""
+    for key in ("regex", "regex_list"):
+        given = arguments.get(key)
+        for pattern in given if isinstance(given, list) else [given]:
+            try:
+                re.compile(pattern if isinstance(pattern, str) else "")
+            except re.error as error:
+                if not error.msg.startswith(("bad escape", "unknown extension", "look-behind")):
+                    yield f"argument '{key}' is {json.dumps(pattern)}", f"no regular expression: {error}"
+
+
+def _bad_bounds(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    low, high = arguments.get("min_value"), arguments.get("max_value")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        yield f"min_value {low} is more than max_value {high}", "no value is between them"
 
 
 def _fits(value: Any, schema: dict[str, Any]) -> bool:

@@ -3,22 +3,27 @@
 import json
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from pipelines.config.builder import check_builder
 from pipelines.config.checks import check_columns
 from pipelines.config.document import Document, load_document, merge, overrides
 from pipelines.config.dotted import suggestion
 from pipelines.config.expectations import check_expectations
+from pipelines.config.inputs import check_sources, find_inputs
+from pipelines.config.options import check_options
 from pipelines.config.problems import problems_of
-from pipelines.config.sections import Config, StoreSection
-from pipelines.errors import ConfigError, InputMissing, Problem
-from pipelines.storage import local_path
+from pipelines.config.profile import StoreSection, Transfer
+from pipelines.config.sections import Config
+from pipelines.errors import ConfigError, Problem
+from pipelines.features import Section
+from pipelines.storage import Entry, check_root
 
-PACKAGE_SCHEME = "package://"
-PROFILE_SECTIONS = frozenset({"spark", "store", "ranks", "serve"})
+SectionT = TypeVar("SectionT", bound=Section)
+PROFILE_SECTIONS = frozenset({"spark", "store", "ranks", "serve", "transfer"})
 
 
 @dataclass(frozen=True)
@@ -33,31 +38,13 @@ class Product:
     config: Config
     folder: Path
 
-    def source_path(self, name: str) -> Path:
-        """The local file of a source.
+    def source_files(self, name: str) -> list[Entry]:
+        """The files of a source, in a fixed order; none where its rows come from a database.
 
         Raises:
-            InputMissing: There is no such file, or no such package.
+            InputMissing: A path names no file, or there is no such package.
         """
-        return resolve_path(self.config.sources[name].path, self.folder, f"sources.{name}.path")
-
-
-def resolve_path(path: str, folder: Path, key: str) -> Path:
-    """Find a file given relative to a folder, or inside an installed package."""
-    if path.startswith(PACKAGE_SCHEME):
-        distribution, _, inside = path.removeprefix(PACKAGE_SCHEME).partition("/")
-        try:
-            found = Path(str(metadata.distribution(distribution).locate_file(inside)))
-        except metadata.PackageNotFoundError:
-            raise InputMissing(
-                f"{key}: package '{distribution}' is not installed",
-                hint=f"pip install {distribution}",
-            ) from None
-    else:
-        found = folder / Path(path.removeprefix("file://")).expanduser()
-    if not found.is_file():
-        raise InputMissing(f"{key}: there is no file {found}", hint="paths are relative to the product file")
-    return found
+        return find_inputs(self.config.sources[name], self.folder, f"sources.{name}.path")
 
 
 def find_profile(name: str, product: Path) -> Path | None:
@@ -67,7 +54,7 @@ def find_profile(name: str, product: Path) -> Path | None:
     folders = [product.parent.parent / "profiles", Path("conf/profiles")]
     found = next((f / f"{name}.yaml" for f in folders if (f / f"{name}.yaml").is_file()), None)
     if found is None and name != "local":
-        names = {p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")}
+        names = {p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")} | {"local"}
         raise ConfigError(f"--profile {name}: there is no such profile; {suggestion(name, names)}")
     return found
 
@@ -95,9 +82,15 @@ def load_product(path: Path, *, profile: str = "local", settings: list[str] | No
         config = Config.model_validate_json(json.dumps(document.values), strict=True)
     except ValidationError as error:
         raise ConfigError(problems_of(error, Config, document)) from None
-    problems = check_columns(config, document) + check_expectations(config, document)
+    problems = [
+        *check_options(config, document),
+        *check_columns(config, document),
+        *check_expectations(config, document),
+        *check_builder(config, document),
+        *check_sources(config, document),
+    ]
     try:
-        local_path(config.store.root)
+        check_root(config.store.root)
     except ConfigError as error:
         place = document.place(("store", "root"))
         problems.append(Problem(place, "store.root", f"found '{config.store.root}'", error.hint))
@@ -125,9 +118,26 @@ def _load_profile(path: Path) -> Document:
 
 def find_store_root(profile: str) -> str:
     """The store's root that a profile names, for commands that need no product."""
+    return _section(profile, "store", StoreSection).root
+
+
+def find_transfer(profile: str, **settings: str | int | None) -> Transfer:
+    """How a profile reaches HDFS from outside, for commands that need no product.
+
+    Args:
+        profile: Name or path of a profile.
+        settings: What a command's options say instead; None where they say nothing.
+    """
+    return _section(profile, "transfer", Transfer, {k: v for k, v in settings.items() if v is not None})
+
+
+def _section(profile: str, name: str, kind: type[SectionT], settings: dict[str, str | int] | None = None) -> SectionT:
     path = find_profile(profile, Path("conf/pipelines/any.yaml"))
     document = _load_profile(path) if path else None
+    values = (document.values.get(name) if document else None) or {}
     try:
-        return StoreSection.model_validate(document.values.get("store", {}) if document else {}).root
-    except ValidationError as error:
-        raise ConfigError(f"{path}: store: {error.errors()[0]['msg']}") from None
+        return kind.model_validate({**values, **(settings or {})})
+    except (ValidationError, TypeError) as error:
+        said = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "expected keys below it"}
+        key = ".".join(map(str, (name, *said["loc"])))
+        raise ConfigError(f"{path or profile}: {key}: {said['msg']}") from None

@@ -1,4 +1,4 @@
-"""The typed sections of a product file and a profile.
+"""The typed sections of a product file; those of a profile stand in `pipelines.config.profile`.
 
 The docstring under a field becomes its description in `millrace config schema`.
 """
@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.config.names import MASTER_PATTERN, MEMORY_PATTERN, ColumnName, Digest, DottedPath, Name, SqlType
+from pipelines.config.names import ColumnName, DottedPath, Name, SqlType
+from pipelines.config.profile import Ranks, Serve, Spark, StoreSection, Transfer
+from pipelines.config.schedule import Schedule
+from pipelines.config.sources import Source
 from pipelines.features import Cross, Section, Task, Transform
 
 METRICS: dict[Task, tuple[str, ...]] = {
@@ -17,21 +20,6 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "regression": ("mae", "rmse", "r2"),
 }
 """What a gate may name, by task."""
-
-
-class Source(Section):
-    """A declared input: where it lies, what it holds."""
-
-    format: Literal["csv"] = "csv"
-    """How the files are written. CSV files may be plain, gzip or zip."""
-    path: str
-    """A file, relative to this product file; or ``package://distribution/path`` for a file of an installed package."""
-    sha256: Digest | None = None
-    """The file's digest; another file under this name is refused."""
-    options: dict[str, str | bool | int] = Field(default_factory=dict)
-    """Options of Spark's reader, such as ``nullValue: NA``."""
-    columns: dict[ColumnName, SqlType] = Field(min_length=1)
-    """Every column of the file in its order, with its Spark SQL type; never inferred."""
 
 
 class Join(Section):
@@ -145,6 +133,14 @@ class Ingest(Section):
     max_rejected: float = Field(0.01, ge=0, le=1)
     """Share of a source's rows that may be malformed before the run is refused."""
 
+    max_filtered: float = Field(0.5, ge=0, le=1)
+    """Share of the well-formed rows that filters, inner joins and functions may drop before the run is refused."""
+
+    @property
+    def used_sources(self) -> list[str]:
+        """The base and every joined source, in that order, each once."""
+        return list(dict.fromkeys([self.base, *(step.join.source for step in self.steps if step.join)]))
+
 
 def _one_name(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if len(item) != 1:
@@ -161,7 +157,9 @@ class Contract(Section):
     min_rows: int = Field(1, ge=1)
     """Fewer rows are refused, before any expectation is asked."""
     min_non_null: float = Field(0.01, gt=0, le=1)
-    """Least share of non-null values in a column that an expectation names."""
+    """Least share of non-null values in the label and in a column that an expectation names."""
+    show_values: tuple[ColumnName, ...] = ()
+    """Columns whose offending values a failure may quote; of others only the rows' keys are shown."""
     expectations: tuple[Expectation, ...] = Field(min_length=1)
     """Great Expectations' own names and arguments, one a list item."""
 
@@ -175,6 +173,8 @@ class Features(Section):
     """Columns known only later; ``arr_*`` bans a family. Using one as an input is an error."""
     inputs: dict[ColumnName, Transform] = Field(min_length=1)
     """Column: how the model reads it."""
+    empty_inputs: Literal["refuse", "drop"] = "refuse"
+    """What becomes of an input without a single value in the train split; `drop` trains without it, and says so."""
     crosses: tuple[Cross, ...] = ()
     """Categories that are embedded together."""
 
@@ -239,44 +239,8 @@ class Score(Section):
 
     split: Literal["train", "validation", "test"] | None = None
     """Score only this split; by default all rows."""
-
-
-class Spark(Section):
-    """Where Spark runs, and with what."""
-
-    master: str = Field("local[*]", pattern=MASTER_PATTERN)
-    """A Spark master URL."""
-    driver_memory: str = Field("2g", pattern=MEMORY_PATTERN)
-    """Heap of the driver; in local mode also of the executors."""
-    conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Any other Spark setting."""
-
-
-class StoreSection(Section):
-    """Where artifacts lie."""
-
-    root: str = "millrace-store"
-    """A folder, relative to the working folder, or a ``file://`` URI."""
-
-
-class Ranks(Section):
-    """How training is spread."""
-
-    world_size: int = Field(2, ge=1, le=840)
-    """Horovod ranks, each one Spark task."""
-    start_timeout_s: int = Field(120, ge=1)
-    """How long to wait until Spark has started every rank."""
-
-
-class Serve(Section):
-    """Where the service listens."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: int = Field(8501, ge=0, le=65535)
-    """Port to listen on; 0 takes a free one."""
-    max_body_mb: int = Field(32, ge=1)
-    """A larger request is refused."""
+    max_unseen: float = Field(0.5, ge=0, le=1)
+    """Share of the rows whose value of some category is out of the model's vocabulary, before the run is refused."""
 
 
 class Config(Section):
@@ -294,7 +258,10 @@ class Config(Section):
     train: Train
     evaluate: Evaluate = Evaluate()
     score: Score = Score()
+    schedule: Schedule = Field(default_factory=dict)
+    """When stages run by themselves: a name of your own, then when and what."""
     spark: Spark = Spark()
     store: StoreSection = StoreSection()
     ranks: Ranks = Ranks()
     serve: Serve = Serve()
+    transfer: Transfer = Transfer()

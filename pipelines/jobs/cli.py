@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.jobs.exits import exit_code, tell
+from pipelines.jobs import data
+from pipelines.jobs.exits import guard
+from pipelines.jobs.hadoop.commands import app as hadoop_app
+from pipelines.jobs.schedule.commands import app as schedule_app
 from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
 
 app = typer.Typer(
@@ -18,11 +20,14 @@ app = typer.Typer(
     add_completion=False,
 )
 config_app = typer.Typer(help="Check a product file, or print its schema.", no_args_is_help=True)
-models_app = typer.Typer(help="What the model store holds.", no_args_is_help=True)
+models_app = typer.Typer(help="What the model store holds; versions from store to store.", no_args_is_help=True)
 tables_app = typer.Typer(help="What tables the store holds.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(tables_app, name="tables")
+app.add_typer(data.app, name="data")
+app.add_typer(hadoop_app, name="hadoop")
+app.add_typer(schedule_app, name="schedule")
 
 ProductFile = Annotated[Path, typer.Argument(help="The product file, such as conf/pipelines/flights.yaml.")]
 Profile = Annotated[str, typer.Option(help="Where it runs: a name in conf/profiles, or a path.")]
@@ -33,12 +38,16 @@ Settings = Annotated[
 StoreRoot = Annotated[str | None, typer.Option("--store", help="Root of the store; by default the profile's.")]
 
 
+Full = Annotated[bool, typer.Option("--full", help="Make an incremental table anew from all files that are there.")]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Commit a version without rows, if there are none.")]
+
+
 @app.command()
-def run(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
+def run(product: ProductFile, profile: Profile = "local", settings: Settings = None, full: Full = False) -> None:
     """Run the whole product: ingest, train, score."""
     from pipelines.jobs.show import show_stages
 
-    code, records = run_stages(STAGES, Request(product, profile, settings or []))
+    code, records = run_stages(STAGES, Request(product, profile, settings or [], full=full))
     show_stages(records)
     last = records[-1]
     stages = [record.model_dump(mode="json") for record in records]
@@ -61,9 +70,15 @@ def _run_stage(stage: str, request: Request) -> None:
 
 
 @app.command()
-def ingest(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
+def ingest(
+    product: ProductFile,
+    profile: Profile = "local",
+    settings: Settings = None,
+    full: Full = False,
+    allow_empty: AllowEmpty = False,
+) -> None:
     """Sources to a checked, clean table version."""
-    _run_stage("ingest", Request(product, profile, settings or []))
+    _run_stage("ingest", Request(product, profile, settings or [], full=full, allow_empty=allow_empty))
 
 
 @app.command()
@@ -97,7 +112,7 @@ def serve(
     from pipelines.jobs.service import serve_product
 
     extra = [f"serve.{k}={v}" for k, v in (("host", host), ("port", port)) if v is not None]
-    _guard(lambda: serve_product(product, profile, [*(settings or []), *extra]))
+    guard(lambda: serve_product(product, profile, [*(settings or []), *extra]))
 
 
 @app.command()
@@ -118,7 +133,7 @@ def check(product: ProductFile, profile: Profile = "local", settings: Settings =
         sys.stderr.write(f"{product}: no mistakes\n")
         print_result({"product": config.product, "outcome": "valid"})
 
-    _guard(checked)
+    guard(checked)
 
 
 @config_app.command()
@@ -134,7 +149,7 @@ def models_list(store: StoreRoot = None, profile: Profile = "local") -> None:
     """Every model and its versions."""
     from pipelines.jobs.show import list_models
 
-    _guard(lambda: list_models(store, profile))
+    guard(lambda: list_models(store, profile))
 
 
 @models_app.command("show")
@@ -147,7 +162,11 @@ def models_show(
     """One model version: inputs, metrics, what it was made from."""
     from pipelines.jobs.show import show_model
 
-    _guard(lambda: show_model(name, version, store, profile))
+    guard(lambda: show_model(name, version, store, profile))
+
+
+models_app.command("push")(data.push)
+models_app.command("pull")(data.pull)
 
 
 @tables_app.command("list")
@@ -155,29 +174,21 @@ def tables_list(store: StoreRoot = None, profile: Profile = "local") -> None:
     """Every table and its newest version."""
     from pipelines.jobs.show import list_tables
 
-    _guard(lambda: list_tables(store, profile))
+    guard(lambda: list_tables(store, profile))
 
 
 @tables_app.command("show")
 def tables_show(
     name: Annotated[str, typer.Argument(help="product/table, such as flights/clean.")],
     version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    rows: Annotated[int, typer.Option(min=0, max=1000, help="Show this many rows, such as those of rejects.")] = 0,
     store: StoreRoot = None,
     profile: Profile = "local",
 ) -> None:
     """One table version: columns, rows by split, what it was made from."""
     from pipelines.jobs.show import show_table
 
-    _guard(lambda: show_table(name, version, store, profile))
-
-
-def _guard(action: Callable[[], None]) -> None:
-    """Run a command's work; an error becomes its message and exit code."""
-    try:
-        action()
-    except Exception as error:  # the edge: whatever is no user's error is told as a bug
-        tell(error)
-        raise typer.Exit(exit_code(error)) from None
+    guard(lambda: show_table(name, version, store, profile, rows=rows))
 
 
 def main() -> None:

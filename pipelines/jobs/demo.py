@@ -17,7 +17,7 @@ from pipelines.jobs.show import show_metrics, show_stages
 from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
 from pipelines.models import ModelStore
 from pipelines.runs import RunRecord
-from pipelines.storage import Store
+from pipelines.storage import Store, open_input
 
 
 def run_demo(request: Request) -> int:
@@ -36,7 +36,9 @@ def run_demo(request: Request) -> int:
         tell(error)
         return exit_code(error)
     seconds = round(time.monotonic() - started, 1)
-    sys.stderr.write(f"\nall of it took {seconds} s; keep the service up with: millrace serve {request.config}\n")
+    sys.stderr.write(
+        f"\nall of it took {seconds} s; keep the service up with: make serve (or: millrace serve {request.config})\n"
+    )
     print_result({"stage": "demo", "outcome": "committed", "seconds": seconds, **exchange})
     return 0
 
@@ -57,6 +59,7 @@ def ask_service(request: Request, trained: RunRecord) -> dict[str, Any]:
 
 def first_row(store: Store, sample: str, spec: FeatureSpec) -> dict[str, Any]:
     """The first row of the trainer's sample of the test split, as a client would write it."""
-    table = pq.read_table(store.path(sample), columns=[f.name for f in spec.inputs]).slice(0, 1)
+    with open_input(store.uri(sample)) as file:
+        table = pq.read_table(file, columns=[f.name for f in spec.inputs]).slice(0, 1)
     row: dict[str, Any] = table.to_pylist()[0]
     return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}

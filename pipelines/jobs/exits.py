@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from pipelines.errors import (
@@ -46,3 +47,12 @@ def tell(error: BaseException) -> None:
         sys.stderr.write("interrupted; nothing that was committed is lost, run the same command again\n")
     else:
         logger.error("this is a bug in millrace; please report it with these lines", exc_info=error)
+
+
+def guard(action: Callable[[], None]) -> None:
+    """Run a command's work; an error becomes its message, and ends the process with its exit code."""
+    try:
+        action()
+    except Exception as error:  # the edge: whatever is no user's error is told as a bug
+        tell(error)
+        sys.exit(exit_code(error))

@@ -2,10 +2,11 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.config.sections import Spark
+from pipelines.config.profile import Spark
 from pipelines.errors import StorageError
+from pipelines.storage import patience
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,6 +31,9 @@ SETTINGS: Final = {
     # Frames are kept for one stage and read a few times: packing them takes a third of ingest's time.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+    # A NameNode that restarts is waited for; without these two, for ten seconds.
+    "spark.hadoop.dfs.client.retry.policy.enabled": "true",
+    "spark.hadoop.dfs.client.retry.policy.spec": "1000,20,5000,60,10000,25",
     "spark.ui.enabled": "false",
     "spark.python.worker.reuse": "true",
     "spark.python.worker.faulthandler.enabled": "true",
@@ -45,7 +49,9 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # PySpark itself reads the setting only under spark-submit, where it wins over the variable too.
+    python = section.conf.get("spark.pyspark.python") or os.environ.get("PYSPARK_PYTHON") or sys.executable
+    os.environ["PYSPARK_PYTHON"] = str(python)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app_name)
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ
@@ -53,6 +59,7 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
         builder = builder.master(section.master).config("spark.driver.memory", section.driver_memory)
     settings: dict[str, str | int | float | bool] = {
         **SETTINGS,
+        f"spark.executorEnv.{patience.ENVIRONMENT}": f"{patience.wait_s():g}",
         "spark.sql.shuffle.partitions": str(os.cpu_count() or 2),
         "spark.ui.showConsoleProgress": "true" if sys.stderr.isatty() else "false",
         "spark.sql.warehouse.dir": "/tmp/millrace-warehouse",  # noqa: S108 - never written: tables have paths
@@ -67,3 +74,13 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
             f"Spark did not start: {error}",
             hint="is Java 17 or newer installed, and the master up?",
         ) from error
+
+
+def failed_tasks(spark: "SparkSession") -> int:
+    """Tasks that failed so far and were, or could be, tried again: lost executors, killed workers, bad disks."""
+    context: Any = spark.sparkContext
+    gateway = context._gateway
+    stages = (
+        context._jsc.sc().statusStore().stageList(None, False, False, gateway.new_array(gateway.jvm.double, 0), None)
+    )
+    return sum(int(stages.apply(number).numFailedTasks()) for number in range(stages.size()))

@@ -2,16 +2,16 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.config.load import find_store_root
-from pipelines.errors import ArtifactNotFound
+from pipelines.errors import ArtifactNotFound, InputMissing
 from pipelines.jobs.stages import print_result
 from pipelines.models import ModelDamaged, ModelStore
+from pipelines.rows import first_rows
 from pipelines.runs import RunRecord
 from pipelines.storage import Store
 from pipelines.tables import TableVersion, find_table
@@ -20,7 +20,12 @@ WIDTH: Final = 120
 """Columns of a table where no terminal says how many there are."""
 
 
-def _print(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+MAX_COLUMNS: Final = 8
+"""More than these do not fit beside each other."""
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people, on stderr."""
     table = Table(title=title, title_justify="left", show_edge=False)
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
@@ -32,7 +37,7 @@ def _print(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) 
     console.print(table)
 
 
-def _answer(result: dict[str, object]) -> None:
+def answer(result: dict[str, object]) -> None:
     """JSON for machines; at a terminal the table says it already."""
     if not sys.stdout.isatty():
         print_result(result)
@@ -41,7 +46,7 @@ def _answer(result: dict[str, object]) -> None:
 def show_stages(records: Sequence[RunRecord]) -> None:
     """What each stage of a run did."""
     rows = [(r.stage, r.outcome, r.seconds, r.rows_in, r.rows_out, r.rejected, r.filtered, r.version) for r in records]
-    _print(
+    print_table(
         "stages",
         ("stage", "outcome", "seconds", "rows in", "rows out", "rejected", "filtered", "version"),
         rows,
@@ -54,11 +59,14 @@ def show_metrics(metrics: dict[str, dict[str, float]]) -> None:
     rows = [
         (name, *(f"{metrics[c][name]:.4f}" if name in metrics[c] else "" for c in columns)) for name in metrics["model"]
     ]
-    _print("test split", ("metric", *columns), rows)
+    print_table("test split", ("metric", *columns), rows)
 
 
 def _store(root: str | None, profile: str) -> Store:
-    return Store(root or find_store_root(profile))
+    store = Store(root or find_store_root(profile))
+    if not store.exists():
+        raise InputMissing(f"there is no store at {store.root}", hint="name it with --store, or run: millrace run FILE")
+    return store
 
 
 def list_models(root: str | None, profile: str) -> None:
@@ -89,20 +97,20 @@ def list_models(root: str | None, profile: str) -> None:
         )
         for e in entries
     ]
-    _print(f"models in {models.store.folder}", ("name", "versions", "newest made", "description"), rows)
-    _answer({"models": entries})
+    print_table(f"models in {models.store.root}", ("name", "versions", "newest made", "description"), rows)
+    answer({"models": entries})
 
 
 def show_model(name: str, version: int | None, root: str | None, profile: str) -> None:
     """One model version."""
     manifest = ModelStore(_store(root, profile)).open(name, version).manifest
     rows = [
-        (f.name, f.dtype, "may be missing" if f.nullable else "required", f.transform.kind)
+        (f.name, f.dtype, "may be null" if f.nullable else "required", f.transform.kind)
         for f in manifest.features.inputs
     ]
-    _print(
+    print_table(
         f"{manifest.name} version {manifest.version}: inputs",
-        ("name", "type", "missing", "read as"),
+        ("name", "type", "null", "read as"),
         rows,
     )
     show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
@@ -114,8 +122,8 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
         ("parent", lineage.parent),
         ("digest", manifest.digest),
     ]
-    _print("lineage", ("what", "value"), made)
-    _answer(manifest.model_dump(mode="json", by_alias=True))
+    print_table("lineage", ("what", "value"), made)
+    answer(manifest.model_dump(mode="json", by_alias=True))
 
 
 def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:
@@ -127,28 +135,40 @@ def list_tables(root: str | None, profile: str) -> None:
     store = _store(root, profile)
     found = [find_table(store, p, t) for p in store.names("tables") for t in store.names("tables", p)]
     rows = [(t.name, t.version, t.rows_of(), len(t.files), f"{t.committed:%Y-%m-%d %H:%M}") for t in found]
-    _print(f"tables in {store.folder}", ("name", "version", "rows", "files", "committed"), rows)
-    _answer({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
+    print_table(f"tables in {store.root}", ("name", "version", "rows", "files", "committed"), rows)
+    answer({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
 
 
-def show_table(name: str, version: int | None, root: str | None, profile: str) -> None:
-    """One table version."""
+def show_table(name: str, version: int | None, root: str | None, profile: str, *, rows: int = 0) -> None:
+    """One table version, with some of its rows."""
     product, slash, table = name.partition("/")
     if not slash:
         raise ArtifactNotFound(kind="table", name=name, hint="name it as product/table, such as flights/clean")
     found = find_table(_store(root, profile), product, table, version)
-    _print(f"{found.name} version {found.version}: columns", ("name", "type"), found.columns.items())
-    _print("rows", ("split", "rows"), _rows_by_split(found))
-    _answer(
+    print_table(f"{found.name} version {found.version}: columns", ("name", "type"), found.columns.items())
+    print_table("rows", ("split", "rows"), _rows_by_split(found))
+    sample = first_rows(found, rows)
+    _print_rows(sample)
+    answer(
         {
             "name": found.name,
             "version": found.version,
             "rows": found.rows_of(),
             "columns": found.columns,
             "commit": found.commit,
-            "files": [Path(f.path).name for f in found.files],
+            **({"sample": sample} if rows else {}),
+            "files": [f.path.rpartition("/")[2] for f in found.files],
         }
     )
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    """One below the other where they are wide, else as a table."""
+    if rows and len(rows[0]) <= MAX_COLUMNS:
+        print_table("some rows", tuple(rows[0]), [tuple(row.values()) for row in rows])
+        return
+    for number, row in enumerate(rows, start=1):
+        print_table(f"row {number}", ("name", "value"), list(row.items()))
 
 
 def _rows_by_split(table: TableVersion) -> list[tuple[str, int]]:

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipelines.config import Product, load_product
-from pipelines.errors import MillraceError
+from pipelines.errors import MillraceError, Terminated
+from pipelines.failpoints import fail_here
 from pipelines.jobs.exits import exit_code, tell
+from pipelines.jobs.interrupts import Interrupts
+from pipelines.jobs.remote import Submission, is_inside
 from pipelines.logs import add_context, configure_logging
+from pipelines.models import ModelStore
 from pipelines.runs import RunRecord, new_run_id, save_record
-from pipelines.storage import Store
+from pipelines.storage import Store, be_patient
+from pipelines.tables import CLEAN, find_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,6 +41,9 @@ class Request:
         date: Logical date of scoring; by default the input version's commit date.
         model_version: Model to score with; the newest by default.
         table_version: Table version to score; the newest by default.
+        run_id: Name of the run; made by default.
+        full: Make an incremental table anew.
+        allow_empty: Ingest a base source without rows.
     """
 
     config: Path
@@ -44,6 +52,19 @@ class Request:
     date: str | None = None
     model_version: int | None = None
     table_version: int | None = None
+    full: bool = False
+    allow_empty: bool = False
+    run_id: str = ""
+
+    def arguments_of(self, stage: str) -> list[str]:
+        """What of it is asked of ``run_<stage>.py`` and of no other stage's."""
+        if stage == "ingest":
+            flags = {"--full": self.full, "--allow-empty": self.allow_empty}
+            return [name for name, is_set in flags.items() if is_set]
+        if stage == "score":
+            given = {"--date": self.date, "--model-version": self.model_version, "--table-version": self.table_version}
+            return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+        return []
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,8 @@ class Job:
 def _ingest(job: Job) -> RunRecord:
     from ingest import stage
 
-    return stage.run(job.product, job.spark, job.store, job.run_id)
+    asked = job.request
+    return stage.run(job.product, job.spark, job.store, job.run_id, full=asked.full, allow_empty=asked.allow_empty)
 
 
 def _train(job: Job) -> RunRecord:
@@ -96,39 +118,86 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
     Returns:
         The exit code, and a record of every stage that started.
     """
-    run_id = new_run_id()
+    run_id = request.run_id or new_run_id()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure_logging()
     records: list[RunRecord] = []
     stage, product, spark = names[0], None, None
-    try:
-        add_context(run_id=run_id, stage="start")
-        product = load_product(request.config, profile=request.profile, settings=request.settings)
-        store = Store(product.config.store.root)
-        spark = _start_spark(product)
-        job = Job(request, product, store, spark, run_id)
-        for stage in names:
-            add_context(run_id=run_id, stage=stage)
-            records.append(_run_one(stage, job))
-    except (Exception, KeyboardInterrupt) as error:
-        tell(error)
-        name = product.config.product if product else ""
-        reason, hint = str(error).strip() or type(error).__name__, getattr(error, "hint", "")
-        failed = RunRecord(
-            stage=stage,
-            run_id=run_id,
-            product=name,
-            outcome="failed",
-            reason=reason[:2000],
-            hint=hint,
-        )
-        if product:
-            _keep_failure(product, failed)
-        return exit_code(error), [*records, failed]
-    finally:
-        if spark is not None:
-            spark.stop()
+    started = time.monotonic()
+    with Interrupts() as interrupts:
+        try:
+            add_context(run_id=run_id, stage="start")
+            product = load_product(request.config, profile=request.profile, settings=request.settings)
+            store = Store(product.config.store.root)
+            _check_inputs(names, product, store, allow_empty=request.allow_empty)
+            be_patient(product.config.store.wait_s)  # the storage answered once; from now on it may be away for a while
+            if product.config.spark.deploy_mode == "cluster" and not is_inside():
+                return _run_in_cluster(names, request, product, run_id)
+            spark = _start_spark(product)
+            interrupts.arm()
+            job = Job(request, product, store, spark, run_id)
+            for stage in names:
+                add_context(run_id=run_id, stage=stage)
+                started = time.monotonic()
+                records.append(_run_one(stage, job))
+        except (Exception, KeyboardInterrupt) as error:
+            cause = interrupts.cause or error
+            tell(cause)
+            failed = _failure(stage, run_id, product, cause, time.monotonic() - started)
+            if product:
+                _keep_failure(product, failed)
+            return exit_code(cause), [*records, failed]
+        finally:
+            _stop_spark(spark)
     return 0, records
+
+
+def _run_in_cluster(
+    names: tuple[str, ...], request: Request, product: Product, run_id: str
+) -> tuple[int, list[RunRecord]]:
+    submission = Submission(product, request.config, request.profile, request.settings)
+    submission.check()
+    records: list[RunRecord] = []
+    for stage in names:
+        add_context(run_id=run_id, stage=stage)
+        records.append(submission.run(stage, run_id, request.arguments_of(stage)))
+        if code := records[-1].code:
+            sys.stderr.write(f"error: {records[-1].reason}\n" + f"  {records[-1].hint}\n" * bool(records[-1].hint))
+            return code, records
+    return 0, records
+
+
+def _failure(stage: str, run_id: str, product: Product | None, error: BaseException, seconds: float) -> RunRecord:
+    return RunRecord(
+        stage=stage,
+        run_id=run_id,
+        product=product.config.product if product else "",
+        outcome="interrupted" if isinstance(error, KeyboardInterrupt | Terminated) else "failed",
+        seconds=round(seconds, 2),
+        code=exit_code(error),
+        reason=(str(error).strip() or type(error).__name__)[:2000],
+        hint=getattr(error, "hint", ""),
+        details=getattr(error, "details", {}),
+    )
+
+
+def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, allow_empty: bool = False) -> None:
+    """Find in a moment what would otherwise be found when Spark is up.
+
+    Raises:
+        InputMissing: The file of a source that is used is not there, or there is no table to begin with.
+    """
+    store.exists()
+    if names[0] == "ingest":
+        ingest = product.config.ingest
+        for name in ingest.used_sources:
+            # Files of an incremental source may be moved away once they are taken.
+            if name != ingest.base or not (allow_empty or product.config.sources[name].incremental):
+                product.source_files(name)
+    else:
+        find_table(store, product.config.product, CLEAN)
+    if names[0] == "score":
+        ModelStore(store).open(product.config.product)
 
 
 def _keep_failure(product: Product, failed: RunRecord) -> None:
@@ -136,6 +205,15 @@ def _keep_failure(product: Product, failed: RunRecord) -> None:
         save_record(Store(product.config.store.root), failed)
     except MillraceError as error:
         tell(error)  # beside what ended the run, which decides the exit code
+
+
+def _stop_spark(spark: "SparkSession | None") -> None:
+    if spark is None:
+        return
+    try:
+        spark.stop()
+    except Exception as error:  # the run has ended, well or badly, and Spark may be gone already
+        logger.debug("Spark did not stop in order", exc_info=error)
 
 
 def _start_spark(product: Product) -> "SparkSession":
@@ -153,9 +231,16 @@ def _start_spark(product: Product) -> "SparkSession":
 
 
 def _run_one(stage: str, job: Job) -> RunRecord:
-    started = time.monotonic()
+    from pipelines.jobs.session import failed_tasks
+
+    started, failed_before = time.monotonic(), failed_tasks(job.spark)
     record = _RUN[stage](job)
-    record = record.model_copy(update={"seconds": round(time.monotonic() - started, 2)})
+    update: dict[str, object] = {"seconds": round(time.monotonic() - started, 2)}
+    if failed := failed_tasks(job.spark) - failed_before:
+        logger.warning("%d tasks failed and were repeated; the result is the same", failed)
+        update["details"] = {**record.details, "failed_tasks": failed}
+    record = record.model_copy(update=update)
+    fail_here("run.before_record")
     save_record(job.store, record)
     state = "already done" if record.outcome == "already_committed" else "done"
     logger.info(
@@ -178,7 +263,13 @@ def main(stage: str) -> None:
     parser = argparse.ArgumentParser(prog=f"run_{stage}.py", description=f"Run the {stage} stage of a product.")
     parser.add_argument("--config", type=Path, required=True, help="the product file")
     parser.add_argument("--profile", default="local", help="where it runs: a name in conf/profiles, or a path")
+    parser.add_argument("--run-id", default="", help="name of the run; made by default")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override")
+    if stage == "ingest":
+        parser.add_argument("--full", action="store_true", help="make an incremental table anew")
+        parser.add_argument(
+            "--allow-empty", action="store_true", help="commit a version without rows, if there are none"
+        )
     if stage == "score":
         parser.add_argument("--date", help="logical date; by default the table version's commit date")
         parser.add_argument("--model-version", type=int, help="by default the newest")

@@ -180,9 +180,12 @@ def _name_problems(where: str, row: Any, spec: FeatureSpec) -> list[str]:
         problems.append(f"{where}: the model has no field {quoted}; {shorten(near, 300)}")
     if len(unknown) > MAX_NAMES:
         problems.append(f"{where}: {len(unknown) - MAX_NAMES} more unknown fields")
-    return problems + [
-        f"{where}: field '{name}' is missing: expected {expected_of(features[name])}" for name in missing
-    ]
+    if len(missing) == 1:
+        problems.append(f"{where}: field '{missing[0]}' is missing: expected {expected_of(features[missing[0]])}")
+    elif missing:
+        listed = ", ".join(f"'{name}' ({expected_of(features[name])})" for name in missing)
+        problems.append(f"{where}: {len(missing)} fields are missing: {listed}")
+    return problems
 
 
 def _count_rows(columns: dict[str, list[Any]]) -> int:

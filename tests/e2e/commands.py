@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as pat
 
 from pipelines.models import ModelStore
-from pipelines.storage import Store
+from pipelines.storage import Store, open_input
 from pipelines.tables import find_table
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Done:
         return parsed
 
 
-def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROOT)) -> Done:
+def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROOT), **env: str) -> Done:
     """Run a program of this environment in a folder.
 
     Args:
@@ -44,8 +47,9 @@ def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROO
         command: Program and arguments.
         fail: Armed failpoints.
         path: PYTHONPATH.
+        env: Added to the environment.
     """
-    environment = {**os.environ, "MILLRACE_FAIL": fail, "PYTHONPATH": path}
+    environment = {**os.environ, "MILLRACE_FAIL": fail, "PYTHONPATH": path, **env}
     done = subprocess.run(
         [str(BIN / command[0]), *command[1:]],
         cwd=folder,
@@ -61,11 +65,18 @@ def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROO
 def rows_digest(store: Store, product: str, table: str, drop: tuple[str, ...] = ()) -> tuple[int, str]:
     """Row count of a table's newest version, and a digest that does not depend on the order of rows or files."""
     version = find_table(store, product, table)
-    parts = [pq.read_table(f.path, partitioning=None) for f in version.files]
+    parts = []
+    for file in version.files:
+        with open_input(file.path) as source:
+            parts.append(pq.read_table(source))
     rows = pa.concat_tables(parts).drop_columns([c for c in drop if c in parts[0].column_names])
-    names = sorted(rows.column_names)
-    lines = sorted(repr([row[name] for name in names]) for row in rows.to_pylist())
-    return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    columns = {name: rows[name] for name in sorted(rows.column_names)}
+    lists = {
+        name: list(map(repr, column.to_pylist())) for name, column in columns.items() if pat.is_nested(column.type)
+    }
+    frame = pd.DataFrame({name: lists.get(name, column.to_pandas()) for name, column in columns.items()})
+    hashes = np.sort(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+    return len(frame), hashlib.sha256("".join(columns).encode() + hashes.tobytes()).hexdigest()
 
 
 def metrics_of(store: Store, product: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.failpoints import FAILPOINTS
 from pipelines.storage import Store
 from tests.e2e.commands import Done, run_command
 from tests.made_up import write_product
@@ -21,8 +22,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(home: Path) -> Done:
-    """``millrace run`` in that folder."""
-    return run_command(home, "millrace", "run", "shapes.yaml")
+    """``millrace run`` in that folder; the failpoints that it comes by are noted in ``fired``."""
+    noted = ",".join(f"{point}=note" for point in FAILPOINTS)
+    return run_command(home, "millrace", "run", "shapes.yaml", fail=noted, MILLRACE_FAIL_LOG=str(home / "fired"))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """Killed after each stage's work and before its commit, and run again: as if nothing had happened."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pipelines.failpoints import FAILPOINTS, fired
 from pipelines.storage import Store
 from pipelines.tables import CLEAN, PREDICTIONS
 from tests.e2e.commands import metrics_of, rows_digest, run_command
@@ -13,6 +15,23 @@ from tests.made_up import write_product
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 KILLED = -9
+FIRED_ELSEWHERE = {
+    "append.before_rename": "tests/pipelines/storage/test_records.py",
+    "append.after_rename": "tests/pipelines/storage/test_records.py",
+    "cache.before_rename": "tests/pipelines/test_models.py",
+    "schedule.before_start": "tests/pipelines/jobs/schedule/test_runner.py",
+    "schedule.after_start": "tests/pipelines/jobs/schedule/test_runner.py",
+    "schedule.before_outcome": "tests/pipelines/jobs/schedule/test_runner.py",
+    "transfer.part_done": "tests/pipelines/transfer/test_chunks.py",
+    "transfer.before_rename": "tests/pipelines/transfer/test_chunks.py",
+}
+"""Points that a run on a local store does not come by, and the tests that fire them."""
+
+
+def test_a_run_comes_by_every_failpoint(home: Path, made: Store) -> None:
+    reached = {name for name, _ in fired(home / "fired")}
+    assert reached | FIRED_ELSEWHERE.keys() == FAILPOINTS.keys()
+    assert not reached & FIRED_ELSEWHERE.keys()
 
 
 def test_a_killed_product_ends_like_an_undisturbed_one(tmp_path: Path, made: Store) -> None:
@@ -29,3 +48,15 @@ def test_a_killed_product_ends_like_an_undisturbed_one(tmp_path: Path, made: Sto
     own = ("run_id", "model_digest", "logical_date", "scored_at")
     assert rows_digest(store, "shapes", PREDICTIONS, own) == rows_digest(made, "shapes", PREDICTIONS, own)
     assert metrics_of(store, "shapes") == metrics_of(made, "shapes")
+
+
+def test_a_killed_worker_is_replaced_and_told(home: Path, made: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    shutil.copytree(home, folder)
+    fault = {"fail": "score.before_batch=once:kill9", "MILLRACE_FAIL_LOG": str(folder / "worker")}
+    done = run_command(folder, "millrace", "score", "shapes.yaml", "--date", "2030-01-01", **fault)
+    assert done.code == 0, done.err
+    assert (folder / "worker").read_text().startswith("score.before_batch ")
+    assert done.result["rows_out"] == ROWS
+    assert done.result["details"]["failed_tasks"] >= 1
+    assert "tasks failed and were repeated" in done.err

@@ -34,13 +34,13 @@ def test_words_go_to_stderr_and_one_result_to_stdout(finished: Done, made: Store
 
 
 def test_training_batch_and_rest_give_the_same_probabilities(home: Path, finished: Done, made: Store) -> None:
-    sample = pq.read_table(made.path(finished.result["stages"][1]["details"]["sample"]))
+    sample = pq.read_table(Path(made.uri(finished.result["stages"][1]["details"]["sample"])))
     assert sample.num_rows == 1_000
     trained = {row["id"]: row["output.probabilities"] for row in sample.to_pylist()}
     batch = {row["id"]: row["probabilities"] for row in _predictions(made)}
     names = ["colour", "round", "corners", "weight", "size", "found"]
     rows: list[dict[str, Any]] = sample.select(names).to_pylist()
-    with service(Path(home, "shapes.yaml"), "local", [f"store.root={made.folder}"]) as address:
+    with service(Path(home, "shapes.yaml"), "local", [f"store.root={made.root}"]) as address:
         answers = ask_rows(address, "shapes", rows)["predictions"]
     for number, answer in zip(sample["id"].to_pylist(), answers, strict=True):
         assert answer["probabilities"] == pytest.approx(trained[number], abs=1e-6)

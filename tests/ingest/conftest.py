@@ -1,5 +1,6 @@
 """What ingest's tests share."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,3 +26,10 @@ def _nothing_stays_persisted(request: pytest.FixtureRequest) -> Iterator[None]:
     before = persisted(spark)
     yield
     assert persisted(spark) <= before
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    """Unpersists what a test has loaded."""
+    with contextlib.ExitStack() as stack:
+        yield stack

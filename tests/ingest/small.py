@@ -1,18 +1,25 @@
 """Small products for the tests: a product file and its sources, written into a folder."""
 
+import contextlib
 import gzip
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import yaml
 
+from ingest.deliveries import find_deliveries
+from ingest.opened import open_sources
+from ingest.sources import Source, load_sources
 from pipelines.config import Product, load_product
 from pipelines.storage import Store
 from pipelines.tables import find_table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 COLUMNS = {"id": "bigint", "name": "string", "size": "int", "weight": "double"}
 NOT_NULL_ID = {"expect_column_values_to_not_be_null": {"column": "id"}}
@@ -27,6 +34,7 @@ class Small:
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     ingest: dict[str, Any] = field(default_factory=lambda: {"base": "things", "key": ["id"], "steps": []})
     contract: dict[str, Any] = field(default_factory=lambda: {"expectations": [NOT_NULL_ID]})
+    features: dict[str, Any] = field(default_factory=lambda: {"label": "id", "inputs": {"size": {"as": "numeric"}}})
 
     def source(
         self,
@@ -49,6 +57,11 @@ class Small:
         self.ingest["steps"] = [dict(step) for step in steps]
         return self
 
+    def learning(self, column: str, label: str = "id") -> "Small":
+        """Make a source of other columns a product that could be trained."""
+        self.features = {"label": label, "inputs": {column: {"as": "category"}}}
+        return self
+
     def build(self) -> Product:
         """Write the product file and load it as the command line does."""
         tree = {
@@ -56,7 +69,7 @@ class Small:
             "sources": self.sources,
             "ingest": self.ingest,
             "contract": self.contract,
-            "features": {"label": "id", "inputs": {"size": {"as": "numeric"}}},
+            "features": self.features,
             "train": {"task": "regression"},
         }
         path = self.folder / "small.yaml"
@@ -98,3 +111,10 @@ def rows_of(store: Store, table: str) -> list[dict[str, Any]]:
         read = pq.ParquetFile(file.path, page_checksum_verification=True).read().to_pylist()
         rows += [{**row, **file.partition} for row in read]
     return rows
+
+
+def load(small: Small, spark: "SparkSession", stack: contextlib.ExitStack) -> dict[str, Source]:
+    """Load a product's sources as the stage does."""
+    product, folder = small.build(), str(small.folder / "staging")
+    opened = open_sources(product, find_deliveries(product, spark, folder), spark, folder)
+    return load_sources(product, opened, spark, stack)

@@ -1,5 +1,6 @@
 """Archives: known by their bytes, read in pieces, refused when damaged."""
 
+import bz2
 import zipfile
 from pathlib import Path
 
@@ -21,13 +22,13 @@ def write(folder: Path, data: bytes, name: str = "data") -> Path:
 
 
 def read(path: Path) -> dict[str, bytes]:
-    return {part.name: b"".join(part.chunks()) for part in find_parts(path)}
+    return {part.name: b"".join(part.chunks()) for part in find_parts(str(path))}
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.gz", "a.zip", "a"])
 def test_the_name_does_not_count(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    for data in (TEXT, gzipped(TEXT)):
+    for data in (TEXT, gzipped(TEXT), bz2.compress(TEXT)):
         path.write_bytes(data)
         assert read(path) == {str(path): TEXT}
     path.write_bytes(zipped(tmp_path / "made", in_csv=TEXT))
@@ -52,7 +53,9 @@ def test_damage_is_told_with_the_name(tmp_path: Path) -> None:
     gz, whole = gzipped(TEXT * 100), zipped(tmp_path / "made", in_csv=TEXT)
     flipped = bytearray(gz)
     flipped[-6] ^= 0xFF
-    for data in (gz[:-9], bytes(flipped), damaged_zip(tmp_path), whole[:-30]):
+    bz = bz2.compress(TEXT * 100)
+    spoilt = bz[:20] + bytes([bz[20] ^ 1]) + bz[21:]
+    for data in (gz[:-9], bytes(flipped), damaged_zip(tmp_path), whole[:-30], bz[:-9], spoilt):
         path = write(tmp_path, data)
         with pytest.raises(FileUnreadable, match=r"data.*(damaged|cannot be unpacked)"):
             read(path)
@@ -69,7 +72,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "BOMB_BYTES", 1 << 20)
     zeros = b"0" * (3 << 20)
-    for data in (gzipped(zeros), zipped(tmp_path / "made", in_csv=zeros)):
+    for data in (gzipped(zeros), bz2.compress(zeros), zipped(tmp_path / "made", in_csv=zeros)):
         with pytest.raises(FileUnreadable, match="unpacks to more than"):
             read(write(tmp_path, data))
     assert read(write(tmp_path, zeros))
@@ -77,4 +80,4 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactNotFound):
-        find_parts(tmp_path / "none")
+        find_parts(str(tmp_path / "none"))

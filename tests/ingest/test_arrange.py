@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from ingest import arrange as arranging
 from ingest.arrange import HASH, arrange, partitions_for
-from ingest.delimited import quoted
+from ingest.columns import quoted
 from ingest.flow import DROPPED, Flow, is_kept
 from pipelines.config.sections import Ingest
 from pipelines.errors import ConfigError

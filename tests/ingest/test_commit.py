@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.arrange import HASH, arrange
-from ingest.commit import commit_key, newest, write_clean, write_rejects
+from ingest.commit import commit_key, keep_digests, newest, write_clean, write_rejects
 from ingest.errors import CommitLost
 from ingest.flow import DROPPED, Flow, is_kept
 from pipelines.config.sections import Ingest
+from pipelines.digests import sha256_of
 from pipelines.errors import StorageError
 from pipelines.storage import Store
 from pipelines.tables import TableVersion, find_table
@@ -107,15 +108,47 @@ class TestWrites:
         assert len({version.commit["run_id"] for version in versions}) == 1
         assert len(rows_of(store, "clean")) == 40
 
+    def test_rows_that_are_added(self, rows: "DataFrame", store: Store) -> None:
+        first = self.write(rows, store, "a", None)
+        second = write_clean(
+            rows, store, "small", {"commit_key": "b", "run_id": "r", "rows_out": 40}, first, append=True
+        )
+        assert (second.version, second.rows_of()) == (1, 80)
+        # One that started from the first version too, and saw other files, must not add them once more.
+        with pytest.raises(CommitLost, match="changed since this run began"):
+            write_clean(rows, store, "small", {"commit_key": "c", "run_id": "r", "rows_out": 40}, first, append=True)
+        assert find_table(store, "small", "clean").rows_of() == 80
+
+    def test_digests_are_kept_and_carried_on(self, rows: "DataFrame", store: Store) -> None:
+        first = self.write(rows, store, "a", None)
+        assert {file.sha256 for file in first.files} == {""}
+        keep_digests(None, store, first, None)
+        first = find_table(store, "small", "clean")
+        assert all(file.sha256 == sha256_of(Path(file.path)) for file in first.files)
+        Path(first.files[0].path).write_bytes(b"damaged")
+        metadata = {"commit_key": "b", "run_id": "r", "rows_out": 40}
+        second = write_clean(rows, store, "small", metadata, first, append=True)
+        keep_digests(None, store, second, first)
+        digests = {file.path: file.sha256 for file in find_table(store, "small", "clean").files}
+        assert all(digests[file.path] == file.sha256 for file in first.files)
+        assert all(digests.values())
+
     def test_a_version_with_other_rows_than_meant(self, rows: "DataFrame", store: Store) -> None:
         with pytest.raises(StorageError, match="holds 40 rows, written were 41"):
             self.write(rows, store, "a", None, rows_out=41)
 
     def test_a_disk_that_takes_nothing(self, rows: "DataFrame", store: Store) -> None:
-        store.path("tables", "small").mkdir(parents=True)
-        store.path("tables", "small", "clean").write_text("in the way")
+        Path(store.uri("tables", "small")).mkdir(parents=True)
+        Path(store.uri("tables", "small", "clean")).write_text("in the way")
         with pytest.raises(StorageError, match="writing the clean table"):
             self.write(rows, store, "a", None)
+
+    def test_rejects_of_two_runs_at_once(self, spark: "SparkSession", store: Store) -> None:
+        frame = spark.sql("SELECT 's' AS source, 'f' AS source_file, '?' AS reason, 'r' AS record, 'a' AS commit_key")
+        with ThreadPoolExecutor(2) as pool:
+            tries = [pool.submit(write_rejects, frame, store, "small", "a") for _ in range(2)]
+        assert [attempt.result() for attempt in tries] == [None, None]
+        assert len(rows_of(store, "rejects")) == 1
 
     def test_rejects_are_added_once_for_each_key(self, spark: "SparkSession", store: Store) -> None:
         for key, record in (("a", "1"), ("a", "1"), ("b", "2"), ("a", "1")):

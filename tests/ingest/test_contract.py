@@ -1,18 +1,25 @@
 """The suite: what fails is told with rule, column, count and examples; what raises is no success."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ingest import contract as module
 from ingest.contract import run_suite
-from ingest.errors import ContractUnfit, Failure
+from ingest.errors import ContractUnfit
+from ingest.failures import Failure
 from pipelines.config.sections import Contract
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 pytestmark = pytest.mark.spark
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +29,8 @@ def frame(spark: "SparkSession") -> "DataFrame":
     )
 
 
-def run(frame: "DataFrame", *expectations: dict[str, Any]) -> list[Failure]:
-    return run_suite(Contract(expectations=expectations), frame, "small")
+def run(frame: "DataFrame", *expectations: dict[str, Any], **more: Any) -> list[Failure]:
+    return run_suite(Contract(expectations=expectations, **more), frame, "small", ("id",))
 
 
 def test_what_holds(frame: "DataFrame") -> None:
@@ -41,29 +48,55 @@ def test_what_holds(frame: "DataFrame") -> None:
     assert failures == []
 
 
+FAILING: list[tuple[str, dict[str, Any], str, int | None, str]] = [
+    # Expectation, arguments, column, rows against it, reason.
+    ("expect_column_values_to_not_be_null", {"column": "part"}, "part", 30, ""),
+    ("expect_column_values_to_be_null", {"column": "part"}, "part", 70, ""),
+    ("expect_column_values_to_be_between", {"column": "id", "max_value": 69}, "id", 30, "max_value 69"),
+    ("expect_column_values_to_be_in_set", {"column": "name", "value_set": ["n1"], "mostly": 0.9}, "name", 99, "n1"),
+    ("expect_column_values_to_be_unique", {"column": "size"}, "size", 100, ""),
+    ("expect_column_values_to_match_regex", {"column": "name", "regex": "^n.$"}, "name", 90, "regex ^n.$"),
+    ("expect_column_value_lengths_to_equal", {"column": "name", "value": 2}, "name", 90, "value 2"),
+    ("expect_compound_columns_to_be_unique", {"column_list": ["size", "part"]}, "size, part", 40, ""),
+    ("expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "id", "column_B": "size"}, "id, size", 50, ""),
+    ("expect_column_mean_to_be_between", {"column": "size", "min_value": 40}, "size", None, "min_value 40; found 24.5"),
+    ("expect_column_max_to_be_between", {"column": "size", "max_value": 40}, "size", None, "max_value 40"),
+    ("expect_column_distinct_values_to_be_in_set", {"column": "name", "value_set": ["n1"]}, "name", 99, "n1"),
+    ("expect_table_row_count_to_equal", {"value": 99}, "", None, "value 99; found 100"),
+    (
+        "expect_column_quantile_values_to_be_between",
+        {"column": "size", "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[0, 1]]}},
+        "size", None, "quantile",
+    ),
+]  # fmt: skip
+
+
 def test_what_does_not(frame: "DataFrame") -> None:
-    failures = run(
-        frame,
-        {"expect_column_values_to_not_be_null": {"column": "id"}},
-        {"expect_column_values_to_be_between": {"column": "id", "max_value": 69}},
-        {"expect_column_values_to_not_be_null": {"column": "part"}},
-        {"expect_column_mean_to_be_between": {"column": "size", "min_value": 40}},
-        {"expect_table_row_count_to_equal": {"value": 99}},
-        {"expect_column_values_to_be_in_set": {"column": "name", "value_set": ["n1"], "mostly": 0.9}},
-        {"expect_compound_columns_to_be_unique": {"column_list": ["size", "part"]}},
-    )
-    assert [(f.rule, f.column, f.count) for f in failures] == [
-        ("expect_column_values_to_be_between", "id", 30),
-        ("expect_column_values_to_not_be_null", "part", 30),
-        ("expect_column_mean_to_be_between", "size", None),
-        ("expect_table_row_count_to_equal", "", None),
-        ("expect_column_values_to_be_in_set", "name", 99),
-        ("expect_compound_columns_to_be_unique", "size, part", 40),
+    """Each kind fails once, and is told with rule, column, count, what was asked, and rows to look at."""
+    rules = [{rule: arguments} for rule, arguments, *_ in FAILING]
+    failures = run(frame, {"expect_column_values_to_not_be_null": {"column": "id"}}, *rules)
+    assert [(f.rule, f.column, f.count) for f in failures] == [(rule, *told) for rule, _, *told, _ in FAILING]
+    assert all(reason in f.reason for f, (*_, reason) in zip(failures, FAILING, strict=True))
+    by_row = failures[:9]
+    assert all(1 <= len(f.examples) <= 20 for f in by_row)
+    assert not any(f.examples for f in failures[9:])
+    keys = {example for f in by_row for example in f.examples}
+    assert keys <= {f"id={n}" for n in range(100)}
+    assert set(failures[2].examples) <= {f"id={n}" for n in range(70, 100)}
+
+
+def test_values_are_shown_where_the_contract_says_so(frame: "DataFrame") -> None:
+    rules = [
+        {"expect_column_values_to_match_regex": {"column": "name", "regex": "^n.$"}},
+        {"expect_column_distinct_values_to_be_in_set": {"column": "name", "value_set": ["n1"]}},
+        {"expect_column_max_to_be_between": {"column": "size", "max_value": 40}},
     ]
-    between, _, mean, rows, _, _ = failures
-    assert (len(between.examples), between.reason) == (20, "max_value 69")
-    assert set(between.examples) <= {str(n) for n in range(70, 100)}
-    assert (mean.reason, rows.reason) == ("min_value 40; found 24.5", "value 99; found 100")
+    hidden = run(frame, *rules)
+    assert not any(f"n{n}" in str(failure) for failure in hidden for n in range(10, 100))
+    assert "49" not in str(hidden[2])
+    shown = run(frame, *rules, show_values=("name", "size"))
+    assert shown[0].examples[0] == "id=10, name=n10"
+    assert shown[2].reason == "max_value 40; found 49"
 
 
 def test_what_cannot_be_computed(frame: "DataFrame") -> None:
@@ -71,13 +104,62 @@ def test_what_cannot_be_computed(frame: "DataFrame") -> None:
         frame,
         {"expect_column_values_to_not_be_null": {"column": "gone"}},
         {"expect_column_values_to_match_regex": {"column": "name", "regex": "(("}},
+        {"expect_column_values_to_be_in_set": {"column": "id", "value_set": ["secret"]}},
         {"expect_column_values_to_not_be_null": {"column": "id"}},
     )
     assert [failure.rule for failure in failures] == [
         "expect_column_values_to_not_be_null",
         "expect_column_values_to_match_regex",
+        "expect_column_values_to_be_in_set",
     ]
-    assert all("could not be computed" in failure.reason and len(failure.reason) < 260 for failure in failures)
+    assert all(failure.reason.startswith("expectation_error: could not be computed: ") for failure in failures)
+    assert all(len(failure.reason) < 260 and "secret" not in failure.reason for failure in failures)
+
+
+def test_a_library_that_fails_itself(frame: "DataFrame", monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> Any:
+        raise TypeError("Object of type bool is not JSON serializable")
+
+    monkeypatch.setattr("great_expectations.datasource.fluent.interfaces.Batch.validate", failing)
+    rule = {"expect_column_values_to_not_be_null": {"column": "id"}}
+    failures = run(frame, rule, rule)
+    assert [f.reason.partition(" could")[0] for f in failures] == ["expectation_error:"] * 2
+
+
+KILLED = """
+import sys
+import psutil
+from ingest import contract
+from pipelines.config.profile import Spark
+from pipelines.config.sections import Contract
+from pipelines.jobs.exits import guard
+from pipelines.jobs.session import build_session
+
+spark = build_session(Spark(master="local[1]", driver_memory="1g"), app_name="killed")
+frame = spark.range(5)
+whole = contract._validate
+
+def validate(*arguments):
+    java = [p for p in psutil.Process().children(recursive=True) if "java" in p.name()]
+    for process in java:
+        process.kill()
+    psutil.wait_procs(java, 10)
+    return whole(*arguments)
+
+contract._validate = validate
+rule = {"expect_column_values_to_not_be_null": {"column": "id"}}
+guard(lambda: contract.run_suite(Contract(expectations=[rule]), frame, "small", ("id",)))
+"""
+
+
+def test_spark_killed_while_it_validates(tmp_path: Path) -> None:
+    """Not the data's fault: worth a retry."""
+    (tmp_path / "killed.py").write_text(KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "killed.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 75, done.stderr[-2000:]
+    assert done.stderr.splitlines()[-1].startswith("error: the contract: Spark failed: ")
 
 
 def test_arguments_that_the_library_refuses(frame: "DataFrame") -> None:
@@ -97,8 +179,8 @@ def test_a_failure_stays_one_when_asked_again(frame: "DataFrame", monkeypatch: p
     whole = module._validate
     good = [("expect_column_values_to_not_be_null", {"column": "id"})]
 
-    def forgiving(rules: Any, frame: "DataFrame", name: str, examples: int) -> Any:
-        return whole(good if examples else rules, frame, name, examples)
+    def forgiving(rules: Any, frame: "DataFrame", name: str, key: tuple[str, ...]) -> Any:
+        return whole(good if key else rules, frame, name, key)
 
     monkeypatch.setattr(module, "_validate", forgiving)
     (failure,) = run(frame, {"expect_column_values_to_be_between": {"column": "id", "max_value": 69}})

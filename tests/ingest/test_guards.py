@@ -1,14 +1,27 @@
 """The guards: nothing passes because nothing was looked at."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
+from ingest import contract as contract_module
 from ingest.arrange import arrange
 from ingest.contract import run_suite
-from ingest.errors import ContractUnfit, Failure, KeyBroken
-from ingest.flow import DROPPED, Flow, is_kept
-from ingest.guards import Statistics, check_fit, check_key, contract_columns, find_failures, measure
+from ingest.errors import ContractUnfit, KeyBroken, TooManyFiltered
+from ingest.failures import Failure
+from ingest.flow import DROPPED, NOT_FINITE, Flow, is_kept
+from ingest.guards import (
+    Statistics,
+    check_filtered,
+    check_fit,
+    check_key,
+    contract_columns,
+    find_empty,
+    find_failures,
+    measure,
+)
 from pipelines.config.sections import Contract, Ingest
 
 if TYPE_CHECKING:
@@ -32,43 +45,93 @@ def verdict(spark: "SparkSession", columns: str, contract: Contract, rows: str =
     check_fit(contract, flow.kept.schema)
     frame = arrange(flow.frame, INGEST, 10).persist()
     try:
-        statistics = measure(frame, (), INGEST.key, contract)
+        statistics = measure(frame, flow, INGEST.key, contract)
         failures = find_failures(contract, statistics)
-        return failures or run_suite(contract, frame.where(is_kept()).drop(DROPPED), "small")
+        return failures or run_suite(contract, frame.where(is_kept()).drop(DROPPED, NOT_FINITE), "small", INGEST.key)
     finally:
         frame.unpersist()
 
 
-VACUOUS: list[tuple[str, str, dict[str, Any], str]] = [
-    ("range(0)", "1 AS x", {NOT_NULL: {"column": "x"}}, "min_rows"),
-    ("range(0)", "1 AS x", {BETWEEN: {"column": "x", "min_value": 0, "max_value": 1}}, "min_rows"),
-    ("range(0)", "1 AS x", {IN_SET: {"column": "x", "value_set": [1]}}, "min_rows"),
-    ("range(0)", "1 AS x", {UNIQUE: {"column": "x"}}, "min_rows"),
-    ("range(10)", "cast(null AS int) AS x", {BETWEEN: {"column": "x", "max_value": 1}}, "min_non_null"),
-    ("range(10)", "cast(null AS int) AS x", {IN_SET: {"column": "x", "value_set": [1]}}, "min_non_null"),
-    ("range(10)", "cast(null AS int) AS x", {UNIQUE: {"column": "x"}}, "min_non_null"),
-    ("range(10)", "if(id = 1, 1, null) AS x", {UNIQUE: {"column": "x"}}, "min_non_null"),
-    ("range(10)", "double('NaN') AS x", {NOT_NULL: {"column": "x"}}, "finite"),
-    ("range(10)", "float('-inf') AS x", {NOT_NULL: {"column": "x"}}, "finite"),
-    ("range(10)", "1 AS x, sqrt(-id - 1) AS y", {NOT_NULL: {"column": "x"}}, "finite"),
-]
+CHECKS: dict[str, dict[str, Any]] = {
+    "not null": {NOT_NULL: {"column": "x"}},
+    "between": {BETWEEN: {"column": "x", "min_value": 0, "max_value": 10}},
+    "in set": {IN_SET: {"column": "x", "value_set": list(range(11))}},
+    "unique": {UNIQUE: {"column": "x"}},
+    "regex": {"expect_column_values_to_match_regex": {"column": "x", "regex": "."}},
+}
+STATES: dict[str, tuple[str, str, str]] = {
+    # Name: rows, column x, and what must refuse it: a guard's name, or `unfit` where no data could fail the check.
+    "empty": ("range(0)", "id AS x", "min_rows"),
+    "all null": ("range(10)", "cast(null AS int) AS x", "min_non_null"),
+    "nearly all null": ("range(10)", "if(id = 1, 1, null) AS x", "min_non_null"),
+    "all NaN": ("range(10)", "double('NaN') AS x", "finite"),
+    "mistyped": ("range(2)", "if(id = 0, 'abc', '5') AS x", "unfit"),
+}
+MATRIX = [(s, c) for s in STATES for c in CHECKS if s != "mistyped" or c in ("between", "in set")]
+FEW = {
+    ("nearly all null", "not null"),
+    ("all null", "not null"),
+    ("all NaN", "between"),
+    ("all NaN", "in set"),
+    ("all NaN", "unique"),
+    ("mistyped", "between"),
+    ("mistyped", "in set"),
+}
+"""Cases that the library does see."""
 
 
-@pytest.mark.parametrize(("rows", "columns", "expectation", "rule"), VACUOUS)
-def test_what_passes_vacuously_is_refused(
-    spark: "SparkSession", rows: str, columns: str, expectation: dict[str, Any], rule: str
-) -> None:
-    """Great Expectations finds each of these in order (shown below); the guards do not."""
-    contract = contract_of(expectation, min_non_null=0.5)
-    assert [failure.rule for failure in verdict(spark, columns, contract, rows)] == [rule]
+@pytest.mark.parametrize(("state", "check"), MATRIX)
+def test_what_passes_vacuously_is_refused(spark: "SparkSession", state: str, check: str) -> None:
+    rows, column, goal = STATES[state]
+    try:
+        (failure,) = verdict(spark, column, contract_of(CHECKS[check], min_non_null=0.5), rows)
+        got = failure.rule
+    except ContractUnfit:
+        got = "unfit"
+    print(f"{state}, {check}: got {got} / goal {goal}")  # noqa: T201 - the figure; pytest -rP shows it
+    assert got == goal
 
 
-def test_great_expectations_alone_passes_them(spark: "SparkSession") -> None:
+def test_great_expectations_alone_passes_most_of_them(spark: "SparkSession") -> None:
     """If this fails, the library has changed, and some guards may go."""
-    for rows, columns, expectation, _ in VACUOUS[:2] + VACUOUS[4:5] + VACUOUS[8:9]:
-        frame = spark.sql(f"SELECT id, {columns} FROM {rows}")  # noqa: S608 - the tests' own constants
-        failures = run_suite(contract_of(expectation), frame, "small")
-        assert [f for f in failures if "without seeing" not in f.reason] == []
+    green = {}
+    for state, (rows, column, _) in STATES.items():
+        frame = spark.sql(f"SELECT id, {column} FROM {rows}")  # noqa: S608 - the tests' own constants
+        checks = [check for of, check in MATRIX if of == state]
+        results = contract_module._validate([next(iter(CHECKS[c].items())) for c in checks], frame, "alone", ())
+        green |= {(state, checks[r["number"]]): r["success"] for r in results}
+    print(f"Great Expectations alone: {sum(green.values())} of {len(MATRIX)} pass / goal 0; refused here: all")  # noqa: T201
+    assert {case for case in MATRIX if not green[case]} == FEW
+
+
+def test_a_suite_without_expectations() -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        contract_of()
+
+
+def test_a_label_without_values(spark: "SparkSession") -> None:
+    flow = Flow.start(spark.sql("SELECT id, cast(null AS int) AS late, id AS x, cast(null AS int) AS y FROM range(10)"))
+    contract = contract_of({NOT_NULL: {"column": "x"}})
+    statistics = measure(arrange(flow.frame, INGEST, 10), flow, INGEST.key, contract, "late")
+    (failure,) = find_failures(contract, statistics, "late")
+    assert (failure.rule, failure.column, failure.count) == ("min_non_null", "late", 10)
+    assert find_failures(contract, statistics, "x") == []
+
+
+def test_columns_without_a_value(spark: "SparkSession") -> None:
+    frame = spark.sql(
+        "SELECT id, cast(null AS int) AS x, if(id = 499, 'late', null) AS y, nullif(1, 1) AS z FROM range(500)"
+    )
+    assert find_empty(frame, frame.columns) == ["x", "z"]
+    assert find_empty(frame, ["id", "y"]) == []
+    assert find_empty(frame.where("id < 0"), frame.columns) == []
+
+
+@pytest.mark.parametrize(("allowed", "told"), [(0.5, False), (0.49, True)])
+def test_the_share_that_may_be_dropped(allowed: float, told: bool) -> None:
+    filters = {"old": 2, "join:kinds": 3}
+    with pytest.raises(TooManyFiltered, match="drop 5 of 10 rows") if told else nullcontext():
+        check_filtered(filters, 10, allowed)
 
 
 UNFIT: list[tuple[str, dict[str, Any], str]] = [
@@ -120,8 +183,9 @@ def test_a_condition_that_no_row_meets(spark: "SparkSession", condition: str, pa
 
 def statistics_of(spark: "SparkSession", values: str, key: tuple[str, ...]) -> Statistics:
     ingest = Ingest(base="things", key=key)
-    frame = arrange(Flow.start(spark.sql(values)).frame, ingest, 10).persist()
-    statistics = measure(frame, (), key, contract_of({NOT_NULL: {"column": "x"}}))
+    flow = Flow.start(spark.sql(values))
+    frame = arrange(flow.frame, ingest, 10).persist()
+    statistics = measure(frame, flow, key, contract_of({NOT_NULL: {"column": "x"}}))
     try:
         check_key(frame.where(is_kept()), key, statistics)
     finally:
@@ -132,7 +196,8 @@ def statistics_of(spark: "SparkSession", values: str, key: tuple[str, ...]) -> S
 def test_a_key_that_holds(spark: "SparkSession") -> None:
     values = "SELECT * FROM VALUES (1, 'a', 1), (1, 'b', 2), (2, 'a', NULL) AS t(id, name, x)"
     statistics = statistics_of(spark, values, ("id", "name"))
-    assert (statistics.rows, statistics.kept, statistics.null_keys, dict(statistics.non_null)) == (3, 3, 0, {"x": 2})
+    assert (statistics.rows, statistics.kept, statistics.null_keys) == (3, 3, 0)
+    assert dict(statistics.non_null) == {"x": 2}
     assert sum(statistics.splits.values()) == 3
 
 

@@ -63,3 +63,7 @@ def test_a_long_line_is_not_held() -> None:
         counter.feed(b"x" * (1 << 16))
     assert len(counter._start) <= len("header") + 1
     assert counter.finish().rows == 1
+
+
+def test_a_quote_of_several_bytes() -> None:
+    assert count("«a»b\nc\n««\n«\n".encode(), quote="«") == LineCount(rows=4, odd_quotes=2)

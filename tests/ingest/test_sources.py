@@ -1,22 +1,22 @@
 """Sources: every line is a row or a reject, and the sums are proved without Spark."""
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest import delimited
-from ingest.errors import DigestMismatch, HeaderMismatch, LinesLost, SourceChanged, SourceEmpty, TooManyRejected
-from ingest.sources import REJECT_COLUMNS, Source, find_files, load_sources, used_sources
+from ingest.deliveries import find_deliveries
+from ingest.errors import HeaderMismatch, LinesLost, SourceChanged, SourceEmpty, TooManyRejected
+from ingest.opened import open_sources
+from ingest.readers.delimited import DelimitedReader
+from ingest.rejects import REJECT_COLUMNS
+from ingest.sources import Source, load_sources
 from pipelines.digests import sha256_of
-from pipelines.errors import ConfigError, InputMissing
-from tests.ingest.small import HEADER, Small, csv, gzipped, things, zipped
+from pipelines.errors import ConfigError
+from tests.ingest.small import HEADER, Small, csv, gzipped, load, things, zipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyspark.sql import DataFrame, SparkSession
 
 pytestmark = pytest.mark.spark
@@ -24,23 +24,10 @@ pytestmark = pytest.mark.spark
 KINDS = {"kind": "string", "title": "string"}
 
 
-@pytest.fixture
-def stack() -> "Iterator[contextlib.ExitStack]":
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-def load(small: Small, spark: "SparkSession", stack: contextlib.ExitStack) -> dict[str, Source]:
-    product = small.build()
-    staging = small.folder / "staging"
-    staging.mkdir()
-    return load_sources(product, find_files(product), spark, staging, stack)
-
-
 def rejects(source: Source) -> list[tuple[Any, ...]]:
     assert source.rejects is not None
     assert tuple(source.rejects.columns) == REJECT_COLUMNS
-    return sorted(tuple(row) for row in source.rejects.collect())
+    return sorted((row[0], row[1], *row[3:]) for row in source.rejects.collect())
 
 
 def test_every_line_is_accounted_for(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
@@ -138,57 +125,30 @@ def test_only_used_sources_are_read(spark: "SparkSession", tmp_path: Path, stack
     small = Small(tmp_path).source(things(5)).source(b"", name="unused", file="unused.csv")
     small.source(csv("kind,title", "a,A"), name="kinds", file="kinds.csv", columns=KINDS)
     small.steps({"join": {"source": "kinds", "on": {"name": "kind"}, "columns": {"title": "title"}}})
-    assert used_sources(small.build().config) == ["things", "kinds"]
+    assert small.build().config.ingest.used_sources == ["things", "kinds"]
     assert {name: source.rows for name, source in load(small, spark, stack).items()} == {"things": 5, "kinds": 1}
-
-
-def test_digests(tmp_path: Path) -> None:
-    data = things(3)
-    small = Small(tmp_path).source(data)
-    found = find_files(small.build())["things"].sha256
-    assert found == sha256_of(tmp_path / "things.csv")
-    small.source(data, sha256=found)
-    find_files(small.build())
-    small.source(data + b"4,x,1,1\n", sha256=found)
-    with pytest.raises(DigestMismatch, match=f"declared is {found}"):
-        find_files(small.build())
-
-
-def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    product = Small(tmp_path).source(things(3)).build()
-
-    def refuse(path: Path) -> str:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("ingest.sources.sha256_of", refuse)
-    with pytest.raises(ConfigError, match=r"no permission.*things\.csv"):
-        find_files(product)
-    (tmp_path / "things.csv").unlink()
-    with pytest.raises(InputMissing, match=r"things\.csv"):
-        find_files(product)
 
 
 def test_a_file_that_grows(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
     product = Small(tmp_path).source(things(3)).build()
-    files = find_files(product)
+    staging = str(tmp_path / "staging")
+    deliveries = find_deliveries(product, spark, staging)
     with (tmp_path / "things.csv").open("ab") as file:
         file.write(b"4,x,1,1\n")
-    (tmp_path / "staging").mkdir()
     with pytest.raises(SourceChanged, match="changed while it was read"):
-        load_sources(product, files, spark, tmp_path / "staging", stack)
-    os.utime(tmp_path / "things.csv")
+        load_sources(product, open_sources(product, deliveries, spark, staging), spark, stack)
 
 
 def test_lines_that_spark_loses(
     spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The count is independent: rows that vanish inside Spark are noticed."""
-    whole = delimited.parse
+    whole = DelimitedReader.read
 
     def losing(*arguments: Any) -> "DataFrame":
         return whole(*arguments).where("id <> 2")
 
-    monkeypatch.setattr(delimited, "parse", losing)
+    monkeypatch.setattr(DelimitedReader, "read", losing)
     with pytest.raises(LinesLost, match=r"things\.csv holds 3 lines of data, but Spark parsed 2"):
         load(Small(tmp_path).source(things(3)), spark, stack)
 

@@ -6,7 +6,7 @@ import pytest
 from py4j.protocol import Py4JError
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid
-from ingest.spark_errors import mapped_actions, mapped_analysis
+from ingest.spark_errors import mapped_actions, mapped_analysis, space_hint
 from pipelines.errors import StorageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,19 @@ def test_a_spark_that_is_gone() -> None:
     with pytest.raises(StorageError, match=r"^what: Spark failed: Answer from Java side is empty"):
         with mapped_actions("what"):
             raise Py4JError("Answer from Java side is empty\nand more")
+
+
+@pytest.mark.spark
+def test_an_error_that_only_java_knows(spark: "SparkSession") -> None:
+    with pytest.raises(StorageError, match=r"^what: Spark failed: java\.io\.IOException: "):
+        with mapped_actions("what"):
+            spark.sparkContext._jvm.java.io.File("/nowhere/x").createNewFile()
+
+
+def test_where_to_get_space() -> None:
+    assert "quota" in space_hint("The DiskSpace quota of /x is exceeded: quota = 1 MB")
+    assert "free some space" in space_hint("java.io.IOException: No space left on device")
+    assert space_hint("java.io.IOException: Broken pipe") == ""
 
 
 def test_other_errors_are_let_through() -> None:

@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest import arrange, stage
-from ingest.errors import ContractFailed, ExpressionFailed
+from ingest.errors import ExpressionFailed, SourceEmpty, TooManyFiltered
+from ingest.failures import ContractFailed
 from pipelines.config import Product
-from pipelines.digests import sha256_of
+from pipelines.digests import digest_of, sha256_of
+from pipelines.errors import ArtifactNotFound, InputMissing, StorageError
 from pipelines.failpoints import ENVIRONMENT, FailpointFired
+from pipelines.jobs.exits import exit_code
+from pipelines.jobs.hadoop.cluster import Cluster
 from pipelines.runs import RunRecord
 from pipelines.storage import Store
 from pipelines.tables import find_table
+from pipelines.validation import check_validated
 from tests.ingest.small import HEADER, NOT_NULL_ID, Small, csv, rows_of, things, zipped
 
 if TYPE_CHECKING:
@@ -100,6 +105,7 @@ def test_from_sources_to_a_version(
         "file": "kinds.csv", "sha256": sha256_of(tmp_path / "kinds.csv"), "rows": 5, "rejected": 1,
     }  # fmt: skip
     assert sum(commit["splits"].values()) == 3
+    assert record.details["table_sha256"] == find_table(store, "small", "clean").digest
     assert {"contract_sha256", "code_sha256", "filters", "run_id"} <= set(commit)
 
     again = run(product, spark, store, "run2")
@@ -109,7 +115,7 @@ def test_from_sources_to_a_version(
     assert find_table(store, "small", "clean").version == 0
 
     assert store.names(".staging") == []
-    assert list(store.path(".staging").iterdir()) == []
+    assert list(Path(store.uri(".staging")).iterdir()) == []
     text = caplog.text
     assert "cleaned 9 rows: 3 kept, 3 filtered, 3 rejected" in text
     assert not any(value in text for value in ("SEVEN", "twenty", "eight"))
@@ -129,12 +135,25 @@ def test_a_failed_contract_leaves_the_version(spark: "SparkSession", tmp_path: P
         run(small.build(), spark, store, "run2")
     (failure,) = caught.value.failures
     assert (failure.rule, failure.count, sorted(failure.examples)) == (
-        "expect_column_values_to_be_between", 4, ["0", "1", "2", "3"],
+        "expect_column_values_to_be_between", 4, ["id=0", "id=1", "id=2", "id=3"],
     )  # fmt: skip
     assert find_table(store, "small", "clean").version == 0
     assert content(store) == before
     assert not store.exists("tables", "small", "rejects")
-    assert list(store.path(".staging").iterdir()) == []
+    assert list(Path(store.uri(".staging")).iterdir()) == []
+
+
+def test_no_rows_make_a_version_only_when_asked(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    product = Small(tmp_path).source(csv(HEADER)).build()
+    with pytest.raises(SourceEmpty):
+        run(product, spark, store)
+    record = stage.run(product, spark, store, "run1", allow_empty=True)
+    assert (record.version, record.rows_in, record.rows_out, record.details["empty"]) == (0, 0, 0, True)
+    (tmp_path / "things.csv").unlink()
+    with pytest.raises(InputMissing):
+        run(product, spark, store)
+    assert stage.run(product, spark, store, "run2", allow_empty=True).version == 1
+    assert rows_of(store, "clean") == []
 
 
 def test_an_expression_that_fails_on_a_row_changes_nothing(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
@@ -144,18 +163,105 @@ def test_an_expression_that_fails_on_a_row_changes_nothing(spark: "SparkSession"
     assert not store.exists("tables")
 
 
+def test_what_is_not_finite_or_not_there_is_null_and_recorded(
+    spark: "SparkSession", tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = {"root": "sqrt(id - 4)", "mean": "avg(root) over ()", "later": "cast(null as string)"}
+    small = Small(tmp_path).source(things(20)).steps({"derive": columns}, {"drop": ["weight"]})
+    record = run(small.build(), spark, store)
+    assert record.details["not_finite"] == {"root": 4}
+    assert record.details["empty_columns"] == ["later"]
+    assert "column 'root': 4 values were NaN or infinite and are null now" in caplog.text
+    rows = sorted(rows_of(store, "clean"), key=lambda row: int(row["id"]))
+    assert [row["root"] for row in rows[3:6]] == [None, 0.0, 1.0]
+    assert [row["mean"] for row in rows] == [pytest.approx(sum(n**0.5 for n in range(16)) / 16)] * 20
+    assert set(rows[0]) == {"id", "name", "size", "root", "mean", "later", "split"}
+    # A column that the contract names, or the label, must have values.
+    small.contract["expectations"] = [{"expect_column_values_to_be_unique": {"column": "later"}}]
+    with pytest.raises(ContractFailed, match=r"min_non_null \(later\): 20 rows"):
+        run(small.build(), spark, store, "run2")
+    assert find_table(store, "small", "clean").version == 0
+
+
+def test_steps_that_drop_more_than_is_allowed(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    small = Small(tmp_path).source(things(20)).steps({"filter": {"name": "late", "keep": "id > 14"}})
+    with pytest.raises(TooManyFiltered, match=r"drop 15 of 20 rows, allowed is a share of 0\.5 \(late: 15\)") as caught:
+        run(small.build(), spark, store)
+    assert exit_code(caught.value) == 3
+    assert not store.exists("tables")
+    small.ingest["max_filtered"] = 0.75
+    assert run(small.build(), spark, store).filtered == 15
+
+
+def test_the_same_rows_in_the_same_order_whatever_the_partitions(
+    spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrange, "ROWS_PER_PARTITION", 50)
+    number = "row_number() over (partition by size order by weight desc, id)"
+    small = (
+        Small(tmp_path)
+        .source(things(200))
+        .steps(
+            {"join": {"source": "kinds", "on": {"size": "kind"}, "columns": {"title": "title"}}},
+            {"derive": {"place": number}},
+            {"filter": {"name": "first", "keep": "place < 25"}},
+        )
+    )
+    kinds = csv("kind,title", "0,none", "1,one", "2,two", "3,three")
+    product = small.source(kinds, name="kinds", file="kinds.csv", columns={"kind": "int", "title": "string"}).build()
+    found = []
+    for shuffle, packed, broadcast in (("2", "128m", "10m"), ("7", "300b", "-1")):
+        settings = {
+            "spark.sql.shuffle.partitions": shuffle,
+            "spark.sql.files.maxPartitionBytes": packed,
+            "spark.sql.autoBroadcastJoinThreshold": broadcast,
+            "spark.sql.adaptive.enabled": "false",
+        }
+        before = {name: spark.conf.get(name) for name in settings}
+        for name, value in settings.items():
+            spark.conf.set(name, value)
+        try:
+            run(product, spark, Store(str(tmp_path / shuffle)))
+        finally:
+            for name, old in before.items():
+                spark.conf.set(name, str(old))
+        found.append(rows_of(Store(str(tmp_path / shuffle)), "clean"))
+    assert content(Store(str(tmp_path / "2"))) == content(Store(str(tmp_path / "7")))
+    assert found[0] == found[1]
+    assert len(found[0]) == 168
+
+
+@pytest.mark.hdfs
+def test_a_verdict_that_cannot_be_written_is_none(spark: "SparkSession", tmp_path: Path, hdfs: Cluster) -> None:
+    """The commit carries the verdict: without room for it the table is as it was, and the run worth a retry."""
+    store = Store(f"{hdfs.hdfs}/full")
+    store.put(b"", "tables", "small", "marker")
+    hdfs.admin("-setSpaceQuota", "1m", "/full/tables")
+    product = Small(tmp_path).source(things(20)).build()
+    with pytest.raises(StorageError, match=r"writing the clean table: .*quota") as caught:
+        run(product, spark, store)
+    assert exit_code(caught.value) == 75
+    assert "raise the quota" in caught.value.hint
+    with pytest.raises(ArtifactNotFound):
+        find_table(store, "small", "clean")
+    hdfs.admin("-clrSpaceQuota", "/full/tables")
+    assert run(product, spark, store, "run2").version == 0
+    check_validated(find_table(store, "small", "clean"), digest_of(product.config.contract))
+
+
 ROOT = Path(__file__).parents[2]
 KILLED = """
 import sys
 from pathlib import Path
 from ingest import stage
 from pipelines.config import load_product
-from pipelines.config.sections import Spark
+from pipelines.config.profile import Spark
 from pipelines.jobs.session import build_session
 from pipelines.storage import Store
 
 product, store = load_product(Path(sys.argv[1])), Store(sys.argv[2])
-stage.run(product, build_session(Spark(master="local[2]", driver_memory="1g"), app_name="killed"), store, "killed")
+spark = Spark(master="local[2]", driver_memory="1g", conf={"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"})
+stage.run(product, build_session(spark, app_name="killed"), store, "killed")
 """
 
 
@@ -167,7 +273,7 @@ def test_killed_before_the_commit_and_run_again(spark: "SparkSession", tmp_path:
     environment = {**os.environ, ENVIRONMENT: "ingest.before_commit=kill9", "PYTHONPATH": str(ROOT)}
     # A file, not -c: there pyspark takes Great Expectations' import of Spark Connect for a doctest, and exits with 0.
     (tmp_path / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "small.yaml"), str(store.folder)]
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "small.yaml"), store.root]
     killed = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=200)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert store.exists("tables", "small", "rejects")
@@ -222,7 +328,7 @@ def test_no_row_is_lost_whatever_the_lines(
 ) -> None:
     data, expected = generated(seed)
     small = Small(tmp_path).source(data).steps({"filter": {"name": "positive", "keep": "size > 0"}})
-    small.ingest["max_rejected"] = 1
+    small.ingest |= {"max_rejected": 1, "max_filtered": 1}
     monkeypatch.setattr(arrange, "ROWS_PER_PARTITION", 20)
     record = run(small.build(), spark, store)
     assert {name: getattr(record, name) for name in expected} == expected

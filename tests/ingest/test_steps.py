@@ -1,21 +1,19 @@
 """Steps: nothing is computed on dropped rows, nothing is multiplied, everything is counted."""
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid, RowsMultiplied
+from ingest.files import Delivery
 from ingest.flow import Flow
-from ingest.sources import Source, SourceFile
+from ingest.sources import Source
 from ingest.spark_errors import mapped_actions
 from ingest.steps import apply_steps, find_doubles
 from pipelines.config.sections import Ingest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
@@ -25,15 +23,9 @@ KINDS = "VALUES ('a', 'first', 10), ('b', 'second', 20), (NULL, 'none', 30) AS k
 DOUBLE_KINDS = "VALUES ('a', 'first'), ('a', 'again'), ('b', 'second') AS k(kind, title)"
 
 
-@pytest.fixture
-def stack() -> "Iterator[contextlib.ExitStack]":
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
 def source(spark: "SparkSession", values: str) -> Source:
     frame = spark.sql(f"SELECT * FROM {values}")  # noqa: S608 - the tests' own constants
-    return Source(SourceFile("s", Path("s"), "", (0, 0, 0)), frame, None, 0, 0)
+    return Source(Delivery("s", (), ""), frame, None, 0, 0)
 
 
 def run(spark: "SparkSession", stack: contextlib.ExitStack, *steps: dict[str, Any], other: str = KINDS) -> Flow:
@@ -172,3 +164,8 @@ def test_an_expression_that_fails_on_a_row(
     assert "try_cast" in caught.value.hint
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def test_a_filter_that_is_no_condition(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
+    with pytest.raises(ExpressionInvalid, match=r"filter\.keep: size \+ 1: expected a condition, found a value of int"):
+        run(spark, stack, {"filter": {"name": "odd", "keep": "size + 1"}})

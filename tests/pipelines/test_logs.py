@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from contextvars import copy_context
 
 import pytest
@@ -13,16 +12,6 @@ from pipelines.logs import CONTEXT, JsonFormatter, LineFormatter, add_context, c
 
 OURS = logging.getLogger("pipelines.some_module")
 OTHERS = logging.getLogger("some_library.module")
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, token = list(root.handlers), root.level, CONTEXT.set(None)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    CONTEXT.reset(token)
 
 
 @pytest.mark.parametrize("message", ['say "hi"', "a\nb", "back\\slash", "{'a': 1}", "ünïcode", "\x00\x1b[0m", "100 %"])
@@ -73,6 +62,16 @@ def test_other_libraries_are_quiet(quiet: bool, expected: list[str], capsys: pyt
     OTHERS.info("chatter")
     OTHERS.warning("careful")
     assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == expected
+
+
+def test_what_is_raised_too_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    logging.getLogger("SQLQueryContextLogger").error("a page of JSON")
+    logging.getLogger().handle(
+        logging.LogRecord("root", logging.ERROR, "/site/py4j/java_gateway.py", 1, "sending failed", None, None)
+    )
+    OTHERS.error("something else")
+    assert [line.rpartition("error: ")[2] for line in capsys.readouterr().err.splitlines()] == ["something else"]
 
 
 def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The model store: whole versions in order, and no file that was not published."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,8 +10,19 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import ArtifactExists, ArtifactNotFound, DataRejected
+from pipelines.failpoints import ENVIRONMENT, FailpointFired
 from pipelines.features import Feature, FeatureSpec, Label, Numeric
-from pipelines.models import MANIFEST, Lineage, ModelDamaged, ModelManifest, ModelStore, list_files, verify_files
+from pipelines.jobs.hadoop.cluster import Cluster
+from pipelines.models import (
+    MANIFEST,
+    Lineage,
+    ModelDamaged,
+    ModelManifest,
+    ModelStore,
+    checked_copy,
+    list_files,
+    verify_files,
+)
 from pipelines.storage import Store
 from tests.pipelines.models import export, manifest_of
 
@@ -124,8 +136,8 @@ def test_a_damaged_manifest_is_named(
 def test_only_numbers_are_versions(models: ModelStore, tmp_path: Path) -> None:
     models.publish(export(tmp_path / "e"), manifest_of("m"))
     for name in ("_log", "0", "01", "1.5", "latest", ".tmp-2-x"):
-        models.store.path("models", "m", name).mkdir()
-    models.store.path("models", "empty").mkdir()
+        Path(models.store.uri("models", "m", name)).mkdir()
+    Path(models.store.uri("models", "empty")).mkdir()
     assert models.versions("m") == [1]
     assert models.names() == ["m"]
 
@@ -162,7 +174,7 @@ print(*(models.publish(folder, manifest_of("m", author=me)).manifest.version for
 def test_four_processes_publish_at_once(models: ModelStore, tmp_path: Path) -> None:
     """Each publisher gets numbers of its own, and each version holds one publisher's files."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", PUBLISH, str(models.store.folder)]
+    command = [sys.executable, "-c", PUBLISH, models.store.root]
     publishers = [
         subprocess.Popen([*command, str(n), str(tmp_path)], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
         for n in range(4)
@@ -184,17 +196,60 @@ def test_four_processes_publish_at_once(models: ModelStore, tmp_path: Path) -> N
             assert (version.folder / "variables" / "data").read_text() == f"{author}-{turn}"
 
 
-class Rival(Store):
-    """A store in which another publisher is always faster."""
+@pytest.mark.hdfs
+def test_a_copy_of_a_version_on_hdfs(hdfs: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path / "cache"))
+    models = ModelStore(Store(f"{hdfs.hdfs}/copies"))
+    published = models.publish(export(tmp_path / "e"), manifest_of("m"))
+    monkeypatch.setenv(ENVIRONMENT, "cache.before_rename=raise")
+    with pytest.raises(FailpointFired):
+        checked_copy(published)
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    monkeypatch.delenv(ENVIRONMENT)
+    copy = checked_copy(published)
+    assert copy.manifest == published.manifest
+    assert list_files(copy.folder) == published.manifest.files
+    assert checked_copy(published) == copy
+
+    (copy.folder / "variables" / "data").write_bytes(b"rotten")  # the copy, not the version
+    assert list_files(checked_copy(published).folder) == published.manifest.files
+
+    shutil.rmtree(tmp_path / "cache")
+    models.store.put(b"changed", "models", "m", "1", "variables", "data")
+    with pytest.raises(ModelDamaged, match=r"m version 1: variables/data does not have the digest"):
+        checked_copy(published)
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+class Twice(Store):
+    """A store whose rename is sent again, since the reply to the first one was lost."""
 
     def publish_folder(self, source: Path, *parts: str) -> None:
         super().publish_folder(source, *parts)
         super().publish_folder(source, *parts)
 
 
+def test_a_version_whose_reply_was_lost_is_published_once(store: Store, tmp_path: Path) -> None:
+    published = ModelStore(Twice(store.root)).publish(export(tmp_path / "e"), manifest_of("m"))
+    assert published.manifest.version == 1
+    assert ModelStore(store).versions("m") == [1]
+
+
+class Rival(Store):
+    """A store in which another publisher is always faster."""
+
+    def publish_folder(self, source: Path, *parts: str) -> None:
+        manifest = source / MANIFEST
+        mine = manifest.read_text()
+        manifest.write_text(mine.replace('"author": ""', '"author": "rival"'))
+        super().publish_folder(source, *parts)
+        manifest.write_text(mine)
+        super().publish_folder(source, *parts)
+
+
 def test_a_publisher_that_always_loses_gives_up(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ArtifactExists, match="m/10"):
-        ModelStore(Rival(str(store.folder))).publish(export(tmp_path / "e"), manifest_of("m"))
+        ModelStore(Rival(store.root)).publish(export(tmp_path / "e"), manifest_of("m"))
 
 
 def test_a_manifest_survives_its_journey() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from fastapi import FastAPI
 
-from pipelines.config.sections import Serve
+from pipelines.config.profile import Serve
 from pipelines.models import ModelStore, ModelVersion
 from pipelines.storage import Store
 from serve.app import create_app

@@ -17,6 +17,7 @@ from pipelines.features import (
     Task,
 )
 from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion
+from pipelines.vocabularies import write_vocabularies
 from serve.servable import import_tensorflow
 
 POISON = 666.0
@@ -150,3 +151,4 @@ def _export(folder: Path, task: Task, inputs: tuple[Feature, ...], bias: float) 
         [{f.name: tf.TensorSpec((None,), f.tensor_dtype, f.name) for f in inputs}],
     )
     archive.write_out(str(folder), verbose=False)
+    write_vocabularies(folder, {f.name: ("Oslo", "Rome") for f in inputs if f.name == "city"})

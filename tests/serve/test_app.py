@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config.sections import Serve
+from pipelines.config.profile import Serve
 from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.app import create_app
@@ -74,12 +74,19 @@ def test_an_answer_that_is_no_number_is_refused(app: FastAPI) -> None:
         ("/v1/models/..%2f..%2fetc:predict", 404),
         ("/v1/models/%00:predict", 404),
         ("/v1/models/" + "x" * 5000 + ":predict", 404),
-        ("/v1/models/tiny:classify", 405),
+        ("/v1/models/tiny:classify", 404),
         ("/v1/models:predict", 404),
     ],
 )
 def test_wrong_addresses(app: FastAPI, path: str, status: int) -> None:
     error_of(predict(app, {"instances": [ROW]}, path), status)
+
+
+def test_a_method_that_a_path_does_not_take(app: FastAPI) -> None:
+    for path in ("/v1/models/tiny:predict", "/v1/models/tiny/versions/1:predict"):
+        answer = ask(app, "GET", path)
+        assert error_of(answer, 405) == "GET is not for this path, which takes POST"
+        assert answer.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"\xff", b'{"instances"', b"[" * 60_000, b"1" * 9_000])
@@ -181,7 +188,7 @@ def test_the_pages_for_people(app: FastAPI) -> None:
 
 
 def test_a_damaged_version_says_why(model_store: ModelStore, tmp_path: Path) -> None:
-    shutil.copytree(model_store.store.path("models", "tiny"), tmp_path / "models" / "tiny")
+    shutil.copytree(model_store.store.uri("models", "tiny"), tmp_path / "models" / "tiny")
     (tmp_path / "models" / "tiny" / "2" / "fingerprint.pb").write_bytes(b"x")
     manager = ServableManager(ModelStore(Store(str(tmp_path))), ("tiny",))
     manager.load()

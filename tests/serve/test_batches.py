@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.models import ModelDamaged, ModelVersion
-from pipelines.tables import RowRange
+from pipelines.rows import RowRange
 from serve import batches
 from serve.batches import Job, Piece, Written, run_task, run_tasks
 from serve.predictions import CONSTANTS
@@ -39,7 +39,7 @@ def job_of(version: ModelVersion, tmp_path: Path, *pieces: Piece) -> Job:
     outputs = [("probability", pa.float32()), ("class", pa.int64()), ("error", pa.string())]
     schema = pa.schema([("id", pa.int64()), ("split", pa.string()), *outputs, *CONSTANTS.items()])
     return Job(
-        model=str(version.folder),
+        model=version.place,
         digest=version.manifest.digest,
         threads=1,
         tasks=(pieces,),
@@ -92,18 +92,33 @@ def test_damage_is_told_not_raised(tiny_version: ModelVersion, tmp_path: Path) -
     (answer,) = run_tasks(job, [numbers])
     done = Written(**answer.to_pylist()[0])
     assert "rows.parquet: damaged or unreadable" in done.failure
-    assert done.rows == 0
+    assert (done.rows, done.kind) == (0, "DataRejected")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_another_attempt_does_not_mend_is_told_by_its_kind(
+    tiny_version: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str, *_: object) -> None:
+        raise PermissionError(None, "user=stranger", path)
+
+    monkeypatch.setattr(batches, "_write", refused)
+    path = write(tmp_path / "rows.parquet", make_rows(200))
+    job = job_of(tiny_version, tmp_path, Piece(RowRange(str(path), 0, 200), "train"))
+    (answer,) = run_tasks(job, [pa.RecordBatch.from_pydict({"id": [0]})])
+    done = Written(**answer.to_pylist()[0])
+    assert (done.rows, done.kind) == (0, "ConfigError")
+    assert "user=stranger" in done.failure
 
 
 def test_another_model_in_the_folder_is_refused(tiny_version: ModelVersion) -> None:
     batches.cached_servable.cache_clear()
     with pytest.raises(ModelDamaged, match="replaced"):
-        batches.cached_servable(str(tiny_version.folder), "0" * 64, 1)
+        batches.cached_servable(tiny_version.place, "0" * 64, 1)
 
 
 def test_a_worker_loads_a_model_once(tiny_version: ModelVersion) -> None:
-    arguments = (str(tiny_version.folder), tiny_version.manifest.digest, 1)
+    arguments = (tiny_version.place, tiny_version.manifest.digest, 1)
     assert batches.cached_servable(*arguments) is batches.cached_servable(*arguments)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import progress
 from serve import dispatch
+from serve.batches import _written_schema
 from serve.dispatch import run_on_spark, spark_cores
 from serve.errors import ScoringFailed
 
@@ -31,8 +32,15 @@ def count_tasks(job: Any, batches: Any) -> Any:
         numbers = batch.column(0).to_pylist()
         if len(job.tasks) == 3:
             raise ValueError("there are 3")
-        row = {"path": str(numbers[0]), "size": len(numbers), "rows": len(job.tasks), "rejected": 0, "failure": ""}
-        yield pa.RecordBatch.from_pylist([row])
+        row = {
+            "path": str(numbers[0]),
+            "size": len(numbers),
+            "rows": len(job.tasks),
+            "rejected": 0,
+            "failure": "",
+            "kind": "",
+        }
+        yield pa.RecordBatch.from_pylist([row], _written_schema())
 
 
 def test_each_task_has_a_partition_of_its_own(

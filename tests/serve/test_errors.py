@@ -1,7 +1,5 @@
 """Which error is which HTTP status, and what a client may read of it."""
 
-from pathlib import Path
-
 import pytest
 
 from pipelines.errors import ArtifactNotFound, ConfigError, FeatureMismatch, MillraceError, StorageError
@@ -18,7 +16,7 @@ CASES = [
     (errors.ModelNotFound("m"), 404),
     (ArtifactNotFound(kind="model", name="m"), 404),
     (errors.ModelNotReady("m", 1, "damaged"), 503),
-    (ModelDamaged(Path("models/m/1"), "gone"), 503),
+    (ModelDamaged("models/m/1", "gone"), 503),
     (StorageError("disk /secret/path"), 503),
     (errors.InferenceFailed("m", 1, "node /secret/path"), 500),
     (ConfigError("/secret/path"), 500),

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.tf
 @pytest.fixture
 def copied(model_store: ModelStore, tmp_path: Path) -> ModelStore:
     """A store of one's own with both versions of `tiny`."""
-    shutil.copytree(model_store.store.path("models", "tiny"), tmp_path / "models" / "tiny")
+    shutil.copytree(model_store.store.uri("models", "tiny"), tmp_path / "models" / "tiny")
     return ModelStore(Store(str(tmp_path)))
 
 
 def damage(store: ModelStore, version: int) -> None:
-    (store.store.path("models", "tiny", str(version)) / "variables" / "variables.index").unlink()
+    (Path(store.store.uri("models", "tiny", str(version))) / "variables" / "variables.index").unlink()
 
 
 def test_loads_the_newest(manager: ServableManager) -> None:
@@ -82,7 +82,9 @@ def test_a_refused_version_is_tried_again_only_after_a_while(
     with pytest.raises(ModelNotReady):
         manager.get("tiny", 1)
     shutil.copytree(
-        model_store.store.path("models", "tiny", "1"), copied.store.path("models", "tiny", "1"), dirs_exist_ok=True
+        Path(model_store.store.uri("models", "tiny", "1")),
+        Path(copied.store.uri("models", "tiny", "1")),
+        dirs_exist_ok=True,
     )
     with pytest.raises(ModelNotReady):
         manager.get("tiny", 1)

@@ -1,18 +1,20 @@
 """The predictions table: its columns and its commits, without Spark."""
 
+import errno
 import multiprocessing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import ConfigError, FeatureMismatch, StorageError
+from pipelines.errors import ConfigError, DataRejected, FeatureMismatch, StorageError
 from pipelines.storage import Store
 from pipelines.tables import DataFile, TableVersion
+from serve import predictions
 from serve.batches import Written
 from serve.errors import TableDiffers
 from serve.predictions import Predictions, check_features, parse_date, plan_schema
@@ -44,7 +46,7 @@ def table(tmp_path: Path) -> TableVersion:
 
 
 def file_of(predictions: Predictions, name: str, errors: int = 0) -> Written:
-    folder = predictions.partition("2013-01-31")
+    folder = Path(predictions.partition("2013-01-31"))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
     rows = {"id": [1, 2, 3], "probability": [0.5] * 3, "error": ["x"] * errors + [None] * (3 - errors)}
@@ -54,6 +56,24 @@ def file_of(predictions: Predictions, name: str, errors: int = 0) -> Written:
 
 def record_of(key: str) -> dict[str, Any]:
     return {"commit_key": key, "logical_date": "2013-01-31", "run_id": f"run-{key}"}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [
+        (OSError(errno.EAGAIN, "All DataNodes failed"), StorageError),
+        (OSError("Corrupt snappy compressed data"), DataRejected),
+    ],
+)
+def test_a_storage_in_trouble_is_no_damaged_file(
+    trouble: OSError, kind: type[Exception], table: TableVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: str) -> BinaryIO:
+        raise trouble
+
+    monkeypatch.setattr(predictions, "open_input", opened)
+    with pytest.raises(kind, match=r"clean\.parquet"):
+        plan_schema(manifest_of("tiny", spec_of("multiclass")), table)
 
 
 def test_columns_are_keys_split_outputs_error_and_versions(table: TableVersion) -> None:
@@ -132,7 +152,7 @@ def test_of_several_writers_with_one_key_one_commits(store: Store) -> None:
     predictions.append([file_of(predictions, "first")], SCHEMA, record_of("other"))
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(4)
-    workers = [context.Process(target=append_at_once, args=(str(store.folder), n, barrier)) for n in range(4)]
+    workers = [context.Process(target=append_at_once, args=(store.root, n, barrier)) for n in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -156,7 +176,7 @@ def test_a_new_output_widens_the_table_and_another_type_is_refused(store: Store)
 def test_a_damaged_log_is_a_storage_error(store: Store) -> None:
     predictions = Predictions(store, "tiny")
     predictions.append([file_of(predictions, "f")], SCHEMA, record_of("a"))
-    for path in (predictions.folder / "_delta_log").glob("*.json"):
+    for path in Path(predictions.uri, "_delta_log").glob("*.json"):
         path.write_text("{")
     with pytest.raises(StorageError, match="table 'predictions'"):
         predictions.find_commit("a")

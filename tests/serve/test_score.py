@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deltalake import DeltaTable
 
 from pipelines.errors import ArtifactNotFound, ConfigError, DataRejected, FeatureMismatch, InputMissing, StorageError
+from pipelines.jobs.exits import exit_code
 from pipelines.models import ModelDamaged, ModelStore
 from pipelines.runs import new_run_id
 from pipelines.storage import Store
 from pipelines.tables import PREDICTIONS, DataFile, find_table, table_parts
+from pipelines.validation import NotValidated
+from pipelines.vocabularies import FILE
 from serve import score
 from serve.app import create_app
-from serve.errors import ScoringFailed
+from serve.errors import ScoringFailed, TooManyUnseen
 from serve.manager import ServableManager
 from tests.serve.client import predict
 from tests.serve.models import INPUTS, POISON
@@ -40,7 +44,7 @@ PRODUCT = product_of("tiny")
 def prepared(spark: "SparkSession", model_store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with the models and a clean table; tests copy it."""
     store = Store(str(tmp_path_factory.mktemp("prepared")))
-    shutil.copytree(model_store.store.path("models"), store.path("models"))
+    shutil.copytree(model_store.store.uri("models"), store.uri("models"))
     write_clean(spark, store, "tiny", make_rows(ROWS))
     return store
 
@@ -48,7 +52,7 @@ def prepared(spark: "SparkSession", model_store: ModelStore, tmp_path_factory: p
 @pytest.fixture
 def filled(prepared: Store, tmp_path: Path) -> Store:
     """A store of one's own."""
-    shutil.copytree(prepared.folder, tmp_path / "filled")
+    shutil.copytree(prepared.root, tmp_path / "filled")
     return Store(str(tmp_path / "filled"))
 
 
@@ -58,7 +62,7 @@ def run(spark: "SparkSession", store: Store, product: Any = PRODUCT, **options: 
 
 def predictions_of(spark: "SparkSession", store: Store, product: str = "tiny") -> list[dict[str, Any]]:
     """All rows of the predictions table, as Spark reads them."""
-    frame = spark.read.format("delta").load(str(store.path(*table_parts(product, PREDICTIONS))))
+    frame = spark.read.format("delta").load(store.uri(*table_parts(product, PREDICTIONS)))
     return [row.asDict() for row in frame.orderBy("id").collect()]
 
 
@@ -77,7 +81,7 @@ def test_scores_every_row_once_and_a_second_run_adds_nothing(
     again = run(spark, filled)
     assert (again.outcome, again.version, again.rows_out) == ("already_committed", first.version, ROWS)
     assert len(predictions_of(spark, filled)) == ROWS
-    assert len(list(Path(filled.folder).rglob("tables/tiny/predictions/*/*.parquet"))) == len(
+    assert len(list(Path(filled.root).rglob("tables/tiny/predictions/*/*.parquet"))) == len(
         find_table(filled, "tiny", PREDICTIONS).files
     )
 
@@ -114,7 +118,7 @@ def test_another_model_table_date_or_section_adds_another_copy(spark: "SparkSess
 
 def test_the_other_tasks(spark: "SparkSession", filled: Store) -> None:
     for name in ("kinds", "size"):
-        shutil.copytree(filled.path("tables", "tiny"), filled.path("tables", name))
+        shutil.copytree(filled.uri("tables", "tiny"), filled.uri("tables", name))
         assert run(spark, filled, product_of(name)).rows_out == ROWS
     row = predictions_of(spark, filled, "kinds")[0]
     assert sum(row["probabilities"]) == pytest.approx(1)
@@ -134,18 +138,58 @@ def test_rows_without_an_answer_are_counted_as_rejected(spark: "SparkSession", f
 
 
 def test_a_table_where_no_row_has_an_answer_is_refused(spark: "SparkSession", filled: Store) -> None:
-    shutil.rmtree(filled.path("tables", "tiny"))
+    shutil.rmtree(filled.uri("tables", "tiny"))
     write_clean(spark, filled, "tiny", [{**row, "amount": POISON} for row in make_rows(8)])
     with pytest.raises(DataRejected, match="not one of 8 rows"):
         run(spark, filled)
-    assert not list(filled.path("tables", "tiny").rglob("predictions/*/*.parquet"))
+    assert not list(Path(filled.uri("tables", "tiny")).rglob("predictions/*/*.parquet"))
+
+
+@pytest.mark.parametrize(("odd", "told"), [(1, False), (600, True)])
+def test_categories_that_the_model_never_saw(spark: "SparkSession", filled: Store, odd: int, told: bool) -> None:
+    """0.1 % and 60 % of the rows."""
+    shutil.rmtree(filled.uri("tables", "tiny"))
+    rows = [{**row, "city": "Atlantis" if n < odd else "Oslo"} for n, row in enumerate(make_rows(ROWS))]
+    write_clean(spark, filled, "tiny", rows)
+    if not told:
+        assert run(spark, filled).details["unseen"] == {"city": 1}
+        assert run(spark, filled).details["unseen"] == {"city": 1}  # from the commit
+        return
+    with pytest.raises(TooManyUnseen, match=r"city in 600 of 1000 rows; allowed is a share of 0\.5") as caught:
+        run(spark, filled)
+    assert exit_code(caught.value) == 3
+    assert not list(Path(filled.uri("tables", "tiny")).rglob("predictions/*/*.parquet"))
+    assert not filled.exists(*table_parts("tiny", PREDICTIONS), "_delta_log")
+    # How much is allowed does not decide what the rows mean: the key stays, and nothing can be added twice.
+    keys = {run(spark, filled, product_of("tiny", score={"max_unseen": n})).details["commit_key"] for n in (0.6, 0.9)}
+    assert len(keys) == 1
+
+
+def test_a_model_without_its_vocabularies(
+    spark: "SparkSession", filled: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = ModelStore(filled).open("tiny")
+    with filled.local_copy("models", "tiny", "2") as folder:
+        shutil.copytree(folder, filled.uri("old"))
+    Path(filled.uri("old"), FILE).unlink()
+    ModelStore(filled).publish(Path(filled.uri("old")), old.manifest)
+    assert run(spark, filled).details["unseen"] == {}
+    assert "without its vocabularies: unseen categories are not counted" in caplog.text
+
+
+def test_only_a_validated_table_is_scored(spark: "SparkSession", filled: Store) -> None:
+    table = find_table(filled, "tiny", "clean")
+    DeltaTable(table.uri).delete("id = 7")
+    with pytest.raises(NotValidated, match="names no contract"):
+        run(spark, filled)
+    assert run(spark, filled, table_version=table.version).rows_in == ROWS
 
 
 def test_a_retyped_column_is_refused_before_any_compute(
     spark: "SparkSession", filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(score, "run_on_spark", lambda *_: pytest.fail("Spark was asked"))
-    shutil.rmtree(filled.path("tables", "tiny"))
+    shutil.rmtree(filled.uri("tables", "tiny"))
     rows = [{**row, "count": str(row["count"])} for row in make_rows(8)]
     write_clean(spark, filled, "tiny", rows, DDL.replace("count int", "count string"))
     with pytest.raises(FeatureMismatch, match="count: expected type int64, found string"):
@@ -161,13 +205,13 @@ def test_what_is_missing_or_damaged_is_said(spark: "SparkSession", filled: Store
         run(spark, filled, table_version=9)
     with pytest.raises(ConfigError):
         run(spark, filled, logical_date="tomorrow")
-    (filled.path("models", "tiny", "2") / "fingerprint.pb").write_bytes(b"")
+    (Path(filled.uri("models", "tiny", "2")) / "fingerprint.pb").write_bytes(b"")
     with pytest.raises(ModelDamaged):
         run(spark, filled)
 
 
 def test_an_empty_table_is_missing_input(spark: "SparkSession", filled: Store) -> None:
-    shutil.rmtree(filled.path("tables", "tiny"))
+    shutil.rmtree(filled.uri("tables", "tiny"))
     write_clean(spark, filled, "tiny", [])
     with pytest.raises(InputMissing, match="no rows to score"):
         run(spark, filled)
@@ -180,7 +224,7 @@ def test_a_flipped_bit_in_the_table_is_told_with_its_file(spark: "SparkSession",
     file.write_bytes(data)
     with pytest.raises(DataRejected, match=file.name):
         run(spark, filled)
-    assert not list(filled.path("tables", "tiny").rglob("predictions/*/*.parquet"))
+    assert not list(Path(filled.uri("tables", "tiny")).rglob("predictions/*/*.parquet"))
 
 
 def test_a_worker_that_fails_otherwise_is_a_storage_error(spark: "SparkSession", filled: Store) -> None:
@@ -212,10 +256,10 @@ def test_a_kill_before_the_commit_leaves_nothing_and_a_rerun_makes_one_copy(
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MILLRACE_FAIL": "score.before_commit=kill9"}
     done = subprocess.run(
-        [sys.executable, "-c", CODE, str(filled.folder)], cwd=ROOT, env=environment, check=False, capture_output=True
+        [sys.executable, "-c", CODE, filled.root], cwd=ROOT, env=environment, check=False, capture_output=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    assert list(filled.path("tables", "tiny").rglob("predictions/*/*.parquet"))
+    assert list(Path(filled.uri("tables", "tiny")).rglob("predictions/*/*.parquet"))
     assert not filled.exists(*table_parts("tiny", PREDICTIONS), "_delta_log")
     assert run(spark, filled).outcome == "committed"
     assert [row["id"] for row in predictions_of(spark, filled)] == list(range(ROWS))

@@ -59,17 +59,17 @@ def test_a_damaged_version_never_reaches_tensorflow(
     damage(folder)
     monkeypatch.setattr(module, "import_tensorflow", lambda *_: pytest.fail("TensorFlow was asked"))
     with pytest.raises(ModelDamaged, match="model tiny version 2"):
-        Servable.load(ModelVersion(folder, tiny_version.manifest))
+        Servable.load(ModelVersion(str(folder), tiny_version.manifest))
 
 
 def test_a_manifest_that_lies_about_the_signature_is_refused(tiny_version: ModelVersion) -> None:
     manifest = tiny_version.manifest
     spec = manifest.features.model_copy(update={"inputs": manifest.features.inputs[1:]})
     with pytest.raises(ModelDamaged, match="input 'amount': its manifest says None"):
-        Servable.load(ModelVersion(tiny_version.folder, manifest.model_copy(update={"features": spec})))
+        Servable.load(ModelVersion(tiny_version.place, manifest.model_copy(update={"features": spec})))
     wrong = manifest.model_copy(update={"outputs": {"probability": "float64", "class": "int64"}})
     with pytest.raises(ModelDamaged, match="output 'probability': its manifest says float64"):
-        Servable.load(ModelVersion(tiny_version.folder, wrong))
+        Servable.load(ModelVersion(tiny_version.place, wrong))
 
 
 def test_answers_every_task(manager: ServableManager) -> None:

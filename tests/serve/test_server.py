@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.config.sections import Serve
+from pipelines.config.profile import Serve
 from pipelines.errors import ArtifactNotFound, ConfigError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
@@ -38,7 +38,7 @@ print("returned", flush=True)
 @pytest.fixture(scope="module")
 def process(model_store: ModelStore) -> Iterator[subprocess.Popen[str]]:
     """A server that was just told to start."""
-    command = [sys.executable, "-c", CODE, str(model_store.store.folder)]
+    command = [sys.executable, "-c", CODE, model_store.store.root]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

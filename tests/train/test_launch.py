@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipelines.config import Product
-from pipelines.config.sections import Ranks, Train
+from pipelines.config.profile import Ranks
+from pipelines.config.sections import Train
 from pipelines.errors import ConfigError, DataRejected, StorageError
 from pipelines.failpoints import ENVIRONMENT
 from pipelines.features import FeatureSpec

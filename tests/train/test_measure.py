@@ -39,17 +39,21 @@ TRAIN = {
 }
 
 
-def measured(spark: "SparkSession", store: Store, test_x: float, **train: list[object]) -> Statistics:
-    rows = {**TRAIN, **train}
-    held_out = {name: [values[0]] for name, values in rows.items()} | {"x": [test_x], "word": ["z"], "code": [99]}
-    table = pa.concat_tables(
-        [
-            pa.table({**part, "split": [split] * len(part["y"])}, _schema())
-            for split, part in (("train", rows), ("test", held_out))
-        ]
-    )
-    write_deltalake(store.path("tables", "p", CLEAN), table, partition_by=["split"], mode="overwrite")
-    return measure(spark, find_table(store, "p", CLEAN), FEATURES, classes=True)
+HELD_OUT = {"x": [1e9], "size": [7], "word": ["z"], "code": [99], "y": [1]}
+
+
+def measured(
+    spark: "SparkSession",
+    store: Store,
+    held_out: dict[str, list[object]] = HELD_OUT,
+    features: Features = FEATURES,
+    **train: list[object],
+) -> Statistics:
+    parts = {"train": {**TRAIN, **train}, "validation": held_out, "test": held_out}
+    tables = [pa.table({**rows, "split": [split] * len(rows["y"])}, _schema()) for split, rows in parts.items()]
+    path = store.uri("tables", "p", CLEAN)
+    write_deltalake(path, pa.concat_tables(tables), partition_by=["split"], mode="overwrite")
+    return measure(spark, find_table(store, "p", CLEAN), features, classes=True)
 
 
 def _schema() -> pa.Schema:
@@ -58,19 +62,32 @@ def _schema() -> pa.Schema:
 
 
 def test_only_finite_values_of_the_train_split_count(spark: "SparkSession", store: Store) -> None:
-    found = measured(spark, store, test_x=1e9)
+    found = measured(spark, store)
     assert (found.numeric["x"].mean, found.numeric["x"].std) == (2.0, 1.0)
     assert found.numeric["size"].mean == pytest.approx(np.log1p([0, 1, 2, 3, 4]).mean())
     assert found.vocabularies == {"word": ("b",), "code": (5, 7)}
     assert found.label.counts == ((0, 2), (1, 3))
 
 
-def test_other_test_rows_change_nothing(spark: "SparkSession", store: Store) -> None:
-    assert measured(spark, store, test_x=1e9) == measured(spark, store, test_x=-5.0)
+def test_other_held_out_rows_change_nothing(spark: "SparkSession", store: Store) -> None:
+    """No leakage: neither a mean nor a vocabulary nor a count of classes knows of a row that the model is judged by."""
+    others = {"x": [-5.0] * 3, "size": [900] * 3, "word": ["a"] * 3, "code": [9] * 3, "y": [2] * 3}
+    assert measured(spark, store) == measured(spark, store, others)
 
 
 def test_an_input_without_a_value_is_named(spark: "SparkSession", store: Store) -> None:
     with pytest.raises(NotTrainable, match="without a single value in the train split: x"):
-        measured(spark, store, test_x=1.0, x=[None] * 5)
-    with pytest.raises(NotTrainable, match="categories without a value in the train split: word"):
-        measured(spark, store, test_x=1.0, word=["a", "b", "c", "d", None])
+        measured(spark, store, x=[None] * 5)
+    with pytest.raises(NotTrainable, match="categories without a value in the train split: word") as caught:
+        measured(spark, store, word=["a", "b", "c", "d", None])
+    assert "features.empty_inputs: drop" in caught.value.hint
+
+
+def test_inputs_without_a_value_can_be_left_out(spark: "SparkSession", store: Store) -> None:
+    inputs = {**FEATURES.model_dump(by_alias=True)["inputs"], "size": {"as": "cyclic", "period": 24.0}}
+    features = Features.model_validate({"label": "y", "empty_inputs": "drop", "inputs": inputs})
+    found = measured(
+        spark, store, features=features, x=[None, float("nan")] * 2 + [None], size=[None] * 5, code=[None] * 5
+    )
+    assert found.empty == ("x", "size", "code")
+    assert (found.numeric, found.vocabularies) == ({}, {"word": ("b",)})

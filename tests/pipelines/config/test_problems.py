@@ -265,6 +265,28 @@ CONTRACT = [
     Mistake(f"{NULL}: {{column: late}}", NULL, NULL, "contract.expectations.0", "found 'expect_", SECTION),
     Mistake(f"    {BETWEEN}", f"      {BETWEEN[2:]}", NULL, "contract.expectations.0", "found keys", "one expectation"),
     Mistake("max_value: 100", "max_value: [1]", "[1]", BETWEEN_KEY, "argument 'max_value' is [1]", "number or string"),
+    Mistake(
+        "max_value: 100", "max_value: -1", "max_value", BETWEEN_KEY, "more than max_value -1", "no value is between"
+    ),
+    Mistake(
+        "min_value: 0",
+        "min_value: low",
+        "min_value",
+        f"{BETWEEN_KEY}.min_value",
+        "found 'low' for a column of type double",
+        "expected a number",
+    ),
+    Mistake(
+        f"{NULL}: {{column: late}}",
+        "- expect_column_values_to_match_regex: {column: city, regex: '[A-'}",
+        "match_regex",
+        "contract.expectations.0.expect_column_values_to_match_regex",
+        "argument 'regex' is \"[A-\"",
+        "no regular expression: unterminated character set",
+    ),
+    Mistake(
+        "path: cities.csv", "path: ftp://x/c.csv", "ftp", "sources.cities.path", "found 'ftp://x/c.csv'", "file:///"
+    ),
     Mistake("max_value: 100", "mostly: 2", "mostly", BETWEEN_KEY, "argument 'mostly' is 2", "number from 0 to 1"),
     Mistake("max_value: 100", "meta: {}", "meta", BETWEEN_KEY, "unknown argument 'meta'", "expected one of"),
     Mistake("{column: late}", "{column: [late]}", NULL, NOT_NULL_KEY, "argument 'column' is", "expected string"),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config import Config, load_product
 from pipelines.config.document import load_document
-from pipelines.config.sections import METRICS, Gate, HashSplit, Spark, TimeSplit
+from pipelines.config.sections import METRICS, Gate, HashSplit, TimeSplit
 from pipelines.features import Task
 from tests.pipelines.products import write_product
 
@@ -46,19 +46,6 @@ def test_nothing_can_be_changed(tmp_path: Path) -> None:
         config.product = "x"
 
 
-@pytest.mark.parametrize(
-    "master", ["local", "local[*]", "local[2]", "local[2, 3]", "yarn", "spark://a:7077", "k8s://https://a:1"]
-)
-def test_masters(master: str) -> None:
-    assert Spark(master=master).master == master
-
-
-@pytest.mark.parametrize("master", ["", "locl[*]", "local[]", "localhost", "spark:/a", "mesos://a"])
-def test_what_is_no_master(master: str) -> None:
-    with pytest.raises(ValidationError):
-        Spark(master=master)
-
-
 @pytest.mark.parametrize("gate", [{"min": 0.5}, {"max": 0}, {"vs_previous": -0.1}, {"min": 0.5, "max": 0.5}])
 def test_gates(gate: dict[str, float]) -> None:
     assert Gate.model_validate(gate).model_dump(exclude_none=True) == gate
@@ -90,6 +77,7 @@ def test_every_key_is_described() -> None:
         "store",
         "ranks",
         "serve",
+        "transfer",
         "as",
         "by",
     }

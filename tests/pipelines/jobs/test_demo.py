@@ -1,8 +1,6 @@
 """The demonstration's own parts; the whole of it is run in tests/e2e."""
 
 import json
-import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,18 +27,9 @@ SPEC = FeatureSpec(
 )
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 def test_a_row_as_a_client_would_write_it(store: Store) -> None:
     """Inputs only: neither the label nor the key is sent."""
-    path = store.path("runs", "trips", "r1", "sample.parquet")
+    path = Path(store.uri("runs", "trips", "r1", "sample.parquet"))
     path.parent.mkdir(parents=True)
     seen = pa.array([datetime(2013, 1, 1, 12, tzinfo=UTC)] * 2, pa.timestamp("us", tz="UTC"))
     table = {"id": [1, 2], "city": ["Oslo", "Rome"], "seen": seen, "distance": [None, 1.5], "late": [1, 0]}

@@ -15,7 +15,7 @@ from pipelines.errors import (
     Refused,
     StorageError,
 )
-from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, tell
+from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, guard, tell
 from pipelines.models import ModelDamaged
 
 
@@ -66,3 +66,16 @@ def test_a_bug_has_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)
     assert "this is a bug in millrace" in record.getMessage()
+
+
+def test_a_bug_ends_a_command_with_70_and_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(SystemExit) as caught:
+        guard(broken)
+    assert caught.value.code == 70
+    # The record, not its text: pyspark, once imported, formats records in its own way.
+    told = caplog.records[-1].exc_info
+    assert told is not None
+    assert told[0] is ZeroDivisionError

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from pipelines.errors import ArtifactNotFound
+from pipelines.errors import ArtifactNotFound, InputMissing
 from pipelines.jobs.show import list_models, list_tables, show_metrics, show_model, show_stages, show_table
 from pipelines.models import ModelStore
 from pipelines.runs import RunRecord
@@ -23,11 +23,11 @@ def root(tmp_path: Path, store: Store) -> str:
         models.publish(export(tmp_path / str(number)), manifest_of("good"))
     broken = models.publish(export(tmp_path / "b"), manifest_of("broken"))
     (broken.folder / "model.json").write_text("{")
-    path = store.path("tables", "p", "clean")
+    path = Path(store.uri("tables", "p", "clean"))
     for first in (0, 10):
         rows = pa.table({"id": range(first, first + 10), "split": ["train"] * 8 + ["test"] * 2})
         write_deltalake(path, rows, mode="append", partition_by=["split"])
-    return str(store.folder)
+    return store.root
 
 
 def test_models(root: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +49,7 @@ def test_a_model(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     show_model("good", 1, root, "local")
     out, err = capsys.readouterr()
     assert (json.loads(out)["version"], json.loads(out)["features"]["inputs"][0]["transform"]["as"]) == (1, "numeric")
-    for words in ("good version 1: inputs", "may be missing", "0.7500", "0.5000", "p/clean version 3"):
+    for words in ("good version 1: inputs", "may be null", "0.7500", "0.5000", "p/clean version 3"):
         assert words in err
 
 
@@ -66,6 +66,19 @@ def test_a_table(version: int | None, rows: int, root: str, capsys: pytest.Captu
     assert json.loads(out)["columns"] == {"id": "long", "split": "string"}
     assert "validation" not in err
     assert "train" in err
+
+
+def test_some_rows_of_a_table(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("p/clean", 0, root, "local", rows=3)
+    out, err = capsys.readouterr()
+    assert [sorted(row) for row in json.loads(out)["sample"]] == [["id", "split"]] * 3
+    assert "some rows" in err
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    for show in (list_models, list_tables):
+        with pytest.raises(InputMissing, match="there is no store at"):
+            show(str(tmp_path / "nowhere"), "local")
 
 
 def test_a_table_without_its_product(root: str) -> None:

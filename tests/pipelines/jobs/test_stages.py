@@ -1,30 +1,19 @@
 """Running stages: what fails before Spark starts, and how a run reports it."""
 
 import json
-import logging
+import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.config import load_product
+from pipelines.errors import InputMissing
 from pipelines.jobs import stages
 from pipelines.jobs.stages import STAGES, Request, main, print_result, run_stages
-from pipelines.logs import CONTEXT
 from pipelines.runs import RunRecord
 from pipelines.storage import Store
 from tests.pipelines.products import write_product
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, token = list(root.handlers), root.level, CONTEXT.set(None)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    CONTEXT.reset(token)
 
 
 def test_every_stage_can_be_run() -> None:
@@ -44,6 +33,59 @@ def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     code, (record,) = run_stages(("score",), Request(tmp_path / "none.yaml"))
     assert (code, record.stage) == (78, "score")
     assert record.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (STAGES, "there is no file"),
+        (("ingest",), "there is no file"),
+        (("train",), "there is no table 'trips/clean'"),
+        (("score",), "there is no table 'trips/clean'"),
+    ],
+)
+def test_an_input_that_is_not_there_is_told_before_spark_starts(
+    names: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_start_spark", lambda product: pytest.fail("Spark was started"))
+    code, (record,) = run_stages(names, Request(write_product(tmp_path), settings=[f"store.root={tmp_path}/store"]))
+    assert (code, record.outcome) == (4, "failed")
+    assert said in record.reason
+
+
+def test_a_source_that_no_step_uses_may_be_away(tmp_path: Path) -> None:
+    spare = "  spare: {path: nowhere.csv, columns: {a: int}}\n"
+    product = load_product(write_product(tmp_path, ("ingest:\n", f"{spare}ingest:\n")))
+    for name in ("trips", "cities"):
+        (tmp_path / f"{name}.csv").touch()
+    stages._check_inputs(("ingest",), product, Store(f"{tmp_path}/store"))
+    (tmp_path / "trips.csv").unlink()
+    stages._check_inputs(("ingest",), product, Store(f"{tmp_path}/store"), allow_empty=True)
+    with pytest.raises(InputMissing, match="there is no file"):
+        stages._check_inputs(("ingest",), product, Store(f"{tmp_path}/store"))
+
+
+def test_what_was_asked_reaches_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("ingest.stage.run", lambda *_, **options: asked.update(options))
+    for options in ({}, {"full": True}, {"allow_empty": True}):
+        request = Request(tmp_path / "any.yaml", **options)
+        stages._ingest(stages.Job(request, *[None] * 4))  # type: ignore[arg-type]
+        assert asked == {"full": False, "allow_empty": False, **options}
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "reason"), [(signal.SIGTERM, 75, "ended by SIGTERM"), (signal.SIGINT, 130, "KeyboardInterrupt")]
+)
+def test_a_signal_ends_the_run_in_order(
+    number: signal.Signals, code: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_check_inputs", lambda *_, **__: signal.raise_signal(number))
+    before = signal.getsignal(signal.SIGTERM)
+    done, (record,) = run_stages(STAGES, Request(write_product(tmp_path), settings=[f"store.root={tmp_path}/store"]))
+    assert (done, record.outcome, record.reason) == (code, "interrupted", reason)
+    assert Store(f"{tmp_path}/store").exists("runs", "trips", record.run_id, "ingest.json")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_failure_is_kept_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

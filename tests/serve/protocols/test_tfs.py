@@ -54,7 +54,11 @@ def test_a_model_of_one_input_takes_bare_values() -> None:
         ({"instances": None}, "found null"),
         ({"instances": [1]}, "instances[0]: expected an object with the fields amount, weight"),
         ({"instances": [ROW, [ROW]]}, "instances[1]: expected an object"),
-        ({"instances": [ROW, {}]}, "instances[1]: field 'amount' is missing: expected a number (float32)"),
+        ({"instances": [ROW, {}]}, "instances[1]: 9 fields are missing: 'amount' (a number (float32)), 'weight'"),
+        (
+            {"instances": [{n: v for n, v in ROW.items() if n != "amount"}]},
+            "field 'amount' is missing: expected a number",
+        ),
         ({"instances": [{**ROW, "extra": 1}]}, 'instances[0]: the model has no field "extra"; expected one of'),
         (
             {"instances": [ROW, {**ROW, "amount": "1"}]},
@@ -62,7 +66,7 @@ def test_a_model_of_one_input_takes_bare_values() -> None:
         ),
         ({"instances": [{**ROW, "amount": [1]}]}, "found a list of 1"),
         ({"inputs": []}, "inputs: expected an object with the fields"),
-        ({"inputs": {}}, "inputs: field 'amount' is missing"),
+        ({"inputs": {}}, "inputs: 9 fields are missing: 'amount'"),
         ({"inputs": {**COLUMNS, "x": [1, 2]}}, 'inputs: the model has no field "x"'),
         ({"inputs": {**COLUMNS, "amount": 1}}, "inputs: field 'amount': expected a list of values, found the number 1"),
         ({"inputs": {**COLUMNS, "amount": [1]}}, "found 2 in 'weight' and 1 in 'amount'"),

@@ -1,0 +1,44 @@
+"""What all readers share: lines of staged texts, and the name of the file that a row comes from."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from ingest.columns import FILE, NOT_UTF8, NUL
+from ingest.lines import BLANK
+from ingest.staging import StagedFile
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+
+def file_column(files: Sequence[StagedFile]) -> "Column":
+    """Which of the files a row comes from, as `StagedFile.file` says it."""
+    whole = any("/" in file.file for file in files)
+    return F.col("_metadata.file_path" if whole else "_metadata.file_name").alias(FILE)
+
+
+def read_lines(spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+    """Lines of texts that are neither blank nor headers, as ``text`` and `FILE`."""
+    text = spark.read.text([file.uri for file in files])
+    text = text.select(F.col("value").alias("text"), file_column(files))
+    text = text.where(F.length(F.btrim("text", F.lit(BLANK.decode()))) > 0)
+    for header in {file.header for file in files if file.header is not None}:
+        names = [file.file for file in files if file.header == header]
+        own = F.lit(True) if len(names) == len(files) else F.col(f"`{FILE}`").isin(names)
+        text = text.where((F.col("text") != F.lit(header)) | ~own)
+    return text
+
+
+def text_reason(files: Sequence[StagedFile]) -> "Column":
+    """Why a line's text cannot be taken, whatever its format; null where it can."""
+    conditions = []
+    if not all(file.lines.is_utf8 for file in files):
+        conditions.append((~F.expr("is_valid_utf8(text)"), NOT_UTF8))
+    if any(file.lines.has_nul for file in files):
+        conditions.append((F.contains(F.col("text"), F.lit("\0")), NUL))
+    reason = F.lit(None).cast("string")
+    for condition, name in reversed(conditions):
+        reason = F.when(condition, F.lit(name)).otherwise(reason)
+    return reason

@@ -1,0 +1,48 @@
+"""Which reader reads a format."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ingest.readers import Reader
+from ingest.readers.avro import AvroReader
+from ingest.readers.delimited import DelimitedReader
+from ingest.readers.jdbc import JdbcReader
+from ingest.readers.json_lines import JsonReader
+from ingest.readers.parquet import ParquetReader
+from ingest.readers.sequence import SequenceReader
+from ingest.readers.text import TextReader
+from ingest.shape import Shape
+from pipelines.config.options import read_options
+from pipelines.config.sources import Source
+from pipelines.errors import ConfigError
+
+_READERS: Final[Mapping[str, Callable[[Source, Shape], Reader]]] = {
+    "csv": lambda source, shape: DelimitedReader(shape, read_options(source)),
+    "json": lambda source, shape: JsonReader(shape, read_options(source)),
+    "text": lambda source, shape: TextReader(shape, read_options(source)),
+    "parquet": lambda _, shape: ParquetReader(shape),
+    "avro": lambda _, shape: AvroReader(shape),
+    "sequencefile": lambda _, shape: SequenceReader(shape),
+    "jdbc": lambda _, shape: JdbcReader(shape),
+}
+_WIDTH: Final = {"text": (1, 1, "one"), "sequencefile": (1, 2, "one or two")}
+"""Least and greatest number of columns in files that have no names for them."""
+
+
+def reader_for(name: str, source: Source, columns: dict[str, str]) -> Reader:
+    """The reader of a source.
+
+    Args:
+        name: Name of the source.
+        source: Its section.
+        columns: Those that stand in the files; others stand in the names of folders.
+
+    Raises:
+        ConfigError: The format cannot hold so many columns.
+    """
+    least, most, words = _WIDTH.get(source.format, (1, len(columns) or 1, ""))
+    if not least <= len(columns) <= most:
+        raise ConfigError(f"sources.{name}.columns: {source.format} has {words or 'some'}, found {len(columns)}")
+    if source.format == "text" and next(iter(columns.values())) != "string":
+        raise ConfigError(f"sources.{name}.columns: a line of text is a string, and nothing else")
+    return _READERS[source.format](source, Shape(columns, frozenset(source.optional), source.extra_columns))

@@ -1,0 +1,46 @@
+"""Reads plain text: each line the value of the one declared column."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from ingest.columns import FILE, REASON, RECORD, quoted
+from ingest.readers import Checked
+from ingest.readers.raw import read_lines, text_reason
+from ingest.shape import Shape
+from ingest.staging import StagedFile, stage
+from pipelines.config.options import ReaderOptions
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Reads lines; a blank one is a reject."""
+
+    shape: Shape
+    options: ReaderOptions
+    counts_lines: bool = True
+    has_lines: bool = True
+
+    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+        """Count lines."""
+        return stage(path, prefix, self.shape, self.options)
+
+    def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
+        """Nothing: a line can hold anything."""
+        return Checked()
+
+    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+        """Each line under the declared column's name."""
+        (name,) = self.shape.columns
+        rows = read_lines(spark, files).select("text", quoted(FILE), text_reason(files).alias(REASON))
+        record = F.when(F.col(quoted(REASON)).isNotNull(), F.expr("make_valid_utf8(text)"))
+        return rows.select(F.col("text").alias(name), quoted(FILE), quoted(REASON), record.alias(RECORD))
+
+    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
+        """The reason says all."""
+        return frame.where(F.col(quoted(REASON)).isNotNull()).select(quoted(FILE), quoted(REASON), quoted(RECORD))

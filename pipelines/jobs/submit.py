@@ -1,0 +1,38 @@
+"""The parts of a ``spark-submit`` line that everybody who writes one needs."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pipelines
+from pipelines.errors import ConfigError
+
+ROOT: Final = Path(pipelines.__file__).parents[1]
+CODE: Final = ROOT / "dist" / "millrace.zip"
+"""What ``--py-files`` brings to executors that have not got the code."""
+
+
+def spark_submit() -> str:
+    """The program.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    own = Path(sys.executable).with_name("spark-submit")
+    found = str(own) if own.is_file() else shutil.which("spark-submit")
+    if not found:
+        raise ConfigError("there is no spark-submit", hint="install millrace[spark], or put Spark's bin on the PATH")
+    return found
+
+
+def conf_options(conf: Mapping[str, str | int | float | bool]) -> list[str]:
+    """``--conf key=value`` for each setting, with true and false as Java writes them."""
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in conf.items()}
+    return [part for key, text in texts.items() for part in ("--conf", f"{key}={text}")]
+
+
+def entry(stage: str) -> str:
+    """The script that runs a stage."""
+    return str(ROOT / "pipelines" / "jobs" / f"run_{stage}.py")

@@ -1,0 +1,109 @@
+"""Who asks: HdfsCLI's clients for a plain user, a Kerberos ticket, a delegation token."""
+
+import functools
+import getpass
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from pipelines.config.profile import Transfer
+from pipelines.errors import ConfigError
+from pipelines.transfer.webhdfs import WebHdfs, as_written
+
+TOKEN_ENVIRONMENT: Final = "MILLRACE_HDFS_TOKEN"  # noqa: S105 - the name of the place, not the token
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+def connect(transfer: Transfer) -> WebHdfs:
+    """A client of the WebHDFS that a profile names; nothing is asked of it yet.
+
+    Raises:
+        ConfigError: Something is missing that can be known from here.
+    """
+    address = check_url(transfer.url)
+    session = requests.Session()
+    if transfer.ca_bundle:
+        if not Path(transfer.ca_bundle).exists():
+            raise ConfigError(f"transfer.ca_bundle: there is no file {transfer.ca_bundle}")
+        # Given with each request: one set on the session alone yields to REQUESTS_CA_BUNDLE.
+        session.request = functools.partial(session.request, verify=transfer.ca_bundle)  # type: ignore[method-assign]
+    # One connection a worker to each daemon; more would be closed after each request.
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=transfer.workers + 1))
+    common = {"session": session, "timeout": (CONNECT_TIMEOUT_S, transfer.timeout_s)}
+    user, client = _client(transfer, address, common)
+    return WebHdfs(as_written(client), address, user)
+
+
+def check_url(url: str | None) -> str:
+    """The NameNode's address, as it is used.
+
+    Raises:
+        ConfigError: There is none, or it is none.
+    """
+    if not url:
+        raise ConfigError(
+            "transfer.url is not set", hint="name the NameNode's WebHDFS, such as http://namenode:9870, in --profile"
+        )
+    for each in url.split(";"):
+        parts = urlsplit(each)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ConfigError(
+                f"transfer.url: {shown(each)} is no address of a WebHDFS", hint="write it as http://namenode:9870"
+            )
+    return url.rstrip("/")
+
+
+def shown(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    return (
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        if parts.netloc
+        else repr(url.rpartition("@")[2])
+    )
+
+
+def _client(transfer: Transfer, address: str, common: dict[str, Any]) -> tuple[str, Any]:
+    from hdfs import InsecureClient, TokenClient
+
+    if transfer.auth == "simple":
+        user = transfer.user or os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+        return f"user '{user}'", InsecureClient(address, user=user, **common)
+    if transfer.user:
+        raise ConfigError(f"transfer.user is for transfer.auth: simple; with {transfer.auth} the ticket says who it is")
+    if transfer.auth == "token":
+        return "the bearer of the token", TokenClient(address, read_token(transfer.token_file), **common)
+    try:
+        from hdfs.ext.kerberos import KerberosClient
+    except ImportError as error:
+        raise ConfigError(
+            f"transfer.auth: kerberos needs a package that is not here: {error.name}",
+            hint="install millrace[kerberos]; it is built with the Kerberos of the system (libkrb5-dev)",
+        ) from error
+    return "the ticket's principal", KerberosClient(address, max_concurrency=transfer.workers, **common)
+
+
+def read_token(file: str | None) -> str:
+    """A delegation token, from a file or the environment: the command line would show it to everybody.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if file:
+        try:
+            token = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"transfer.token_file: {file} cannot be read as text") from error
+    else:
+        token = os.environ.get(TOKEN_ENVIRONMENT, "").strip()
+    if not token or not token.isprintable() or " " in token:
+        raise ConfigError(
+            f"transfer.auth: token: there is no token in {file or TOKEN_ENVIRONMENT}",
+            hint="the text that WebHDFS answers to GETDELEGATIONTOKEN under urlString",
+        )
+    return token

@@ -1,0 +1,130 @@
+"""What a transfer consists of: its files and its workers."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_any,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+
+from pipelines.errors import ConfigError, InputMissing, StorageError
+from pipelines.progress import progress
+from pipelines.transfer.errors import Interrupted
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+TRIES: Final = 4
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a transfer did.
+
+    Attributes:
+        outcome: ``already`` if the target held the same bytes before.
+        bytes: Of all files.
+        sent: Bytes that crossed the network this time.
+    """
+
+    outcome: Literal["committed", "already"]
+    target: str
+    files: int
+    bytes: int
+    sent: int
+
+
+def local_tree(source: Path) -> tuple[list[str], list[str]]:
+    """Files and empty folders below a folder, relative to it; for a file, one empty name.
+
+    Raises:
+        InputMissing: There is nothing.
+        ConfigError: Something in it is neither a file nor a folder, or a link to a folder, or has a name of no text.
+    """
+    if source.is_file():
+        return [""], []
+    if not source.is_dir():
+        raise InputMissing(f"there is no file or folder {str(source)!r}")
+    files: list[str] = []
+    empty: list[str] = []
+    for folder, inner, names in os.walk(source, onerror=_raise):
+        for name in (*inner, *names):
+            path = Path(folder, name)
+            if (path.is_symlink() and path.is_dir()) or not (path.is_dir() or path.is_file()):
+                raise ConfigError(f"{str(path)!r} is neither a file nor a folder", hint="a link to a folder is neither")
+            if any("\udc80" <= mark <= "\udcff" for mark in name):
+                raise ConfigError(f"{os.fsencode(path)!r} is a name that is not UTF-8", hint="rename it")
+        relative = Path(folder).relative_to(source)
+        files += [(relative / name).as_posix() for name in names]
+        if not inner and not names and folder != str(source):
+            empty.append(relative.as_posix())
+    return sorted(files), sorted(empty)
+
+
+def _raise(error: OSError) -> None:
+    raise StorageError(f"{error.filename!r}: {error.strerror}") from error
+
+
+class Crew:
+    """Threads that share the work of a transfer; the first error ends all of them."""
+
+    def __init__(self, pool: ThreadPoolExecutor, show: Callable[[int], None]) -> None:
+        self._pool = pool
+        self._show = show
+        self._lock = threading.Lock()
+        self._done = 0
+        self.sent = 0
+        self.stopped = threading.Event()
+
+    def submit(self, work: Callable[..., T], *arguments: object) -> "Future[T]":
+        """Have a piece of work done; a broken connection is tried again."""
+        again = Retrying(
+            retry=retry_if_exception_type(Interrupted),
+            stop=stop_any(stop_after_attempt(TRIES), stop_when_event_set(self.stopped)),
+            wait=wait_exponential_jitter(multiplier=0.5, max=8),
+            sleep=sleep_using_event(self.stopped),
+            reraise=True,
+        )
+        return self._pool.submit(again, work, *arguments)
+
+    def advance(self, count: int, *, moved: bool) -> None:
+        """Tell that so many bytes more are where they belong; fewer, if a try was in vain."""
+        with self._lock:
+            self._done += count
+            self.sent += count if moved and count > 0 else 0
+            self._show(self._done)
+
+    def check(self) -> None:
+        """Give up where another worker failed, or somebody asked to end.
+
+        Raises:
+            StorageError: So it is.
+        """
+        if self.stopped.is_set():
+            raise StorageError("the transfer was ended; the same command goes on where it was")
+
+
+@contextlib.contextmanager
+def crew(what: str, total: int, workers: int) -> Iterator[Crew]:
+    """Workers that end with the block, with their progress shown."""
+    with progress(what, total) as show, ThreadPoolExecutor(workers, thread_name_prefix="transfer") as pool:
+        team = Crew(pool, show)
+        try:
+            yield team
+        except BaseException:
+            team.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,263 @@
+"""Files and folders into HDFS: staged block by block beside the target, verified, then visible in one rename.
+
+The state of an interrupted transfer is what lies in the staging folder: blocks that are whole carry their number as
+name. The same command finds them, compares each with the local file, and sends the rest.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipelines.errors import ConfigError, MillraceError, Refused, StorageError
+from pipelines.failpoints import fail_here
+from pipelines.transfer.checksums import is_same
+from pipelines.transfer.errors import Interrupted
+from pipelines.transfer.plan import Crew, Moved, crew, local_tree
+from pipelines.transfer.staging import clear, staging_name, take
+from pipelines.transfer.webhdfs import CHUNK_BYTES, Block, Status, WebHdfs
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+OLD: Final = "replaced"
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """One file on its way.
+
+    Attributes:
+        parts: Folder of its blocks.
+        staged: Where it goes once it is whole.
+        stamp: Size and time of change, so that a file that changes meanwhile is noticed.
+    """
+
+    source: Path
+    parts: str
+    staged: str
+    blocks: tuple[Block, ...]
+    stamp: tuple[int, int]
+
+    def part(self, number: int) -> str:
+        return f"{self.parts}/{number:06d}"
+
+
+def put(hdfs: WebHdfs, source: Path, target: str, *, force: bool, workers: int, block_bytes: int) -> Moved:
+    """Copy a local file or folder, visible at the target whole or not at all.
+
+    Args:
+        hdfs: Where to.
+        source: A file, or a folder with all that is in it.
+        target: Its new name; the folder above it is made if it is not there.
+        force: Replace what is there. A file is replaced in one step; of a folder, at any moment either the old or the
+            new one is there, under its name or in the staging folder beside it.
+        workers: Threads.
+        block_bytes: Size of the blocks, which are sent and resumed one by one.
+
+    Raises:
+        InputMissing: There is no such local file or folder.
+        Refused: The target is there and differs; or is a folder where the source is a file, or the reverse.
+        ConfigError: The user may not, or the address is wrong.
+        StorageError: The cluster failed; the same command goes on where it was.
+    """
+    names, empty = local_tree(source)
+    total = sum((source / name if name else source).stat().st_size for name in names)
+    before = hdfs.status(target)
+    parent, _, name = target.rpartition("/")
+    staged_as = staging_name("put", name)
+    if before is not None:
+        if before.is_folder == source.is_file():
+            hint = "end it with / to put the file inside" if before.is_folder else ""
+            raise Refused(f"{hdfs.address}: {target!r} is a {'folder' if before.is_folder else 'file'}", hint=hint)
+        if _holds_same(hdfs, source, target, names, empty, workers):
+            clear(hdfs, parent, staged_as)
+            return Moved("already", target, len(names), total, 0)
+        if not force:
+            raise Refused(f"{hdfs.address}: {target!r} is there already, and differs", hint="--force replaces it")
+    staging = take(hdfs, parent, staged_as)
+    # Blocks become one file by concat, which separates names by commas.
+    whole = "," in staging
+    uploads = [_plan(source, name, staging, 0 if whole else block_bytes) for name in names]
+    with crew(f"put {source.name}", total, workers) as team:
+        _send_all(hdfs, team, uploads, block_bytes)
+        if not source.is_file():
+            _shape(hdfs, f"{staging}/tree", set(names), empty)
+        fail_here("transfer.before_rename")
+        _commit(hdfs, staging, target, before)
+    clear(hdfs, parent, staged_as)
+    return Moved("committed", target, len(names), total, team.sent)
+
+
+def _plan(source: Path, name: str, staging: str, block_bytes: int) -> _Upload:
+    path = source / name if name else source
+    stat = path.stat()
+    size = stat.st_size
+    step = block_bytes or size
+    blocks = tuple(Block(at, min(step, size - at)) for at in range(0, size, step)) if size else (Block(0, 0),)
+    parts = f"{staging}/parts/{sha256(name.encode()).hexdigest()[:32]}"
+    staged = f"{staging}/tree/{name}" if name else f"{staging}/tree"
+    return _Upload(path, parts, staged, blocks, (size, stat.st_mtime_ns))
+
+
+def _send_all(hdfs: WebHdfs, team: Crew, uploads: list[_Upload], block_bytes: int) -> None:
+    found = [team.submit(_find, hdfs, upload) for upload in uploads]
+    sending: list[tuple[_Upload, list[Future[None]]]] = []
+    for upload, asked in zip(uploads, found, strict=True):
+        parts = asked.result()
+        if parts is None:
+            team.advance(upload.stamp[0], moved=False)
+            continue
+        work = [
+            team.submit(_send, hdfs, team, upload, number, block_bytes, parts) for number in range(len(upload.blocks))
+        ]
+        sending.append((upload, work))
+    ends = []
+    for upload, work in sending:
+        for each in work:
+            each.result()
+        ends.append(team.submit(_assemble, hdfs, upload))
+    for end in ends:
+        end.result()
+
+
+def _find(hdfs: WebHdfs, upload: _Upload) -> dict[str, Status] | None:
+    """What an interrupted transfer left of a file: its blocks; None if it is whole."""
+    if is_same(hdfs, upload.staged, upload.source):
+        return None
+    hdfs.remove(upload.staged)
+    hdfs.make_folder(upload.parts)
+    hdfs.make_folder(upload.staged.rpartition("/")[0])
+    return hdfs.names(upload.parts)
+
+
+def _send(hdfs: WebHdfs, team: Crew, upload: _Upload, number: int, block_bytes: int, found: dict[str, Status]) -> None:
+    """Send a block, unless it is there."""
+    block, part = upload.blocks[number], upload.part(number)
+    first = found.get(upload.part(0).rpartition("/")[2])
+    # Longer than a block, it was being assembled: it holds the blocks up to here. The whole is verified in the end.
+    is_in_first = first is not None and upload.blocks[0].length < first.length > block.offset
+    if is_in_first or (part.rpartition("/")[2] in found and is_same(hdfs, part, upload.source, block)):
+        team.advance(block.length, moved=False)
+        return
+    hdfs.remove(part)
+    staged = f"{upload.parts}/.{number}-{uuid.uuid4().hex}"
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        with upload.source.open("rb") as file:
+            file.seek(block.offset)
+            while sent < block.length and (data := file.read(min(CHUNK_BYTES, block.length - sent))):
+                team.check()
+                yield data
+                sent += len(data)
+                team.advance(len(data), moved=True)
+
+    try:
+        hdfs.create(staged, chunks(), block_bytes)
+        if not is_same(hdfs, staged, upload.source, block):
+            _check_unchanged(upload)
+            raise Interrupted(f"{hdfs.address}: {part!r} arrived with other bytes than were sent")
+        hdfs.rename_new(staged, part)
+    except MillraceError:
+        team.advance(-sent, moved=False)
+        raise
+    fail_here("transfer.part_done")
+
+
+def _assemble(hdfs: WebHdfs, upload: _Upload) -> None:
+    """Make one file of the blocks, verify it as a whole, and move it to where it is staged."""
+    whole = upload.part(0)
+    there = hdfs.names(upload.parts)
+    rest = [upload.part(number) for number in range(1, len(upload.blocks)) if f"{number:06d}" in there]
+    if rest:
+        hdfs.concat(whole, rest)
+    _check_unchanged(upload)
+    if not is_same(hdfs, whole, upload.source):
+        hdfs.remove(upload.parts)
+        raise StorageError(
+            f"{hdfs.address}: {str(upload.source)!r} arrived with other bytes than were sent", hint="run it again"
+        )
+    hdfs.rename_new(whole, upload.staged)
+    hdfs.remove(upload.parts)
+
+
+def _check_unchanged(upload: _Upload) -> None:
+    stat = upload.source.stat()
+    if (stat.st_size, stat.st_mtime_ns) != upload.stamp:
+        raise StorageError(f"{str(upload.source)!r} changed while it was sent", hint="run it again when it is finished")
+
+
+def _shape(hdfs: WebHdfs, tree: str, names: set[str], empty: list[str]) -> None:
+    """Make a staged folder hold what the local one does: an earlier transfer may have staged more."""
+    for each in ("", *empty):
+        hdfs.make_folder(f"{tree}/{each}".rstrip("/"))
+    wanted = names | set(empty)
+    folders = {name[:at] for name in wanted for at, mark in enumerate(name) if mark == "/"}
+    for name, _ in list(hdfs.walk(tree)):
+        if name not in wanted and name not in folders:
+            hdfs.remove(f"{tree}/{name}")
+
+
+def _commit(hdfs: WebHdfs, staging: str, target: str, before: Status | None) -> None:
+    tree, old = f"{staging}/tree", f"{staging}/{OLD}"
+    if before is None:
+        try:
+            hdfs.rename_new(tree, target)
+        except (Refused, StorageError) as error:
+            if hdfs.status(target) is None:
+                raise
+            raise Refused(f"{hdfs.address}: {target!r} is there already: another one was first") from error
+        return
+    if not before.is_folder:
+        hdfs.replace(tree, target)
+        return
+    # HDFS replaces no folder that holds anything. What a killed swap left is older than what is there now.
+    hdfs.remove(old)
+    hdfs.rename_new(target, old)
+    try:
+        hdfs.rename_new(tree, target)
+    except MillraceError:
+        hdfs.rename_new(old, target)
+        raise
+
+
+def _holds_same(hdfs: WebHdfs, source: Path, target: str, names: list[str], empty: list[str], workers: int) -> bool:
+    if source.is_file():
+        return is_same(hdfs, target, source)
+    found = dict(hdfs.walk(target))
+    if {name for name, status in found.items() if not status.is_folder} != set(names):
+        return False
+    if not all(name in found and found[name].is_folder for name in empty):
+        return False
+    total = sum(status.length for status in found.values())
+    if any(found[name].length != (source / name).stat().st_size for name in names):
+        return False
+    with crew(f"compare {source.name}", total, workers) as team:
+        compared = [team.submit(is_same, hdfs, f"{target}/{name}", source / name) for name in names]
+        return all(each.result() for each in compared)
+
+
+def checked_target(path: str, source_name: str) -> str:
+    """The full name of a target that a user typed; one that ends with ``/`` is a folder to put the source into.
+
+    Raises:
+        ConfigError: It is no absolute path in HDFS.
+    """
+    full = f"{path}{source_name}" if path.endswith("/") else path
+    return checked_path(full)
+
+
+def checked_path(path: str) -> str:
+    """A path that a user typed, without slashes that mean nothing.
+
+    Raises:
+        ConfigError: It is no absolute path in HDFS.
+    """
+    parts = path.split("/")
+    if not path.startswith("/") or ".." in parts or "." in parts or "\0" in path:
+        raise ConfigError(f"{path!r} is no path in HDFS", hint="write it in full, such as /data/flights.csv")
+    return "/" + "/".join(part for part in parts if part)

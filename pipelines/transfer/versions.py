@@ -1,0 +1,87 @@
+"""Model versions from store to store over HTTP: whole and verified, or not at all."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipelines.errors import ArtifactNotFound, ConfigError, Refused
+from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion, verify_files
+from pipelines.storage import Store, is_plain
+from pipelines.transfer.get import get
+from pipelines.transfer.plan import Moved
+from pipelines.transfer.put import put
+from pipelines.transfer.webhdfs import WebHdfs
+
+
+def push(hdfs: WebHdfs, root: str, version: ModelVersion, *, workers: int, block_bytes: int) -> Moved:
+    """Copy a model version into a store behind WebHDFS, under the same name and number.
+
+    Args:
+        hdfs: Where the store is.
+        root: The store's folder there.
+        version: On this machine, its files verified; see `pipelines.models.checked_copy`.
+        workers: Threads.
+        block_bytes: Size of the blocks.
+
+    Raises:
+        Refused: The store has another model under this number.
+    """
+    manifest = version.manifest
+    target = f"{root.rstrip('/')}/models/{manifest.name}/{manifest.version}"
+    try:
+        return put(hdfs, version.folder, target, force=False, workers=workers, block_bytes=block_bytes)
+    except Refused as error:
+        raise Refused(
+            f"{error}: another version {manifest.version} of model '{manifest.name}'",
+            hint="versions are never replaced; publish this model again, under a new number",
+        ) from error
+
+
+def find_version(hdfs: WebHdfs, root: str, name: str, version: int | None) -> int:
+    """The number of a model version in a store behind WebHDFS; the newest by default.
+
+    Raises:
+        ArtifactNotFound: No such model or version.
+    """
+    folder = f"{root.rstrip('/')}/models/{name}"
+    status = hdfs.status(folder) if is_plain(name) else None
+    found = hdfs.names(folder) if status and status.is_folder else {}
+    numbers = sorted(int(each) for each in found if each.isascii() and each.isdecimal() and each[0] != "0")
+    if not numbers or version not in (None, *numbers):
+        known = f"versions: {', '.join(map(str, numbers))}" if numbers else f"the store is {hdfs.address}{root}"
+        raise ArtifactNotFound(kind="model", name=name, version=version, hint=known)
+    return version or numbers[-1]
+
+
+def pull(hdfs: WebHdfs, root: str, name: str, version: int | None, store: Store, *, workers: int) -> Moved:
+    """Copy a model version out of a store behind WebHDFS into one on this machine.
+
+    Raises:
+        ArtifactNotFound: No such model or version.
+        ModelDamaged: Its files are not those in its manifest; nothing is visible.
+        Refused: The store here has another model under this number.
+        ConfigError: The store is not on this machine.
+    """
+    number = find_version(hdfs, root, name, version)
+    target = store.uri("models", name, str(number))
+    if "://" in target:
+        raise ConfigError(f"{store.root} is not on this machine", hint="name a local store with --store")
+    source = f"{root.rstrip('/')}/models/{name}/{number}"
+    try:
+        return get(hdfs, source, Path(target), force=False, workers=workers, check=lambda at: _check(at, name, number))
+    except Refused as error:
+        raise Refused(f"{error}: versions are never replaced", hint="it is another model of this number") from error
+
+
+def _check(folder: Path, name: str, number: int) -> None:
+    place = f"{name}/{number}"
+    try:
+        manifest = ModelManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelDamaged(place, f"{MANIFEST} is missing or not valid") from error
+    if (manifest.name, manifest.version) != (name, number):
+        raise ModelDamaged(place, f"{MANIFEST} names {manifest.name} version {manifest.version}")
+    try:
+        verify_files(ModelVersion(str(folder), manifest))
+    except ModelDamaged as error:
+        raise ModelDamaged(place, error.reason) from None

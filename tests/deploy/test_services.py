@@ -1,0 +1,169 @@
+"""Each service's very command and health check, as docker-compose.yml has them, run on this machine.
+
+What a container gives is mapped: names of hosts to the loopback address, ports to free ones, folders to one of the
+test's own. Everything else, command, environment and check, is taken from the file.
+"""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.jobs import cli
+from pipelines.jobs.hadoop.layout import HOST, Size, plan_members
+from pipelines.jobs.hadoop.service import TIED
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from tests.deploy.conftest import ROOT
+from tests.serve import models
+
+pytestmark = [pytest.mark.hdfs, pytest.mark.e2e, pytest.mark.timeout(600)]
+SHARED = {"datanode-1": "datanode", "spark-worker-1": "spark-worker"}
+"""Copies differ only in their volumes, which `test_compose` asserts: one of each is run."""
+DAEMONS = ("namenode", "datanode-1", "resourcemanager", "nodemanager", "spark-master", "spark-worker-1")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@dataclass
+class Machine:
+    """This machine, made to look like the network of the containers."""
+
+    home: Path
+    compose: dict[str, Any]
+    addresses: dict[str, dict[str, str]]
+    api_port: int = field(default_factory=free_port)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def namenode(self) -> str:
+        return f"{HOST}:{self.addresses['namenode']['NAMENODE_PORT']}"
+
+    def mapped(self, text: str) -> str:
+        master = self.addresses["spark-master"]["SPARK_MASTER_URL"]
+        for inside, here in {
+            "spark://spark-master:7077": master,
+            "namenode:8020": self.namenode,
+            "/opt/millrace": str(self.home),
+            "/var/lib/millrace": str(self.home / "var"),
+            "0.0.0.0": HOST,
+            "8501": str(self.api_port),
+        }.items():
+            text = text.replace(inside, here)
+        return text
+
+    def command(self, words: list[str]) -> list[str]:
+        programs = {"python": sys.executable, "millrace": str(Path(sys.executable).with_name("millrace"))}
+        return [programs[words[0]], *map(self.mapped, words[1:])]
+
+    def env(self, name: str) -> dict[str, str]:
+        own = {key: self.mapped(value) for key, value in self.compose["services"][name]["environment"].items()}
+        if "HADOOP_USER_NAME" in own:
+            own["HADOOP_USER_NAME"] = getpass.getuser()  # the one whom all run as, as it is millrace in containers
+        return {**os.environ, "PYTHONPATH": str(ROOT), TIED: "1", **own, **self.addresses.get(name, {})}
+
+    def start(self, name: str) -> None:
+        command = self.command(self.compose["services"][name]["command"])
+        with (self.home / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env=self.env(name), cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self.processes[name] = process
+
+    def is_healthy(self, name: str) -> bool:
+        check = self.command(self.compose["services"][name]["healthcheck"]["test"][1:])
+        return (
+            subprocess.run(check, env=self.env(name), cwd=self.home, capture_output=True, check=False).returncode == 0
+        )
+
+    def wait(self, name: str, timeout_s: float = 240) -> None:
+        started = time.monotonic()
+        while not self.is_healthy(name):
+            log = (self.home / f"{name}.log").read_text(errors="replace")
+            assert self.processes[name].poll() is None, f"{name} ended:\n{log[-3000:]}"
+            assert time.monotonic() - started < timeout_s, f"{name} is not healthy:\n{log[-3000:]}"
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def machine(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    home = tmp_path_factory.mktemp("compose")
+    members = {each.service: each.env for each in plan_members(home, Size(datanodes=1, yarn=True, spark_workers=1))}
+    addresses = {
+        name: {
+            key: value
+            for key, value in members[SHARED.get(name, name)].items()
+            if key.endswith(("_PORT", "_HOST")) or key in ("HADOOP_DATA", "SPARK_LOCAL_IP", "SPARK_MASTER_URL")
+        }
+        for name in DAEMONS
+    }
+    made = Machine(home, compose, addresses)
+    shutil.copytree(ROOT / "conf", home / "conf")
+    for profile in (home / "conf" / "profiles").iterdir():
+        profile.write_text(made.mapped(profile.read_text()))
+    # As deploy/Dockerfile.api and .spark do it.
+    command = [sys.executable, "-m", "pipelines.jobs.hadoop.conf", "client-conf"]
+    subprocess.run(command, env=made.env("namenode"), cwd=home, check=True)
+    yield made
+    for process in made.processes.values():
+        process.terminate()
+    for process in made.processes.values():
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def daemons(machine: Machine) -> Machine:
+    """All daemons, started at once: each keeps asking for those that it needs."""
+    assert not machine.is_healthy("namenode")
+    for name in DAEMONS:
+        machine.start(name)
+    return machine
+
+
+def test_every_daemon_gets_healthy_and_a_killed_one_is_not(daemons: Machine) -> None:
+    for name in DAEMONS:
+        daemons.wait(name)
+    daemons.processes["spark-worker-1"].kill()
+    daemons.processes["spark-worker-1"].wait()
+    assert not daemons.is_healthy("spark-worker-1")
+
+
+@pytest.mark.tf
+def test_the_api_is_healthy_and_then_not(daemons: Machine) -> None:
+    daemons.wait("datanode-1")
+    models.publish(ModelStore(Store(f"hdfs://{daemons.namenode}/millrace")), "flights", "binary")
+    daemons.start("api")
+    daemons.wait("api")
+    daemons.processes["api"].terminate()
+    daemons.processes["api"].wait(20)
+    assert not daemons.is_healthy("api")
+
+
+@pytest.mark.skipif(
+    "schedule" not in {group.name for group in cli.app.registered_groups}, reason="there is no millrace schedule yet"
+)
+def test_the_scheduler_is_healthy(daemons: Machine) -> None:
+    daemons.start("scheduler")
+    daemons.wait("scheduler")
+    with pytest.raises(subprocess.TimeoutExpired):  # it goes on
+        daemons.processes["scheduler"].wait(3)
+        pytest.fail((daemons.home / "scheduler.log").read_text())
+    assert "watching" in (daemons.home / "scheduler.log").read_text()

@@ -1,0 +1,27 @@
+"""Damaged bytes, in what comes in and in what was written: each file is named."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines.storage import Store
+from tests.e2e.faults_data import bad_files, flipped_bits
+from tests.ingest.small import Small, things
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.e2e, pytest.mark.spark]
+
+
+def test_bits_of_a_table(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    from ingest import stage
+
+    stage.run(Small(tmp_path).source(things(2_000)).build(), spark, store, "run1")
+    got, goal = flipped_bits(store, "small")
+    assert got == goal == 300
+
+
+def test_files_of_a_source(spark: "SparkSession", tmp_path: Path) -> None:
+    assert bad_files(tmp_path, spark, files=300) == (3, 3)

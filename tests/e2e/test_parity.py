@@ -1,0 +1,68 @@
+"""A regression, asked in three ways: training's own evaluation, the batch table, and REST."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.config import Product, load_product
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from pipelines.tables import PREDICTIONS, find_table
+from serve import score
+from serve.app import create_app
+from serve.manager import ServableManager
+from tests.made_up import PRODUCT, write_clean
+from tests.serve.client import predict
+from train import stage
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.tf]
+
+ROWS = 11_000
+INPUTS = ("colour", "round", "corners", "weight", "size", "found")
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    """What number does it bear? Nobody can learn that, but all three must guess alike."""
+    text = PRODUCT.partition("train:\n")[0].replace("label: kind", "label: id")
+    path = tmp_path / "shapes.yaml"
+    path.write_text(f"{text}train:\n  task: regression\n  epochs: 1\n  options: {{hidden: [8]}}\n")
+    return load_product(path)
+
+
+def test_training_batch_and_rest_give_the_same_numbers(spark: "SparkSession", store: Store, product: Product) -> None:
+    write_clean(store, ROWS)
+    trained = stage.run(product, spark, store, "run-1")
+    score.run(product, spark, store, "run-2")
+    sample = pq.read_table(Path(store.uri(str(trained.details["sample"]))))
+    expected = sample["output.prediction"].to_numpy()
+    assert len(expected) == 1_000
+    assert np.ptp(expected) > 0.1
+    batch = _predictions(store)
+    np.testing.assert_allclose([batch[number] for number in sample["id"].to_pylist()], expected, rtol=1e-5)
+    np.testing.assert_allclose(_ask(store, product, sample), expected, rtol=1e-5)
+
+
+def _predictions(store: Store) -> dict[int, float]:
+    files = find_table(store, "shapes", PREDICTIONS).files
+    rows = pa.concat_tables([pq.read_table(file.path, partitioning=None) for file in files])
+    assert rows.num_rows == ROWS
+    return dict(zip(rows["id"].to_pylist(), rows["prediction"].to_pylist(), strict=True))
+
+
+def _ask(store: Store, product: Product, sample: pa.Table) -> list[float]:
+    manager = ServableManager(ModelStore(store), ("shapes",))
+    manager.load()
+    app = create_app(manager, product.config.serve)
+    rows: list[dict[str, Any]] = sample.select(list(INPUTS)).to_pylist()
+    body = {"instances": [{**row, "found": row["found"] and row["found"].isoformat()} for row in rows]}
+    answers = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
+    app.state.endpoints.close()
+    return [answer if isinstance(answer, float) else answer["prediction"] for answer in answers]

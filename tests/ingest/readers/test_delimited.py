@@ -1,0 +1,130 @@
+"""Parsing: a bad line is found whatever is selected, and told with its column, value and raw text."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ingest.columns import FILE, REASON, RECORD
+from ingest.readers.delimited import DelimitedReader
+from ingest.shape import Shape
+from pipelines.config.options import read_options
+from pipelines.config.sources import Source
+from tests.ingest.small import csv
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from ingest.staging import StagedFile
+
+pytestmark = pytest.mark.spark
+
+TYPES = {
+    "i": "int", "b": "boolean", "d": "double", "f": "float", "t": "timestamp", "n": "decimal(6,2)", "s": "string",
+}  # fmt: skip
+GOOD = "1,true,1.5,2.5,2024-01-02 03:04:05,12.34,x"
+
+
+def parsed(
+    spark: "SparkSession", folder: Path, data: bytes, types: dict[str, str] = TYPES, **options: Any
+) -> "tuple[DataFrame, DelimitedReader, list[StagedFile]]":
+    (folder / "data.csv").write_bytes(data)
+    reader = DelimitedReader(Shape(types), read_options(Source(path=("data.csv",), columns=types, options=options)))
+    files = reader.stage(str(folder / "data.csv"), str(folder / "staged" / "00000"))
+    return reader.read(spark, files), reader, files
+
+
+def reasons(spark: "SparkSession", folder: Path, data: bytes, types: dict[str, str], **options: Any) -> dict[str, str]:
+    frame, reader, files = parsed(spark, folder, data, types, **options)
+    frame.persist()
+    try:
+        return {row[RECORD]: row[REASON] for row in reader.explain(frame, files).collect()}
+    finally:
+        frame.unpersist()
+
+
+BAD = {
+    "2147483648,true,1,1,2024-01-02,1,x": "column 'i': '2147483648' is not of type int",
+    "1.0,true,1,1,2024-01-02,1,x": "column 'i': '1.0' is not of type int",
+    " 1,true,1,1,2024-01-02,1,x": "column 'i': ' 1' is not of type int",
+    "1,maybe,1,1,2024-01-02,1,x": "column 'b': 'maybe' is not of type boolean",
+    "1,true,abc,1,2024-01-02,1,x": "column 'd': 'abc' is not of type double",
+    "1,true,1e400,1,2024-01-02,1,x": "column 'd': '1e400' is not a finite number",
+    "1,true,NaN,1,2024-01-02,1,x": "column 'd': 'NaN' is not a finite number",
+    "1,true,-Inf,1,2024-01-02,1,x": "column 'd': '-Inf' is not a finite number",
+    "1,true,1,1e39,2024-01-02,1,x": "column 'f': '1e39' is not a finite number",
+    "1,true,1,1,2024-13-02,1,x": "column 't': '2024-13-02' is not of type timestamp",
+    "1,true,1,1,2024-01-02,12345.67,x": "column 'n': '12345.67' is not of type decimal(6,2)",
+    "1,true,1,1,2024-01-02,1": "expected 7 fields, found 6",
+    '1,true,1,1,2024-01-02,1,"x,y",z': "expected 7 fields, found 8",
+    "1": "expected 7 fields, found 1",
+}
+
+
+def test_every_bad_line_has_its_reason(spark: "SparkSession", tmp_path: Path) -> None:
+    data = csv(",".join(TYPES), GOOD, *BAD, "NA,NA,NA,NA,NA,NA,NA", GOOD)
+    assert reasons(spark, tmp_path, data, TYPES, nullValue="NA") == BAD
+
+
+def test_good_lines_keep_their_values(spark: "SparkSession", tmp_path: Path) -> None:
+    last = '-2147483648,FALSE,-0.0,1e38,2024-01-02T03:04:05+01:00,-9999.99,"a ""b"", ä\\"'
+    frame, *_ = parsed(spark, tmp_path, csv(",".join(TYPES), GOOD, "NA,NA,NA,NA,NA,NA,NA", last), nullValue="NA")
+    first, nulls, third = frame.collect()
+    assert (first["i"], first["b"], first["d"], first["n"], first["s"]) == (1, True, 1.5, Decimal("12.34"), "x")
+    assert [nulls[name] for name in TYPES] == [None] * len(TYPES)
+    assert (third["i"], third["b"], third["f"], third["n"]) == (
+        -(2**31),
+        False,
+        pytest.approx(1e38),
+        Decimal("-9999.99"),
+    )
+    assert third["t"] != first["t"]
+    assert third["s"] == 'a "b", ä\\'
+    assert [row[name] for row in (first, nulls, third) for name in (REASON, RECORD)] == [None] * 6
+    assert {row[FILE] for row in (first, nulls, third)} == {"00000-00000"}
+
+
+def test_bytes_that_are_no_text(spark: "SparkSession", tmp_path: Path) -> None:
+    found = reasons(spark, tmp_path, b"a,b\n1,x\n2,\xff\xfe\n3,\xef\xbf\xbd\n", {"a": "int", "b": "string"})
+    assert found == {"2,\ufffd\ufffd": "bytes that are not UTF-8"}
+
+
+def test_odd_lines_are_rows(spark: "SparkSession", tmp_path: Path) -> None:
+    """Quotes around nothing are null, as nothing is."""
+    frame, *_ = parsed(spark, tmp_path, b'a\n#y\n""\n\'\n', {"a": "string"})
+    assert [row["a"] for row in frame.collect()] == ["#y", None, "'"]
+
+
+def test_a_zero_byte_is_no_text(spark: "SparkSession", tmp_path: Path) -> None:
+    """Spark's default takes it for the start of a comment, and Parquet's readers disagree on it."""
+    assert reasons(spark, tmp_path, b"a\n\x00x\ny\n", {"a": "string"}) == {"\x00x": "a NUL character"}
+
+
+def test_a_backslash_that_escapes_is_an_option(spark: "SparkSession", tmp_path: Path) -> None:
+    frame, *_ = parsed(spark, tmp_path, csv("a,b", '"1\\",2",x'), {"a": "string", "b": "string"}, escape="\\")
+    assert [row["a"] for row in frame.collect()] == ['1",2']
+
+
+def test_values_over_several_lines(spark: "SparkSession", tmp_path: Path) -> None:
+    data = csv("a,b", '1,"x', 'y"', "2,z", "w,q", "3,u,v", "NA,NA")
+    types = {"a": "int", "b": "string"}
+    frame, reader, files = parsed(spark, tmp_path, data, types, multiLine=True, nullValue="NA")
+    frame.persist()
+    good = frame.where(f"`{REASON}` is null")
+    assert [(row["a"], row["b"]) for row in good.collect()] == [(1, "x\ny"), (2, "z"), (None, None)]
+    found = {row[RECORD]: row[REASON] for row in reader.explain(frame, files).collect()}
+    assert found == {"w,q": "column 'a': 'w' is not of type int", "3,u,v": "expected 2 fields, found 3"}
+    frame.unpersist()
+
+
+def test_formats_and_separators(spark: "SparkSession", tmp_path: Path) -> None:
+    types = {"a": "date", "b": "string"}
+    options = {"sep": "\t", "quote": "'", "dateFormat": "dd.MM.yyyy"}
+    frame, reader, files = parsed(spark, tmp_path, csv("a\tb", "31.12.2024\t'x\ty'", "2024-12-31\tz"), types, **options)
+    frame.persist()
+    first, second = frame.collect()
+    assert (str(first["a"]), first["b"], second["a"]) == ("2024-12-31", "x\ty", None)
+    (bad,) = reader.explain(frame, files).collect()
+    assert bad[REASON] == "column 'a': '2024-12-31' is not of type date"
+    frame.unpersist()

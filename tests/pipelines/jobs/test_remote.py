@@ -1,0 +1,93 @@
+"""The line that hands a driver to a cluster; a real cluster is asked in tests/e2e/test_clusters.py."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import load_product
+from pipelines.errors import ConfigError, StorageError
+from pipelines.jobs import remote
+from pipelines.jobs.remote import Submission, is_inside
+from pipelines.runs import RunRecord, save_record
+from pipelines.storage import Store
+from tests.pipelines.products import write_product
+
+HDFS = "store.root=hdfs://namenode:8020/m"
+
+
+def submission(folder: Path, *settings: str) -> Submission:
+    path = write_product(folder)
+    return Submission(load_product(path, settings=list(settings)), path, "local", list(settings))
+
+
+def test_the_whole_line(tmp_path: Path) -> None:
+    conf = "spark.conf={spark.executor.cores: 1, spark.ui.enabled: false}"
+    made = submission(tmp_path, "spark.master=yarn", HDFS, conf)
+    line = made.command("score", "run-1", ["--date", "2024-01-01"], Path("/tmp/p/profile.yaml"))
+    entry = next(number for number, part in enumerate(line) if part.endswith("run_score.py"))
+    options, arguments = line[1:entry], line[entry + 1 :]
+    said = {value for option, value in itertools.pairwise(options) if option == "--conf"}
+    assert {
+        "spark.submit.deployMode=cluster",
+        "spark.yarn.maxAppAttempts=1",
+        "spark.executor.cores=1",
+        "spark.ui.enabled=false",
+        f"spark.yarn.appMasterEnv.PYSPARK_PYTHON={sys.executable}",
+    } <= said
+    assert options[options.index("--files") + 1] == f"{made.config},/tmp/p/profile.yaml"
+    assert arguments == [
+        *("--config", made.config.name, "--profile", "profile.yaml", "--run-id", "run-1"),
+        *("--set", "spark.master=yarn", "--set", HDFS, "--set", conf, "--date", "2024-01-01"),
+    ]
+
+
+def test_an_environment_that_travels(tmp_path: Path) -> None:
+    conf = "spark.conf={spark.archives: env.tar.gz#environment, spark.pyspark.python: ./environment/bin/python}"
+    line = submission(tmp_path, HDFS, conf).command("train", "r", [], Path("p.yaml"))
+    assert "spark.yarn.appMasterEnv.PYSPARK_PYTHON=./environment/bin/python" in line
+
+
+def test_a_store_of_this_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is on this machine, the driver is not"):
+        submission(tmp_path).check()
+
+
+def test_the_code_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "CODE", tmp_path / "none.zip")
+    with pytest.raises(ConfigError, match=r"none\.zip, which is not there") as caught:
+        submission(tmp_path, HDFS).check()
+    assert "make zip" in caught.value.hint
+
+
+SUBMIT = """#!/bin/sh
+echo "INFO Client: Submitted application application_1_0001" >&2
+echo "INFO Client: Application report for application_1_0001 (state: FINISHED)" >&2
+echo "java.io.IOException: no room in queue" >&2
+exit {code}
+"""
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_the_record_is_what_counts(is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "spark-submit"
+    program.write_text(SUBMIT.format(code=1))
+    program.chmod(0o755)
+    monkeypatch.setattr(remote, "spark_submit", lambda: str(program))
+    made = submission(tmp_path, f"store.root={tmp_path}/store")
+    record = RunRecord(stage="ingest", run_id="r", product="trips", outcome="failed", code=3, reason="bad rows")
+    if is_kept:
+        save_record(Store(f"{tmp_path}/store"), record)
+        assert made.run("ingest", "r", []) == record
+    else:
+        with pytest.raises(StorageError, match=r"left no record: .*no room in queue") as caught:
+            made.run("ingest", "r", [])
+        assert "yarn logs" in caught.value.hint
+
+
+def test_a_driver_that_was_submitted_does_not_submit_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    assert not is_inside()
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    assert is_inside()

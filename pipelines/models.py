@@ -232,6 +232,20 @@ class ModelStore:
         except (ModelDamaged, ArtifactNotFound):
             return None
 
+    def _twin_of(self, manifest: ModelManifest, versions: list[int]) -> ModelVersion | None:
+        """What another run has made of the same since this one began.
+
+        Nobody takes the next number between this look and the publishing without being seen: the number would be taken.
+        """
+        mine = manifest.lineage
+        for version in versions:
+            if version <= (mine.parent or 0):
+                continue
+            found = self._manifest_of(manifest.name, version)
+            if found and found.lineage.commit_key == mine.commit_key and found.lineage.run_id != mine.run_id:
+                return ModelVersion(self.store.uri("models", manifest.name, str(version)), found)
+        return None
+
     def publish(self, folder: Path, manifest: ModelManifest) -> ModelVersion:
         """Make an exported model visible as the next version of its name, whole or not at all.
 
@@ -239,11 +253,17 @@ class ModelStore:
             folder: Local SavedModel; its manifest is written here first.
             manifest: Its version and files are filled in.
 
+        Returns:
+            The new version, or the one that another run published from the same lineage in the meantime.
+
         Raises:
             ArtifactExists: Other publishers took every number tried.
         """
         for _ in range(10):
-            number = (self.versions(manifest.name) or [0])[-1] + 1
+            versions = self.versions(manifest.name)
+            if twin := self._twin_of(manifest, versions):
+                return twin
+            number = (versions or [0])[-1] + 1
             numbered = manifest.model_copy(update={"version": number, "files": list_files(folder)})
             (folder / MANIFEST).write_text(numbered.model_dump_json(indent=2, by_alias=True))
             try:

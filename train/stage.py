@@ -120,8 +120,11 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
         published = models.publish(exported, _manifest(config, spec, result, lineage))
     fail_here("train.after_publish")
     store.remove(*place.parts, "model")
-    logger.info("published model %s version %d", config.product, published.manifest.version)
-    record = _record(run_id, config, table, published.manifest, outcome="committed")
+    is_mine = published.manifest.lineage.run_id == run_id
+    told = "published model %s version %d" if is_mine else "another run has just published the same: model %s version %d"
+    logger.info(told, config.product, published.manifest.version)
+    outcome = "committed" if is_mine else "already_committed"
+    record = _record(run_id, config, table, published.manifest, outcome=outcome)
     return record.model_copy(update={"seconds": round(time.monotonic() - started, 2)})
 
 

@@ -15,7 +15,7 @@ def export(folder: Path, weights: bytes = b"weights") -> Path:
     return folder
 
 
-def manifest_of(name: str, author: str = "") -> ModelManifest:
+def manifest_of(name: str, author: str = "", run_id: str = "r1", parent: int | None = None) -> ModelManifest:
     """A manifest; publishing fills in version and files."""
     return ModelManifest(
         name=name,
@@ -31,7 +31,7 @@ def manifest_of(name: str, author: str = "") -> ModelManifest:
         outputs={"probability": "float32"},
         metrics={"model": {"auc": 0.75, "rows": 100}, "baseline": {"auc": 0.5}, "previous": None},
         lineage=Lineage(
-            run_id="r1",
+            run_id=run_id,
             commit_key="c",
             table="p/clean",
             table_version=3,
@@ -39,6 +39,7 @@ def manifest_of(name: str, author: str = "") -> ModelManifest:
             code_sha256="1" * 64,
             seed=7,
             packages={"tensorflow": "2.18.1"},
+            parent=parent,
         ),
         files=(),
     )

@@ -252,6 +252,29 @@ def test_a_publisher_that_always_loses_gives_up(store: Store, tmp_path: Path) ->
         ModelStore(Rival(store.root)).publish(export(tmp_path / "e"), manifest_of("m"))
 
 
+def test_what_another_run_made_of_the_same_is_not_published_again(store: Store, tmp_path: Path) -> None:
+    models = ModelStore(store)
+    first = models.publish(export(tmp_path / "1"), manifest_of("m"))
+    assert models.publish(export(tmp_path / "2", b"twin"), manifest_of("m", run_id="r2")) == first
+    known = manifest_of("m", run_id="r3", parent=1)  # made by one who knew version 1, and wanted it again
+    assert models.publish(export(tmp_path / "3", b"again"), known).manifest.version == 2
+    assert models.versions("m") == [1, 2]
+
+
+class Overtaken(Store):
+    """A store in which a twin publishes just before the rename."""
+
+    def publish_folder(self, source: Path, *parts: str) -> None:
+        ModelStore(Store(self.root)).publish(export(source.parent / "twin"), manifest_of("m", run_id="twin"))
+        super().publish_folder(source, *parts)
+
+
+def test_a_twin_that_was_faster_is_found(store: Store, tmp_path: Path) -> None:
+    published = ModelStore(Overtaken(store.root)).publish(export(tmp_path / "e"), manifest_of("m"))
+    assert published.manifest.lineage.run_id == "twin"
+    assert ModelStore(store).versions("m") == [1]
+
+
 def test_a_manifest_survives_its_journey() -> None:
     manifest = manifest_of("m")
     text = manifest.model_dump_json(by_alias=True)

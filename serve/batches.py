@@ -117,7 +117,7 @@ def run_task(job: Job, number: int) -> Written:
     servable = cached_servable(job.model, job.digest, job.threads)
     path = f"{job.folder}/part-{number:05d}-{uuid.uuid4().hex}.parquet"
     files = files_of(path)
-    vocabularies = read_vocabularies(servable.version.folder)
+    vocabularies = read_vocabularies(servable.origin.folder)
     unseen = None if vocabularies is None else Unseen(vocabularies)
     with mapped_errors("file", path):
         try:
@@ -160,11 +160,12 @@ def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> t
 
 
 def _score(pieces: Iterable[Piece], servable: Servable, job: Job, unseen: Unseen | None) -> Iterator[pa.RecordBatch]:
-    names = list(dict.fromkeys([f.name for f in servable.spec.inputs] + list(job.keys)))
+    features = servable.spec.inputs if servable.spec else ()
+    names = list(dict.fromkeys([f.name for f in features] + list(job.keys)))
     for piece in pieces:
         for batch in read_rows(piece.rows, names):
             fail_here("score.before_batch")
-            columns, reasons = _encode(batch, servable.spec.inputs)
+            columns, reasons = _encode(batch, features)
             if unseen:
                 unseen.add(columns)
             outputs = servable.infer_encoded(columns)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import zlib
 from typing import Any, Final
 
 from fastapi import Request
@@ -11,12 +12,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import MillraceError
-from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, message_of, status_of
+from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, Unimplemented, message_of, status_of
 from serve.metrics import Metrics
-from serve.protocols.values import dump_json
+from serve.protocols.document import dump_json
 
 logger = logging.getLogger(__name__)
 
+ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""How zlib undoes each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
 CLIENT_GONE: Final = 499
 """Counted, never sent: the client left before its answer."""
 
@@ -34,7 +37,7 @@ def error_response(message: str, status: int, headers: dict[str, str] | None = N
 async def answer_error(_: Request, error: Exception) -> Response:
     """Answer a known error by the table in `serve.errors`."""
     status = status_of(error)
-    if status >= 500:  # noqa: PLR2004 - what HTTP calls the server's fault
+    if status >= 500 and not isinstance(error, Unimplemented):  # noqa: PLR2004 - what HTTP calls the server's fault
         logger.error("answered %d: %s", status, error, exc_info=error)
     # What is left of a refused body must not be read as the next request.
     headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | EncodingRefused) else None
@@ -56,15 +59,16 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The raw body, whatever its Content-Type says.
+    """The body, decompressed, whatever its Content-Type says.
 
     Raises:
-        BodyTooLarge: By its Content-Length before a byte is read, else at the first byte over the limit.
-        EncodingRefused: It is compressed.
-        InvalidRequest: Content-Length is no number.
+        BodyTooLarge: By its Content-Length before a byte is read, else at the first byte over the limit, which counts
+            once more for what it is decompressed to.
+        EncodingRefused: It is compressed in another way than gzip and deflate.
+        InvalidRequest: Content-Length is no number, or the body is not compressed as it says.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ENCODINGS:
         raise EncodingRefused(encoding)
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()) or len(declared) > 18:  # noqa: PLR2004 - digits of an int64
@@ -76,7 +80,35 @@ async def read_body(request: Request, limit: int) -> bytes:
         body += chunk
         if len(body) > limit:
             raise BodyTooLarge(limit)
-    return bytes(body)
+    bits = ENCODINGS[encoding]
+    return bytes(body) if bits is None else decompress(bytes(body), bits, limit)
+
+
+def decompress(body: bytes, bits: int, limit: int) -> bytes:
+    """Undo a compression, never beyond a size.
+
+    Args:
+        body: One or more streams.
+        bits: zlib's ``wbits``, which says of what kind.
+        limit: In bytes.
+
+    Raises:
+        BodyTooLarge: There would be more.
+        InvalidRequest: It is damaged or cut off.
+    """
+    made = bytearray()
+    while body:
+        stream = zlib.decompressobj(bits)
+        try:
+            made += stream.decompress(body, limit + 1 - len(made))
+        except zlib.error as error:
+            raise InvalidRequest("the body is not compressed as Content-Encoding says") from error
+        if len(made) > limit:
+            raise BodyTooLarge(limit)
+        if not stream.eof:
+            raise InvalidRequest("the compressed body is cut off")
+        body = stream.unused_data
+    return bytes(made)
 
 
 class Edge:

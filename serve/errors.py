@@ -2,10 +2,13 @@
 
 DataRejected
 ├── InvalidRequest        a request does not fit the protocol or the model's inputs
+│   ├── BadValue          one value does not fit its input
 │   ├── BodyTooLarge
-│   └── EncodingRefused   a compressed body
+│   ├── EncodingRefused   a body compressed in a way that is not known
+│   ├── Unimplemented     the protocol has no form for this dtype, or the model no such method
+│   ├── UnknownLabel
+│   └── UnknownSignature
 ├── FeatureMismatch
-│   └── BadValue          one value of a column does not fit its feature
 ├── NonFiniteOutput       the model answered NaN or infinity
 └── TooManyUnseen         a table has more unknown categories than the product allows
 ArtifactNotFound
@@ -58,20 +61,49 @@ class EncodingRefused(InvalidRequest):
     """A request body is compressed."""
 
     def __init__(self, encoding: str) -> None:
-        super().__init__(f"Content-Encoding {shorten(encoding, 64)} is not accepted: send the body as it is")
+        super().__init__(
+            f"Content-Encoding {shorten(encoding, 64)} is not accepted: send the body as it is, as gzip or as deflate"
+        )
         self.encoding = encoding
 
 
-class BadValue(FeatureMismatch):
-    """One value of a column does not fit its feature.
+class BadValue(InvalidRequest):
+    """One value does not fit its input.
 
     Attributes:
-        position: Its number in the column, from 0.
+        name: The input.
+        position: The value's number in row-major order, from 0.
+        reason: What was found, and what was expected.
     """
 
-    def __init__(self, feature: str, position: int, *, expected: str, found: str) -> None:
-        super().__init__(feature, expected=expected, found=found)
+    def __init__(self, name: str, position: int, reason: str) -> None:
+        super().__init__(f"input '{name}', value {position}: {reason}")
+        self.name = name
         self.position = position
+        self.reason = reason
+
+
+class Unimplemented(InvalidRequest):
+    """What is asked for has no form in this protocol, or the model does not offer it."""
+
+
+class UnknownSignature(InvalidRequest):
+    """The model has no signature of this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known[:MAX_PROBLEMS])
+        super().__init__(
+            f'Serving signature name: "{shorten(name, 64)}" not found in signature def; the model has {listed}'
+        )
+        self.name = name
+
+
+class UnknownLabel(InvalidRequest):
+    """The model has no version of this label."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"Unrecognized servable version label: {shorten(label, 64)}")
+        self.label = label
 
 
 class NonFiniteOutput(DataRejected):
@@ -88,10 +120,13 @@ class NonFiniteOutput(DataRejected):
 
 
 class ModelNotFound(ArtifactNotFound):
-    """No such model is served, or the store has no such version of it."""
+    """No such model is served, or the store has no such version of it; the words are TF Serving's."""
 
     def __init__(self, name: str, version: int | None = None, *, hint: str = "") -> None:
-        super().__init__(kind="model", name=shorten(name, 64), version=version, hint=hint)
+        shown = shorten(name, 64)
+        super().__init__(kind="model", name=shown, version=version, hint=hint)
+        asked = f"Latest({shown})" if version is None else f"Specific({shown}, {version})"
+        self.args = (f"Servable not found for request: {asked}",)
 
 
 class ModelNotReady(StorageError):
@@ -149,6 +184,7 @@ class ScoringFailed(StorageError):
 STATUSES: Final[dict[type[BaseException], int]] = {
     BodyTooLarge: 413,
     EncodingRefused: 415,
+    Unimplemented: 501,
     InvalidRequest: 400,
     FeatureMismatch: 400,
     # TF Serving answers 400 for its OUT_OF_RANGE; the request's rows are what the model cannot judge.

@@ -5,12 +5,15 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from pipelines.config.profile import ServedModel
 from pipelines.errors import ArtifactNotFound, MillraceError
-from pipelines.models import ModelStore
-from serve.errors import ModelNotFound, ModelNotReady
+from pipelines.models import MANIFEST, ModelStore
+from serve.errors import ModelNotFound, ModelNotReady, UnknownLabel
+from serve.foreign import fetch_foreign
 from serve.servable import Servable
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class _Model:
     """What is loaded of one name. `current` is swapped as one reference, so readers need no lock."""
 
     name: str
+    settings: ServedModel
     current: Servable | None = None
     others: OrderedDict[int, Servable] = field(default_factory=OrderedDict)
     failures: dict[int, tuple[float, MillraceError]] = field(default_factory=dict)
@@ -53,7 +57,7 @@ class ServableManager:
 
     Args:
         store: Where the versions lie.
-        names: The models that are served; other names do not exist, whatever the store holds.
+        models: The models that are served, and how; other names do not exist, whatever the store holds.
         kept_versions: How many versions beside the newest stay loaded, per model.
         threads: How many threads TensorFlow may use; by default its own choice.
     """
@@ -61,13 +65,13 @@ class ServableManager:
     def __init__(
         self,
         store: ModelStore,
-        names: tuple[str, ...],
+        models: Mapping[str, ServedModel],
         *,
         kept_versions: int = 2,
         threads: int | None = None,
     ) -> None:
         self._store = store
-        self._models = {name: _Model(name) for name in names}
+        self._models = {name: _Model(name, settings) for name, settings in models.items()}
         self._kept = kept_versions
         self._threads = threads
 
@@ -103,7 +107,7 @@ class ServableManager:
         """
         model = self._model(name)
         current = model.current
-        if current and version in (None, current.manifest.version):
+        if current and version in (None, current.version):
             return current
         return model.others.get(version) if version is not None else None
 
@@ -111,6 +115,18 @@ class ServableManager:
         """Every version of a model that is loaded."""
         model = self._model(name)
         return [*([model.current] if model.current else []), *list(model.others.values())]
+
+    def version_of(self, name: str, label: str) -> int:
+        """The version that a label names.
+
+        Raises:
+            ModelNotFound: No such model is served.
+            UnknownLabel: It has no such label.
+        """
+        labels = self._model(name).settings.labels
+        if label not in labels:
+            raise UnknownLabel(label)
+        return labels[label]
 
     def get(self, name: str, version: int | None = None) -> Servable:
         """The servable, loaded now if need be; of many callers at once one loads, the others wait.
@@ -143,7 +159,7 @@ class ServableManager:
         """
         model = self._model(name)
         known = set(self._store.versions(name)) | set(model.others)
-        known |= {model.current.manifest.version} if model.current else set()
+        known |= {model.current.version} if model.current else set()
         if version is not None and version not in known:
             raise ModelNotFound(name, version)
         return [self._status(model, n) for n in sorted(known, reverse=True) if version in (None, n)]
@@ -181,7 +197,7 @@ class ServableManager:
         model.loading = version
         started = time.monotonic()
         try:
-            servable = Servable.load(self._store.open(model.name, version), self._threads)
+            servable = self._open(model, version)
         except ArtifactNotFound as error:
             raise ModelNotFound(model.name, version) from error
         except MillraceError as error:
@@ -194,3 +210,10 @@ class ServableManager:
         seconds = time.monotonic() - started
         logger.info("loaded model %s version %d in %.1f s", model.name, version, seconds)
         return servable
+
+    def _open(self, model: _Model, version: int) -> Servable:
+        is_ours = self._store.store.exists("models", model.name, str(version), MANIFEST)
+        if is_ours or not model.settings.allow_foreign:
+            return Servable.load(self._store.open(model.name, version), self._threads)
+        folder = fetch_foreign(self._store, model.name, version)
+        return Servable.load_foreign(model.name, version, folder, self._threads)

@@ -44,9 +44,8 @@ class Metrics:
 
     def count_rows(self, servable: Servable, rows: int, seconds: float) -> None:
         """Note an inference."""
-        manifest = servable.manifest
-        self._rows.labels(manifest.name, str(manifest.version)).inc(rows)
-        self._infer_seconds.labels(manifest.name, str(manifest.version)).observe(seconds)
+        self._rows.labels(servable.name, str(servable.version)).inc(rows)
+        self._infer_seconds.labels(servable.name, str(servable.version)).observe(seconds)
 
     def render(self, loaded: list[Servable]) -> bytes:
         """All metrics in Prometheus' text format.
@@ -56,6 +55,5 @@ class Metrics:
         """
         self._loaded.clear()
         for servable in loaded:
-            manifest = servable.manifest
-            self._loaded.labels(manifest.name, str(manifest.version), manifest.digest).set(1)
+            self._loaded.labels(servable.name, str(servable.version), servable.origin.digest).set(1)
         return generate_latest(self.registry)

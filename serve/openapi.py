@@ -1,9 +1,13 @@
 """What OpenAPI says of the protocol routes, whose bodies are read raw."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
+from pipelines.features import FeatureSpec
+from serve.describe import example_row
 from serve.manager import ServableManager
-from serve.protocols.tfs import example_row
+from serve.protocols.tensors import DATATYPES
+from serve.signatures import SERVING_DEFAULT
 
 _ERROR = {
     "type": "object",
@@ -13,25 +17,28 @@ _ERROR = {
 _PARAMETERS = (
     ("name", "string", "The model, which has its product's name."),
     ("version", "integer", "A version in the store; 0 means the newest."),
+    ("label", "string", "A label that the configuration gives a version."),
 )
 _REASONS = {
     400: "The request does not fit the model; the error names the field, what was expected and what came.",
     404: "No such model or version.",
     413: "The body is over the limit.",
-    415: "The body is compressed.",
+    415: "The body is compressed in another way than gzip or deflate.",
     500: "A bug of the server or the model.",
+    501: "The protocol has no form for this dtype, or the model does not offer this.",
     503: "The model is not loaded.",
 }
 
 
-def describe_responses() -> dict[int | str, dict[str, Any]]:
-    """The error answers that every route shares."""
-    content = {"application/json": {"schema": _ERROR}}
-    return {status: {"description": reason, "content": content} for status, reason in _REASONS.items()}
-
-
 def describe_route(path: str, manager: ServableManager) -> dict[str, Any]:
-    """The parameters in a route's path, and its body if it takes one."""
+    """What FastAPI shall show of a route whose body is read raw.
+
+    Args:
+        path: The route's pattern.
+        manager: Its models give the examples.
+    """
+    shown = path.replace(":plain", "")
+    content = {"application/json": {"schema": _ERROR}}
     parameters = [
         {
             "name": name,
@@ -41,20 +48,25 @@ def describe_route(path: str, manager: ServableManager) -> dict[str, Any]:
             "schema": {"type": kind},
         }
         for name, kind, text in _PARAMETERS
-        if f"{{{name}}}" in path
+        if f"{{{name}}}" in shown
     ]
+    body = next((make(manager) for end, make in _BODIES.items() if shown.endswith(end)), None)
     return {
-        "parameters": parameters,
-        **(_describe_body(manager) if path.endswith(":predict") else {}),
+        "responses": {status: {"description": reason, "content": content} for status, reason in _REASONS.items()},
+        "openapi_extra": {"parameters": parameters, **({"requestBody": body} if body else {})},
     }
 
 
-def _describe_body(manager: ServableManager) -> dict[str, Any]:
+def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
+
+
+def _describe_predict(manager: ServableManager) -> dict[str, Any]:
     schema = {
         "type": "object",
         "description": "Exactly one of instances and inputs.",
         "properties": {
-            "signature_name": {"type": "string", "enum": ["serving_default"]},
+            "signature_name": {"type": "string", "default": SERVING_DEFAULT},
             "instances": {
                 "type": "array",
                 "minItems": 1,
@@ -63,10 +75,44 @@ def _describe_body(manager: ServableManager) -> dict[str, Any]:
             "inputs": {"type": "object", "description": "One list of values per input."},
         },
     }
+    return _body(schema, {name: {"value": {"instances": [example_row(spec)]}} for name, spec in _specs(manager)})
+
+
+def _describe_examples(manager: ServableManager) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "required": ["examples"],
+        "properties": {
+            "signature_name": {"type": "string", "default": SERVING_DEFAULT},
+            "context": {"type": "object", "description": "Features that all examples share."},
+            "examples": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+        },
+    }
+    return _body(schema, {name: {"value": {"examples": [example_row(spec)]}} for name, spec in _specs(manager)})
+
+
+def _describe_infer(manager: ServableManager) -> dict[str, Any]:
+    tensors = {"type": "array", "items": {"type": "object"}}
+    schema = {"type": "object", "required": ["inputs"], "properties": {"inputs": tensors, "outputs": tensors}}
     examples = {}
-    for name in manager.names:
-        servable = manager.loaded(name)
-        if servable:
-            examples[name] = {"value": {"instances": [example_row(servable.spec)]}}
-    content = {"application/json": {"schema": schema, "examples": examples}}
-    return {"requestBody": {"required": True, "content": content}}
+    for name, spec in _specs(manager):
+        row = example_row(spec)
+        inputs = [
+            {"name": f.name, "shape": [1], "datatype": DATATYPES[f.tensor_dtype], "data": [row[f.name]]}
+            for f in spec.inputs
+        ]
+        examples[name] = {"value": {"inputs": inputs}}
+    return _body(schema, examples)
+
+
+def _specs(manager: ServableManager) -> list[tuple[str, FeatureSpec]]:
+    loaded = [manager.loaded(name) for name in manager.names]
+    return [(servable.name, servable.spec) for servable in loaded if servable and servable.spec]
+
+
+_BODIES: Final[dict[str, Callable[[ServableManager], dict[str, Any]]]] = {
+    ":predict": _describe_predict,
+    ":classify": _describe_examples,
+    ":regress": _describe_examples,
+    "/infer": _describe_infer,
+}

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.features import Dictionary, Encoded, Feature, FeatureSpec
-from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, checked_copy
+from pipelines.digests import digest_of
+from pipelines.features import Dictionary, Encoded, FeatureSpec
+from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, checked_copy, list_files
 from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput
+from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature, read_signatures
 
-SIGNATURE: Final = "serving_default"
 MAX_BATCH: Final = 16_384
 """Rows of one call of TensorFlow; more are taken in turns.
 
@@ -51,18 +54,39 @@ def non_finite_rows(outputs: Mapping[str, Array]) -> dict[str, npt.NDArray[np.bo
     return found
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a servable came from.
+
+    Attributes:
+        name: The model.
+        version: Its number.
+        folder: The SavedModel on this machine.
+        digest: Identifies its bytes.
+        manifest: What Millrace knows of it; None of a model that was trained elsewhere.
+    """
+
+    name: str
+    version: int
+    folder: Path
+    digest: str
+    manifest: ModelManifest | None = None
+
+
 class Servable:
     """A loaded model version.
 
     Args:
-        version: Where it lies, and its manifest.
+        origin: What it is.
         loaded: What TensorFlow loaded; held, because it owns the variables.
+        signatures: What it can be asked.
     """
 
-    def __init__(self, version: ModelVersion, loaded: Any) -> None:
-        self.version = version
+    def __init__(self, origin: Origin, loaded: Any, signatures: Mapping[str, Signature]) -> None:
+        self.origin = origin
+        self.signatures = signatures
         self._loaded = loaded
-        self._signature = loaded.signatures[SIGNATURE]
+        self._functions = {name: loaded.signatures[name] for name in signatures}
         self._tf = import_tensorflow()
 
     @classmethod
@@ -73,43 +97,83 @@ class Servable:
             ModelDamaged: A file is not the one published, or the model is not what its manifest says.
         """
         version = checked_copy(version)
+        manifest = version.manifest
+        origin = Origin(manifest.name, manifest.version, version.folder, manifest.digest, manifest)
+        servable = cls._load(origin, threads)
+        servable._check_manifest(manifest)
+        for rows in WARM_UP_ROWS:
+            servable._warm_up(SERVING_DEFAULT, rows)
+        return servable
+
+    @classmethod
+    def load_foreign(cls, name: str, version: int, folder: Path, threads: int | None = None) -> "Servable":
+        """Load a SavedModel that another system wrote in TensorFlow Serving's layout; nothing vouches for its files.
+
+        Raises:
+            ModelDamaged: TensorFlow cannot load it, or it has no signature.
+        """
+        digest = digest_of([[file.path, file.sha256] for file in list_files(folder)])
+        servable = cls._load(Origin(name, version, folder, digest), threads)
+        for signature in servable.signatures.values():
+            if signature.is_batched and not any(i.dtype == "string" for i in signature.inputs.values()):
+                servable._warm_up(signature.name, 1)
+        return servable
+
+    @classmethod
+    def _load(cls, origin: Origin, threads: int | None) -> "Servable":
         tf = import_tensorflow(threads)
+        spec = origin.manifest.features if origin.manifest else None
         try:
-            servable = cls(version, tf.saved_model.load(str(version.folder)))
-        except Exception as error:  # TensorFlow raises many kinds; the files are those published
-            raise ModelDamaged(version.place, f"TensorFlow cannot load it: {error}") from error
-        servable._check_signature()
-        servable._warm_up()
+            signatures = read_signatures(origin.folder, spec)
+            servable = cls(origin, tf.saved_model.load(str(origin.folder)), signatures)
+        except Exception as error:  # TensorFlow raises many kinds
+            raise ModelDamaged(_place(origin), f"TensorFlow cannot load it: {error}") from error
+        if not signatures:
+            raise ModelDamaged(_place(origin), "it has no signature")
         return servable
 
     @property
-    def manifest(self) -> ModelManifest:
-        """The description that travels with the model."""
-        return self.version.manifest
+    def name(self) -> str:
+        """The model's name."""
+        return self.origin.name
 
     @property
-    def spec(self) -> FeatureSpec:
-        """Names and dtypes of the inputs."""
-        return self.version.manifest.features
+    def version(self) -> int:
+        """The version's number."""
+        return self.origin.version
 
-    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> Arrays:
-        """Answer for rows given as one array per input.
+    @property
+    def spec(self) -> FeatureSpec | None:
+        """What the inputs mean; None if the model was trained elsewhere."""
+        return self.origin.manifest.features if self.origin.manifest else None
+
+    def infer(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        signature: str = SERVING_DEFAULT,
+    ) -> Arrays:
+        """Answer for tensors given by name.
 
         Args:
-            inputs: By name, rank 1, of the spec's tensor dtype; missing values encoded as in `pipelines.features`.
+            inputs: Of the signature's dtypes and shapes; missing values encoded as in `pipelines.features`.
             outputs: Names wanted; by default all.
+            signature: Which function is asked.
 
         Raises:
+            UnknownSignature: There is none of this name.
             InvalidRequest: Names, dtypes or shapes do not fit; TensorFlow was not called.
-            NonFiniteOutput: An answer is NaN or infinite.
+            NonFiniteOutput: An answer of a model of Millrace is NaN or infinite; other models may mean it.
             InferenceFailed: TensorFlow raised.
         """
-        rows = self._check(inputs)
-        wanted = self._check_outputs(outputs)
-        answered = self._answer(inputs, rows)
+        asked = find_signature(self.signatures, signature)
+        rows = _check(asked, inputs)
+        wanted = asked.wanted(outputs)
+        answered = self._answer(asked, inputs, rows)
         results = {name: answered[name] for name in wanted}
-        for name, bad in non_finite_rows(results).items():
-            raise NonFiniteOutput(name, np.flatnonzero(bad).tolist())
+        if self.spec is not None:
+            for name, bad in non_finite_rows(results).items():
+                raise NonFiniteOutput(name, np.flatnonzero(bad).tolist())
         return results
 
     def infer_encoded(self, columns: Mapping[str, Encoded]) -> Arrays:
@@ -122,106 +186,106 @@ class Servable:
             InvalidRequest: Names, dtypes or shapes do not fit; TensorFlow was not called.
             InferenceFailed: TensorFlow raised.
         """
-        return self._answer(columns, self._check(columns))
+        asked = self.signatures[SERVING_DEFAULT]
+        return self._answer(asked, columns, _check(asked, columns))
 
-    def signature_def(self) -> dict[str, Any]:
-        """The signature as TF Serving's metadata shows it, read from the model's own graph."""
-        self._tf.constant(0)
-        from google.protobuf.json_format import MessageToDict
-        from tensorflow.core.protobuf import saved_model_pb2
-
-        graph = saved_model_pb2.SavedModel()
-        graph.ParseFromString((self.version.folder / "saved_model.pb").read_bytes())
-        shown: dict[str, Any] = MessageToDict(
-            graph.meta_graphs[0].signature_def[SIGNATURE],
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-        )
-        return shown
-
-    def _answer(self, columns: Mapping[str, Encoded], rows: int) -> Arrays:
+    def _answer(self, asked: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
         texts = {n: self._tf.constant(_some(c.values)) for n, c in columns.items() if isinstance(c, Dictionary)}
 
-        def tensor(name: str, turn: slice) -> Any:
+        def tensor(name: str, turn: slice | None) -> Any:
             column = columns[name]
             if isinstance(column, Dictionary):
-                return self._tf.gather(texts[name], self._tf.constant(column.indices[turn]))
-            return self._tf.constant(column[turn])
+                return self._tf.gather(texts[name], self._tf.constant(column.indices[turn or slice(None)]))
+            return self._tf.constant(column if turn is None else column[turn], asked.inputs[name].dtype)
 
-        turns = [slice(start, start + MAX_BATCH) for start in range(0, max(rows, 1), MAX_BATCH)]
-        parts = [self._call({name: tensor(name, turn) for name in columns}) for turn in turns]
-        return parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
+        if rows is None or rows <= MAX_BATCH:
+            return self._call(asked, {name: tensor(name, None) for name in columns})
+        turns = [slice(start, start + MAX_BATCH) for start in range(0, rows, MAX_BATCH)]
+        parts = [self._call(asked, {name: tensor(name, turn) for name in columns}) for turn in turns]
+        return {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
-    def _call(self, tensors: dict[str, Any]) -> Arrays:
+    def _call(self, asked: Signature, tensors: dict[str, Any]) -> Arrays:
         try:
-            return {name: tensor.numpy() for name, tensor in self._signature(**tensors).items()}
+            answered = self._functions[asked.name](**tensors)
+            return {name: _to_array(tensor) for name, tensor in answered.items()}
+        except self._tf.errors.InvalidArgumentError as error:
+            if self.spec is None:  # what a graph refuses of inputs that fit its signature: their sizes, mostly
+                raise InvalidRequest(str(error.message)[:1000]) from error
+            raise InferenceFailed(self.name, self.version, str(error)) from error
         except self._tf.errors.OpError as error:
-            manifest = self.manifest
-            raise InferenceFailed(manifest.name, manifest.version, str(error)) from error
+            raise InferenceFailed(self.name, self.version, str(error)) from error
 
-    def _check(self, inputs: Mapping[str, Encoded]) -> int:
-        features = {feature.name: feature for feature in self.spec.inputs}
-        problems = [f"input '{n}' is missing" for n in features.keys() - inputs.keys()]
-        problems += [f"the model has no input '{n}'" for n in inputs.keys() - features.keys()]
-        for name in features.keys() & inputs.keys():
-            problems += _mismatches(features[name], inputs[name])
-        lengths = {name: len(column) for name, column in inputs.items() if not problems}
-        if len(set(lengths.values())) > 1:
-            problems.append(f"inputs differ in length: {lengths}")
-        if problems:
-            raise InvalidRequest(sorted(problems))
-        return next(iter(lengths.values()), 0)
-
-    def _check_outputs(self, outputs: Sequence[str] | None) -> list[str]:
-        known = list(self.manifest.outputs)
-        unknown = [name for name in outputs or () if name not in known]
-        if unknown:
-            raise InvalidRequest([f"the model has no output '{n}'; it has {', '.join(known)}" for n in unknown])
-        return known if outputs is None else list(outputs)
-
-    def _check_signature(self) -> None:
-        _, taken = self._signature.structured_input_signature
-        found = {name: (spec.dtype.name, spec.shape.rank) for name, spec in taken.items()}
-        expected = {f.name: (f.tensor_dtype, 1) for f in self.spec.inputs}
-        for what, said, seen in (
-            ("input", expected, found),
-            (
-                "output",
-                self.manifest.outputs,
-                {n: s.dtype.name for n, s in self._signature.structured_outputs.items()},
-            ),
-        ):
+    def _check_manifest(self, manifest: ModelManifest) -> None:
+        asked = self.signatures.get(SERVING_DEFAULT)
+        taken = {n: (i.dtype, len(i.shape or ())) for n, i in asked.inputs.items()} if asked else {}
+        given = {n: i.dtype for n, i in asked.outputs.items()} if asked else {}
+        expected = {f.name: (f.tensor_dtype, 1) for f in manifest.features.inputs}
+        for what, said, seen in (("input", expected, taken), ("output", manifest.outputs, given)):
             for name in sorted(said.keys() | seen.keys()):
                 if said.get(name) != seen.get(name):
                     reason = f"{what} '{name}': its manifest says {said.get(name)}, its signature {seen.get(name)}"
-                    raise ModelDamaged(self.version.place, reason)
+                    raise ModelDamaged(_place(self.origin), reason)
 
-    def _warm_up(self) -> None:
-        for rows in WARM_UP_ROWS:
-            outputs = self._call({f.name: self._tf.constant(_blank(f, rows)) for f in self.spec.inputs})
-            for name, values in outputs.items():
-                if values.shape[:1] != (rows,):
-                    raise ModelDamaged(
-                        self.version.place,
-                        f"output '{name}' has shape {values.shape} for {rows} rows",
-                    )
+    def _warm_up(self, signature: str, rows: int) -> None:
+        asked = self.signatures[signature]
+        try:
+            outputs = self._call(
+                asked, {n: self._tf.constant(_blank(i, rows), i.dtype) for n, i in asked.inputs.items()}
+            )
+        except (InvalidRequest, InferenceFailed):
+            if self.spec is None:
+                return  # zeros of the smallest size may be nothing that this graph takes
+            raise
+        for name, values in outputs.items():
+            if asked.outputs[name].is_batched and values.shape[:1] != (rows,):
+                reason = f"output '{name}' has shape {values.shape} for {rows} rows"
+                raise ModelDamaged(_place(self.origin), reason)
 
 
-def _mismatches(feature: Feature, column: Encoded) -> list[str]:
+def _place(origin: Origin) -> str:
+    return f"{origin.name}/{origin.version}"
+
+
+def _to_array(tensor: Any) -> Array:
+    return np.asarray(tensor.numpy(), dtype=object if tensor.dtype.name == "string" else None)
+
+
+def _check(asked: Signature, inputs: Mapping[str, Encoded]) -> int | None:
+    """How many rows the inputs hold, if their first dimension counts rows.
+
+    Raises:
+        InvalidRequest: They do not fit the signature.
+    """
+    problems = [f"input '{n}' is missing" for n in asked.inputs.keys() - inputs.keys()]
+    problems += [f"the model has no input '{n}'" for n in inputs.keys() - asked.inputs.keys()]
+    for name in asked.inputs.keys() & inputs.keys():
+        problems += _mismatches(asked.inputs[name], inputs[name])
+    lengths = {name: len(column) for name, column in inputs.items()} if asked.is_batched and not problems else {}
+    if len(set(lengths.values())) > 1:
+        problems.append(f"inputs differ in length: {lengths}")
+    if problems:
+        raise InvalidRequest(sorted(problems))
+    return next(iter(lengths.values()), None)
+
+
+def _mismatches(info: TensorInfo, column: Encoded) -> list[str]:
+    shape: tuple[int, ...]
     if isinstance(column, Dictionary):
-        found, rank, fits = "string", 1, feature.tensor_dtype == "string"
+        found, shape = "string", (len(column),)
     else:
-        found, rank = column.dtype.name, column.ndim
-        fits = found == ("object" if feature.tensor_dtype == "string" else feature.tensor_dtype)
-    if not fits:
-        return [f"input '{feature.name}': expected {feature.tensor_dtype}, found {found}"]
-    return [] if rank == 1 else [f"input '{feature.name}': expected one value a row, found rank {rank}"]
+        found, shape = "string" if column.dtype.kind == "O" else column.dtype.name, column.shape
+    if found != info.dtype:
+        return [f"input '{info.name}': expected {info.dtype}, found {found}"]
+    if info.takes(shape):
+        return []
+    return [f"input '{info.name}': expected shape {list(info.shape or ())}, found {list(shape)}"]
 
 
-def _blank(feature: Feature, rows: int) -> Array:
-    if feature.tensor_dtype == "string":
-        return np.full(rows, b"", dtype=object)
-    return np.zeros(rows, dtype=feature.tensor_dtype)
+def _blank(info: TensorInfo, rows: int) -> Array:
+    shape = [rows, *(max(1, size) for size in (info.shape or (rows,))[1:])]
+    if info.dtype == "string":
+        return np.full(shape, b"", dtype=object)
+    return np.zeros(shape, np.float32 if info.dtype == "bfloat16" else info.dtype)
 
 
 def _some(values: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

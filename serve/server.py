@@ -11,7 +11,7 @@ from typing import Final
 import uvicorn
 
 from pipelines.config.load import Product
-from pipelines.config.profile import Serve
+from pipelines.config.profile import Serve, ServedModel
 from pipelines.errors import ConfigError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
@@ -41,7 +41,8 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
     settings = product.config.serve
     listener = listen(settings)
     try:
-        manager = ServableManager(ModelStore(store), (product.config.product,))
+        models = {product.config.product: ServedModel(), **settings.models}
+        manager = ServableManager(ModelStore(store), models)
         manager.load()
         app = create_app(manager, settings)
         config = uvicorn.Config(
@@ -53,7 +54,7 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
             timeout_graceful_shutdown=GRACE_S,
         )
         _serve(Server(config, address_of(listener), on_ready), listener)
-        app.state.endpoints.close()
+        app.state.service.close()
     finally:
         listener.close()
     logger.info("stopped")

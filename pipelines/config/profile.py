@@ -1,6 +1,6 @@
 """The typed sections of a profile: where a product runs, and with what."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -40,15 +40,26 @@ class Ranks(Section):
     """How long to wait until Spark has started every rank."""
 
 
+class ServedModel(Section):
+    """How one model is served."""
+
+    allow_foreign: bool = False
+    """Serve versions that have no `model.json`, as other systems write them; nothing vouches for their files."""
+    labels: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Names for versions, such as `canary: 3`, that clients may use instead of numbers."""
+
+
 class Serve(Section):
-    """Where the service listens."""
+    """Where the service listens, and what it serves."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(8501, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     max_body_mb: int = Field(32, ge=1)
-    """A larger request is refused."""
+    """A larger request is refused, also one that is larger once decompressed."""
+    models: dict[str, ServedModel] = {}
+    """Models of the store that are served beside the product's own, and how; the product's own may be named too."""
 
 
 class Transfer(Section):

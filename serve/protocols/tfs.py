@@ -1,33 +1,35 @@
 """TensorFlow Serving's REST protocol: predict in row and column form, status, metadata.
 
-Where its own server is laxer, the strict answer is given: fields that the model does not have are refused in column
-form too, and only tensors of one value a row exist.
+Rules and messages are those of its ``util/json_tensor.cc``. Where a model was trained here, the messages say more: the
+nearest name for a wrong key, and whether an input takes null.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy.typing as npt
+import numpy as np
 
 from pipelines.config.dotted import suggestion
-from pipelines.errors import shorten
-from pipelines.features import Feature, FeatureSpec
-from pipelines.models import ModelManifest
-from serve.errors import BadValue, InvalidRequest
-from serve.protocols.values import (
-    MAX_SHOWN,
-    decode_column,
-    describe,
-    dump_json,
-    encode_column,
-    expected_of,
-    parse_json,
-)
+from serve.errors import BadValue, InvalidRequest, Unimplemented
+from serve.protocols.document import MAX_SHOWN, describe, dump_json, parse_json
+from serve.protocols.nested import BadRow, BadShape, decode_rows, decode_tensor
+from serve.protocols.values import TENSORFLOW_NAMES, Array, encode_values, is_plain
+from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature
 
-SIGNATURE: Final = "serving_default"
-MAX_NAMES: Final = 5
-"""How many unknown fields a message lists."""
+POST_PATH: Final = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?:(?P<method>classify|regress|predict)",
+    re.IGNORECASE | re.ASCII,
+)
+GET_PATH: Final = re.compile(
+    r"/v1/models(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?(?:/(?P<method>metadata))?",
+    re.IGNORECASE | re.ASCII,
+)
+"""TF Serving's own patterns (``http_rest_api_handler.cc``): of the whole path, before it is percent-decoded."""
+
+JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
+"""What TF Serving reads and writes as JSON; UINT16, half floats and complex numbers have no form."""
 
 
 @dataclass(frozen=True)
@@ -35,70 +37,185 @@ class PredictRequest:
     """A decoded predict request.
 
     Attributes:
-        inputs: One array per input of the model.
+        signature: What is asked.
+        inputs: One tensor per input.
         is_row_form: Whether it came as ``instances`` and is answered with ``predictions``.
-        rows: How many rows it asks for.
     """
 
-    inputs: dict[str, npt.NDArray[Any]]
+    signature: Signature
+    inputs: dict[str, Array]
     is_row_form: bool
-    rows: int
 
 
-def decode_predict(body: bytes, spec: FeatureSpec) -> PredictRequest:
-    """Read a predict request.
+def decode_document(body: bytes, signatures: Mapping[str, Signature]) -> tuple[dict[str, Any], Signature]:
+    """Parse a body and find the signature that it asks for.
 
     Raises:
-        InvalidRequest: Says which field of which instance does not fit, what was expected and what came.
+        InvalidRequest: It is no JSON object, or its ``signature_name`` is no string.
+        UnknownSignature: The model has no such signature.
     """
     document = parse_json(body)
     if not isinstance(document, dict):
-        raise InvalidRequest(f"expected an object with 'instances' or 'inputs', found {describe(document)}")
-    signature = document.get("signature_name", SIGNATURE)
-    if signature != SIGNATURE:
-        raise InvalidRequest(f'signature_name: expected "{SIGNATURE}", found {describe(signature)}')
-    forms = [form for form in ("instances", "inputs") if form in document]
-    if len(forms) != 1:
-        raise InvalidRequest(f"expected either 'instances' or 'inputs', found {'both' if forms else 'neither'}")
-    is_row_form = forms == ["instances"]
-    value = document[forms[0]]
-    columns = _columns_of_rows(value, spec) if is_row_form else _columns(value, spec)
-    rows = _count_rows(columns)
-    problems: list[str] = []
-    inputs = {}
-    for feature in spec.inputs:
+        raise InvalidRequest(f"JSON Value: {describe(document)} Is not object")
+    name = document.get("signature_name", SERVING_DEFAULT)
+    if not isinstance(name, str):
+        raise InvalidRequest(
+            f"JSON Value: {describe(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return document, find_signature(signatures, name or SERVING_DEFAULT)
+
+
+def decode_predict(body: bytes, signatures: Mapping[str, Signature]) -> PredictRequest:
+    """Read a predict request.
+
+    Raises:
+        InvalidRequest: Says which input of which row does not fit, what was expected and what came.
+        Unimplemented: JSON has no form for an input's dtype.
+        UnknownSignature: The model has no such signature.
+    """
+    document, signature = decode_document(body, signatures)
+    if "instances" in document and "inputs" in document:
+        raise InvalidRequest(
+            f"JSON Value: {describe(document)} Not formatted correctly expecting only one of "
+            "'inputs' or 'instances' keys to exist"
+        )
+    if "instances" in document:
+        return PredictRequest(signature, _decode_instances(document["instances"], signature), is_row_form=True)
+    if "inputs" in document:
+        return PredictRequest(signature, _decode_inputs(document["inputs"], signature), is_row_form=False)
+    raise InvalidRequest("Missing 'inputs' or 'instances' key")
+
+
+def _decode_instances(rows: Any, signature: Signature) -> dict[str, Array]:
+    if not isinstance(rows, list):
+        raise InvalidRequest(f"JSON Value: {describe(rows)} Excepting 'instances' to be an list/array")
+    if not rows:
+        raise InvalidRequest("JSON Value: [] No values in 'instances' array")
+    inputs = signature.inputs
+    if is_plain(rows[0]):
+        columns, is_named = {_only_input(signature, "instances is a plain list"): rows}, False
+        for number, row in enumerate(rows):
+            if not is_plain(row):
+                raise InvalidRequest(f"Expecting value/list but got object at item {number} of input list")
+    else:
+        for number, row in enumerate(rows):
+            if is_plain(row):
+                raise InvalidRequest(f"Expecting object but got list at item {number} of input list")
+            if row.keys() != inputs.keys():
+                raise InvalidRequest(_name_problems(number, row, signature))
+        columns, is_named = {name: [row[name] for row in rows] for name in inputs}, True
+    decoded, problems = {}, []
+    for name, column in columns.items():
+        _check_dtype(inputs[name], column)
         try:
-            inputs[feature.name] = decode_column(columns[feature.name], feature)
-        except BadValue as error:
-            where = (
-                f"instances[{error.position}]: field '{feature.name}'"
-                if is_row_form
-                else f"inputs: field '{feature.name}', value {error.position}"
+            decoded[name] = decode_rows(column, inputs[name])
+        except BadRow as error:
+            key = f" key: {name}" if is_named else ""
+            problems.append(
+                f"Failed to process element: {error.row}{key} of 'instances' list. "
+                f"Error: INVALID_ARGUMENT: {error.reason}"
             )
-            problems.append(f"{where}: expected {error.expected}, found {error.found}")
     if problems:
         raise InvalidRequest(problems)
-    return PredictRequest(inputs, is_row_form, rows)
+    return decoded
 
 
-def encode_predict(outputs: dict[str, npt.NDArray[Any]], *, is_row_form: bool) -> bytes:
-    """Write a predict response: bare values for a model with one output, else objects by name."""
-    columns = {name: encode_column(name, values) for name, values in outputs.items()}
+def _decode_inputs(value: Any, signature: Signature) -> dict[str, Array]:
+    columns = {_only_input(signature, "inputs is a plain value/list"): value} if is_plain(value) else value
+    decoded, problems = {}, []
+    for name, info in signature.inputs.items():
+        if name not in columns:
+            raise InvalidRequest(f"Missing named input: {name} in 'inputs' object.{_nearest(name, columns)}")
+        _check_dtype(info, columns[name])
+        try:
+            decoded[name] = decode_tensor(columns[name], info)
+        except (BadShape, BadValue) as error:
+            reason = error.reason if isinstance(error, BadValue) else str(error)
+            position = f" value: {error.position}" if isinstance(error, BadValue) else ""
+            problems.append(f"Failed to process key: {name}{position} of 'inputs' object. Error: {reason}")
+    if problems:
+        raise InvalidRequest(problems)
+    return decoded
+
+
+def _only_input(signature: Signature, what: str) -> str:
+    if len(signature.inputs) != 1:
+        listed = ",".join(signature.inputs)
+        raise InvalidRequest(
+            f"{what}, but expecting an object for each row, or one of columns, "
+            f"as multiple input tensors required: {listed}"
+        )
+    return next(iter(signature.inputs))
+
+
+def _check_dtype(info: TensorInfo, value: Any) -> None:
+    if info.dtype not in JSON_DTYPES:
+        name = TENSORFLOW_NAMES.get(info.dtype, info.dtype)
+        raise Unimplemented(f"Conversion of JSON Value: {describe(value)} to type: {name}")
+
+
+def _name_problems(number: int, row: dict[str, Any], signature: Signature) -> str:
+    missing = [name for name in signature.inputs if name not in row]
+    unknown = next((name for name in row if name not in signature.inputs), None)
+    if unknown is not None:
+        shown = describe(unknown)[1:-1]
+        near = suggestion(unknown[:MAX_SHOWN], missing or list(signature.inputs))
+        return (
+            f"Failed to process element: {number} key: {shown} of 'instances' list. Error: INVALID_ARGUMENT: "
+            f"JSON object: does not have named input: {shown}; {near}"
+        )
+    listed, lacking = ",".join(signature.inputs), ",".join(missing)
+    return (
+        f"Failed to process element: {number} of 'instances' list. JSON object: {describe(row)} "
+        f"keys must be equal to: {listed}; missing: {lacking}"
+    )
+
+
+def _nearest(name: str, columns: Mapping[str, Any]) -> str:
+    near = suggestion(name, [key[:MAX_SHOWN] for key in columns][:MAX_SHOWN]) if columns else ""
+    return f" {near}" if near.startswith("did you mean") else ""
+
+
+def encode_predict(outputs: Mapping[str, Array], *, is_row_form: bool) -> bytes:
+    """Write a predict response: bare values for a model with one output, else objects by name.
+
+    Raises:
+        InvalidRequest: Row form is asked for, and the outputs have not one entry per row; or JSON has no such dtype.
+    """
+    if not outputs:
+        raise InvalidRequest("Cannot convert empty tensor map to JSON")
+    for name, values in outputs.items():
+        if values.dtype.kind != "O" and values.dtype.name not in JSON_DTYPES:
+            raise InvalidRequest(f"Output '{name}': JSON has no form for tensor type: {values.dtype.name}")
+    if is_row_form:
+        _check_rows(outputs)
+    columns = {name: encode_values(name, values) for name, values in outputs.items()}
+    non_finite = any(values.dtype.kind == "f" and not np.isfinite(values).all() for values in outputs.values())
     if len(columns) == 1:
-        only = next(iter(columns.values()))
-        return dump_json({"predictions" if is_row_form else "outputs": only})
-    if not is_row_form:
-        return dump_json({"outputs": columns})
-    names = list(columns)
-    rows = zip(*columns.values(), strict=True)
-    return dump_json({"predictions": [dict(zip(names, row, strict=True)) for row in rows]})
+        answer = next(iter(columns.values()))
+    elif is_row_form:
+        names = list(columns)
+        answer = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    else:
+        answer = columns
+    return dump_json({"predictions" if is_row_form else "outputs": answer}, non_finite=non_finite)
 
 
-def encode_metadata(manifest: ModelManifest, signature_def: dict[str, Any]) -> bytes:
+def _check_rows(outputs: Mapping[str, Array]) -> None:
+    rows: int | None = None
+    for name, values in outputs.items():
+        if not values.ndim:
+            raise InvalidRequest(f"Tensor name: {name} has no shape information")
+        rows = len(values) if rows is None else rows
+        if len(values) != rows:
+            raise InvalidRequest(f"Tensor name: {name} has inconsistent batch size: {len(values)} expecting: {rows}")
+
+
+def encode_metadata(name: str, version: int, signatures: Mapping[str, Signature]) -> bytes:
     """Write a model's metadata; the double nesting is TF Serving's."""
-    model = {"name": manifest.name, "signature_name": "", "version": str(manifest.version)}
-    signatures = {"signature_def": {SIGNATURE: signature_def}}
-    return dump_json({"model_spec": model, "metadata": {"signature_def": signatures}})
+    model = {"name": name, "signature_name": "", "version": str(version)}
+    definitions = {key: signature.definition for key, signature in signatures.items()}
+    return dump_json({"model_spec": model, "metadata": {"signature_def": {"signature_def": definitions}}})
 
 
 def encode_status(name: str, *, ready: bool, versions: Sequence[tuple[int, str, str]]) -> bytes:
@@ -118,84 +235,3 @@ def encode_status(name: str, *, ready: bool, versions: Sequence[tuple[int, str, 
         for number, state, message in sorted(versions, reverse=True)
     ]
     return dump_json({"name": name, "ready": ready, "model_version_status": listed})
-
-
-def example_row(spec: FeatureSpec) -> dict[str, Any]:
-    """A row that a model takes, for its documentation."""
-    examples = {
-        "float32": 1.5,
-        "float64": 1.5,
-        "int64": 1,
-        "bool": True,
-        "string": "text",
-        "timestamp": "2013-01-31T12:00:00Z",
-    }
-    return {feature.name: examples[feature.dtype] for feature in spec.inputs}
-
-
-def _columns_of_rows(rows: Any, spec: FeatureSpec) -> dict[str, list[Any]]:
-    if not isinstance(rows, list) or not rows:
-        found = "an empty list" if rows == [] else describe(rows)
-        raise InvalidRequest(f"instances: expected a list of at least one row, found {found}")
-    names = {feature.name for feature in spec.inputs}
-    if len(names) == 1 and not _is_named(rows[0]):
-        for number, row in enumerate(rows):
-            if _is_named(row):
-                raise InvalidRequest(
-                    f"instances[{number}]: expected a plain value as in instances[0], found {describe(row)}"
-                )
-        return {next(iter(names)): rows}
-    for number, row in enumerate(rows):
-        if type(row) is not dict or row.keys() != names:
-            raise InvalidRequest(_name_problems(f"instances[{number}]", row, spec))
-    return {name: [row[name] for row in rows] for name in names}
-
-
-def _columns(columns: Any, spec: FeatureSpec) -> dict[str, list[Any]]:
-    names = {feature.name for feature in spec.inputs}
-    if len(names) == 1 and not _is_named(columns):
-        columns = {next(iter(names)): columns}
-    if type(columns) is not dict or columns.keys() != names:
-        raise InvalidRequest(_name_problems("inputs", columns, spec))
-    for name, values in columns.items():
-        if type(values) is not list:
-            raise InvalidRequest(f"inputs: field '{name}': expected a list of values, found {describe(values)}")
-    return columns
-
-
-def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() != {"b64"}
-
-
-def _name_problems(where: str, row: Any, spec: FeatureSpec) -> list[str]:
-    features: dict[str, Feature] = {feature.name: feature for feature in spec.inputs}
-    if not isinstance(row, dict):
-        return [f"{where}: expected an object with the fields {', '.join(features)}, found {describe(row)}"]
-    missing = [name for name in features if name not in row]
-    unknown = [name for name in row if name not in features]
-    problems = []
-    for name in unknown[:MAX_NAMES]:
-        near = suggestion(name[:MAX_SHOWN], missing or list(features))
-        quoted = describe(name).removeprefix("the string ")
-        problems.append(f"{where}: the model has no field {quoted}; {shorten(near, 300)}")
-    if len(unknown) > MAX_NAMES:
-        problems.append(f"{where}: {len(unknown) - MAX_NAMES} more unknown fields")
-    if len(missing) == 1:
-        problems.append(f"{where}: field '{missing[0]}' is missing: expected {expected_of(features[missing[0]])}")
-    elif missing:
-        listed = ", ".join(f"'{name}' ({expected_of(features[name])})" for name in missing)
-        problems.append(f"{where}: {len(missing)} fields are missing: {listed}")
-    return problems
-
-
-def _count_rows(columns: dict[str, list[Any]]) -> int:
-    lengths = {name: len(values) for name, values in columns.items()}
-    short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
-    if lengths[short] != lengths[long]:
-        raise InvalidRequest(
-            f"inputs: expected as many values in each field, found {lengths[long]} in '{long}' "
-            f"and {lengths[short]} in '{short}'"
-        )
-    if not lengths[short]:
-        raise InvalidRequest("inputs: expected at least one value in each field, found none")
-    return lengths[short]

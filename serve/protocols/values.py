@@ -1,135 +1,128 @@
-"""JSON to arrays and back: strict types, bounded messages; shared by every JSON protocol."""
+"""JSON values to arrays and back: strict types, bounded messages; shared by every JSON protocol.
+
+The messages of TF Serving are kept where it has them (its ``util/json_tensor.cc``), with values cut at 64 characters.
+"""
 
 import base64
 import binascii
-import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from pipelines.features import INT64_MIN, Feature
-from serve.errors import BadValue, InvalidRequest
+from serve.errors import BadValue
+from serve.protocols.document import describe, kind_of
+from serve.signatures import TensorInfo
 
-INT64_MAX: Final = 2**63 - 1
-MAX_SHOWN: Final = 64
-"""Characters of a value that a message shows."""
+Array = npt.NDArray[Any]
+
+TENSORFLOW_NAMES: Final = {"float32": "float", "float64": "double", "float16": "half"}
+"""What TensorFlow calls a dtype, where numpy has another word."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_EXPECTED: Final = {
-    "float32": "a number (float32)",
-    "float64": "a number (float64)",
-    "int64": "an integer (int64)",
-    "bool": "true or false",
-    "timestamp": "microseconds since 1970 in UTC as an integer, or an ISO 8601 string",
-    "string": 'a string or {"b64": ...}',
-}
+_FLOATS: Final = {"float32", "float64"}
 _NUMBERS: Final = frozenset({int, float})
 _OPTIONAL_NUMBERS: Final = frozenset({int, float, type(None)})
 _INTEGERS: Final = frozenset({int})
 _BOOLEANS: Final = frozenset({bool})
 _STRINGS: Final = frozenset({str})
+_EXACT: Final = {"float32": 2**24 - 1, "float64": 2**53 - 1}
+"""The largest integer of either sign that TF Serving takes for a float: one with as many bits as the mantissa."""
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse a request body.
-
-    Takes the tokens NaN, Infinity and -Infinity, and ignores bytes after the document, as TF
-    Serving does. Of a key that stands twice the last one counts.
-
-    Raises:
-        InvalidRequest: Not JSON, not UTF-8, nested too deep, or a number of thousands of digits.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass  # stricter than the protocol, and five times faster: what it refuses gets a second look
-    try:
-        return json.JSONDecoder().raw_decode(body.decode("utf-8").lstrip(" \t\r\n\ufeff"))[0]
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        what = "the body is empty" if not body.strip() else f"the body is not JSON: {error.msg}"
-        raise InvalidRequest(f"{what}, at line {error.lineno} column {error.colno}") from error
-    except RecursionError as error:
-        raise InvalidRequest("the body is nested too deep") from error
-    except ValueError as error:
-        raise InvalidRequest("the body holds a number with too many digits") from error
+def type_name(info: TensorInfo) -> str:
+    """What an input takes, in TensorFlow's word, and what Millrace knows beside it."""
+    name = TENSORFLOW_NAMES.get(info.dtype, info.dtype)
+    feature = info.feature
+    if feature is None:
+        return name
+    more = [] if feature.dtype == info.dtype else [f"a {feature.dtype}"]
+    if feature.dtype == "timestamp":
+        more = ["microseconds since 1970 in UTC, or an ISO 8601 string"]
+    if feature.nullable:
+        more.append("null")
+    return f"{name}, or {', '.join(more)}" if more else name
 
 
-def describe(value: object) -> str:
-    """A value in words, for a message; strings and numbers are cut."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, str):
-        text = json.dumps(value[:MAX_SHOWN])
-        return f"the string {text if len(value) <= MAX_SHOWN else text[:-1] + '…' + text[-1]}"
-    if isinstance(value, list | dict):
-        return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)} fields"
-    if isinstance(value, float):
-        return "NaN" if math.isnan(value) else f"the number {value!r}".replace("inf", "Infinity")
-    digits = isinstance(value, int) and abs(value) < 10**MAX_SHOWN
-    return f"the number {value}" if digits else f"a number of more than {MAX_SHOWN} digits"
-
-
-def expected_of(feature: Feature) -> str:
-    """What a feature takes, in words."""
-    return _EXPECTED[feature.dtype] + (", or null" if feature.nullable else "")
-
-
-def decode_column(values: list[Any], feature: Feature) -> npt.NDArray[Any]:
-    """Turn a column of JSON values into what the model's signature takes.
+def decode_values(values: list[Any], info: TensorInfo) -> Array:
+    """Turn JSON values that are no lists into a flat array of an input's dtype.
 
     Null, and NaN in numbers, is a missing value where the feature allows it.
 
     Raises:
         BadValue: The first value that does not fit.
     """
-    fast = _decode_uniform(values, feature)
+    fast = _decode_uniform(values, info)
     if fast is not None:
         return fast
-    dtype = object if feature.tensor_dtype == "string" else feature.tensor_dtype
-    return np.array([_decode_value(n, value, feature) for n, value in enumerate(values)], dtype=dtype)
+    dtype = object if info.dtype == "string" else info.dtype
+    return np.array([_decode_value(number, value, info) for number, value in enumerate(values)], dtype=dtype)
 
 
-def _decode_uniform(values: list[Any], feature: Feature) -> npt.NDArray[Any] | None:
-    """The whole column at once when nothing in it is unusual, else None."""
+def _decode_uniform(values: list[Any], info: TensorInfo) -> Array | None:
+    """All values at once when nothing in them is unusual, else None."""
     kinds = set(map(type, values))
     try:
-        if feature.tensor_dtype in ("float32", "float64"):
-            return _decode_floats(values, feature, kinds)
-        if feature.dtype in ("int64", "timestamp") and kinds == _INTEGERS:
-            integers = np.array(values, dtype=np.int64)
-            return None if (integers == INT64_MIN).any() else integers
-        if feature.dtype == "bool" and kinds == _BOOLEANS:
-            return np.array(values, dtype=feature.tensor_dtype)
-        if feature.dtype == "string" and kinds == _STRINGS:
-            return np.array([value.encode() for value in values], dtype=object)
+        if info.dtype in _FLOATS:
+            return _decode_floats(values, info, kinds)
+        if info.dtype == "bool":
+            return np.array(values, dtype=np.bool_) if kinds <= _BOOLEANS else None
+        if info.dtype == "string":
+            return np.array([value.encode() for value in values], dtype=object) if kinds <= _STRINGS else None
+        if kinds <= _INTEGERS:
+            return _decode_integers(values, info)
     except (OverflowError, UnicodeEncodeError):
         return None
     return None
 
 
-def _decode_floats(values: list[Any], feature: Feature, kinds: set[type]) -> npt.NDArray[Any] | None:
-    if not kinds <= (_OPTIONAL_NUMBERS if feature.nullable else _NUMBERS):
+def _decode_floats(values: list[Any], info: TensorInfo, kinds: set[type]) -> Array | None:
+    feature = info.feature
+    if not kinds <= (_OPTIONAL_NUMBERS if feature and feature.nullable else _NUMBERS):
         return None
-    floats = np.array(values, dtype=np.float64)
+    wide = np.array(values, dtype=np.float64)
+    if int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
+        return None
     with np.errstate(over="ignore"):
-        floats = floats.astype(feature.tensor_dtype, copy=False)
+        floats: Array = wide.astype(info.dtype, copy=False)
+    if feature is None:
+        return None if (np.isinf(floats) & np.isfinite(wide)).any() else floats
     wrong = np.isinf(floats) if feature.nullable else ~np.isfinite(floats)
     return None if wrong.any() else floats
 
 
-def _decode_value(position: int, value: Any, feature: Feature) -> Any:
-    if feature.nullable and (value is None or _is_nan(value, feature)):
+def _decode_integers(values: list[Any], info: TensorInfo) -> Array | None:
+    if info.dtype == "uint64":
+        return np.array(values, dtype=np.uint64)
+    integers = np.array(values, dtype=np.int64)
+    if info.feature is not None:
+        return None if info.feature.dtype == "bool" or (integers == INT64_MIN).any() else integers
+    limits = np.iinfo(info.dtype)
+    return None if ((integers < limits.min) | (integers > limits.max)).any() else integers.astype(info.dtype)
+
+
+def _decode_value(position: int, value: Any, info: TensorInfo) -> Any:
+    feature = info.feature
+    if feature is not None and feature.nullable and (value is None or _is_nan(value, feature)):
         return _missing(feature)
-    decoded = _DECODERS[feature.dtype](value, feature)
-    if decoded is None:
-        raise BadValue(feature.name, position, expected=expected_of(feature), found=describe(value))
-    return decoded
+    if info.dtype in _FLOATS:
+        return _decode_float(position, value, info)
+    if info.dtype == "string":
+        return _decode_string(position, value, info)
+    if info.dtype == "bool" or (feature is not None and feature.dtype == "bool"):
+        return _decode_boolean(position, value, info)
+    if feature is not None and feature.dtype == "timestamp" and type(value) is str:
+        return _decode_timestamp(position, value, info)
+    return _decode_integer(position, value, info)
+
+
+def _mistyped(position: int, value: Any, info: TensorInfo) -> BadValue:
+    found = f"JSON Value: {describe(value)} Type: {kind_of(value)}"
+    return BadValue(info.name, position, f"{found} is not of expected type: {type_name(info)}")
 
 
 def _is_nan(value: Any, feature: Feature) -> bool:
@@ -139,72 +132,93 @@ def _is_nan(value: Any, feature: Feature) -> bool:
 def _missing(feature: Feature) -> Any:
     if feature.tensor_dtype == "string":
         return b""
-    return math.nan if feature.tensor_dtype in ("float32", "float64") else INT64_MIN
+    return math.nan if feature.tensor_dtype in _FLOATS else INT64_MIN
 
 
-def _decode_float(value: Any, feature: Feature) -> float | None:
+def _decode_float(position: int, value: Any, info: TensorInfo) -> float:
     if type(value) not in _NUMBERS:
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    limit = float(np.finfo(feature.tensor_dtype).max)
-    return number if abs(number) <= limit else None
+        raise _mistyped(position, value, info)
+    if type(value) is float and not math.isfinite(value):
+        if info.feature is not None:
+            raise _mistyped(position, value, info)
+        return value
+    limit = _EXACT[info.dtype] if type(value) is int else float(np.finfo(info.dtype).max)
+    if abs(value) > limit:
+        name = TENSORFLOW_NAMES[info.dtype]
+        lost = f"Cannot convert JSON value: {describe(value)} to {name} without loss of precision."
+        raise BadValue(info.name, position, lost)
+    return float(value)
 
 
-def _decode_integer(value: Any, feature: Feature) -> int | None:
-    lowest = INT64_MIN if feature.nullable else INT64_MIN + 1
-    return value if type(value) is int and lowest <= value <= INT64_MAX else None
+def _decode_integer(position: int, value: Any, info: TensorInfo) -> int:
+    limits = np.iinfo(info.dtype)
+    lowest = limits.min + 1 if info.feature is not None and not info.feature.nullable else limits.min
+    if type(value) is not int or not lowest <= value <= limits.max:
+        raise _mistyped(position, value, info)
+    return value
 
 
-def _decode_boolean(value: Any, feature: Feature) -> bool | int | None:
+def _decode_boolean(position: int, value: Any, info: TensorInfo) -> bool | int:
     # The signature shows a boolean that may be missing as int64: who follows it sends 0 and 1.
-    takes_integers = feature.nullable and type(value) is int and value in (0, 1)
-    return value if type(value) is bool or takes_integers else None
+    takes_integers = info.dtype != "bool"
+    if type(value) is bool or (takes_integers and type(value) is int and value in (0, 1)):
+        return value
+    raise _mistyped(position, value, info)
 
 
-def _decode_timestamp(value: Any, feature: Feature) -> int | None:
-    if type(value) is not str:
-        return _decode_integer(value, feature)
+def _decode_timestamp(position: int, value: str, info: TensorInfo) -> int:
     try:
         moment = datetime.fromisoformat(value)
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return (aware - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
-        return None
+        raise _mistyped(position, value, info) from None
 
 
-def _decode_string(value: Any, feature: Feature) -> bytes | None:
+def _decode_string(position: int, value: Any, info: TensorInfo) -> bytes:
     try:
         if type(value) is str:
             return value.encode()
-        if type(value) is dict and value.keys() == {"b64"} and type(value["b64"]) is str:
-            return base64.b64decode(value["b64"], validate=True)
-    except (UnicodeEncodeError, binascii.Error, ValueError):
-        return None
-    return None
+        if type(value) is dict:
+            return decode_base64(value)
+    except BadBase64 as error:
+        raise BadValue(info.name, position, str(error)) from None
+    except UnicodeEncodeError:
+        pass
+    raise _mistyped(position, value, info)
 
 
-_DECODERS: Final = {
-    "float32": _decode_float,
-    "float64": _decode_float,
-    "int64": _decode_integer,
-    "bool": _decode_boolean,
-    "timestamp": _decode_timestamp,
-    "string": _decode_string,
-}
+class BadBase64(ValueError):
+    """An object is no ``{"b64": "..."}``."""
 
 
-def encode_column(name: str, values: npt.NDArray[Any]) -> list[Any]:
-    """An output as JSON values; numpy scalars stay, so that float32 is written in its shortest form."""
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """The bytes of a ``{"b64": "..."}``.
+
+    Raises:
+        BadBase64: It has other keys, or its text is not base64.
+    """
+    if value.keys() != {"b64"} or type(value["b64"]) is not str:
+        raise BadBase64(f"JSON Value: {describe(value)} not formatted correctly for base64 data")
+    try:
+        return base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, ValueError):
+        raise BadBase64("Unable to base64 decode") from None
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value stands for itself: anything but an object, or one that is ``{"b64": "..."}``."""
+    return type(value) is not dict or (value.keys() == {"b64"} and type(value["b64"]) is str)
+
+
+def encode_values(name: str, values: Array) -> Any:
+    """An output as something that `dump_json` writes; strings of an output named ``..._bytes`` become base64."""
     if values.dtype.kind != "O":
-        return list(values)
+        return np.ascontiguousarray(values) if values.ndim else values[()]
     if name.endswith("_bytes"):
-        return [{"b64": base64.b64encode(value).decode()} for value in values]
-    return [value.decode(errors="replace") for value in values]
+        return _map_strings(values.tolist(), lambda value: {"b64": base64.b64encode(value).decode()})
+    return _map_strings(values.tolist(), lambda value: value.decode(errors="replace"))
 
 
-def dump_json(value: object) -> bytes:
-    """JSON bytes of plain values and numpy arrays."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+def _map_strings(values: Any, change: Any) -> Any:
+    return [_map_strings(value, change) for value in values] if isinstance(values, list) else change(values)

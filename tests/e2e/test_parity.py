@@ -17,6 +17,7 @@ from serve.app import create_app
 from serve.manager import ServableManager
 from tests.made_up import PRODUCT, write_clean
 from tests.serve.client import predict
+from tests.serve.models import served
 from train import stage
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _predictions(store: Store) -> dict[int, float]:
 
 
 def _ask(store: Store, product: Product, sample: pa.Table) -> list[float]:
-    manager = ServableManager(ModelStore(store), ("shapes",))
+    manager = ServableManager(ModelStore(store), served("shapes"))
     manager.load()
     app = create_app(manager, product.config.serve)
     rows: list[dict[str, Any]] = sample.select(list(INPUTS)).to_pylist()

@@ -1,5 +1,7 @@
 """Models and applications for the tests of serving; TensorFlow loads each model once."""
 
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI
 
@@ -10,6 +12,7 @@ from serve.app import create_app
 from serve.manager import ServableManager
 from serve.servable import Servable
 from tests.serve import models
+from tests.serve.foreign import write_foreign
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +24,14 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     models.publish(store, "kinds", "multiclass")
     models.publish(store, "size", "regression", models.INPUTS[:1])
     return store
+
+
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a SavedModel that has no manifest; read only."""
+    folder = tmp_path_factory.mktemp("foreign") / "1"
+    write_foreign(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +49,7 @@ def tiny(manager: ServableManager) -> Servable:
 @pytest.fixture(scope="session")
 def manager(model_store: ModelStore) -> ServableManager:
     """All models, loaded."""
-    manager = ServableManager(model_store, ("tiny", "kinds", "size"))
+    manager = ServableManager(model_store, models.served("tiny", "kinds", "size"))
     manager.load()
     return manager
 

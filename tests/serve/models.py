@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.config.profile import ServedModel
 from pipelines.features import (
     INT64_MIN,
     Category,
@@ -60,6 +61,11 @@ ROW = {
     "note": "hi",
 }
 """A row that fits `INPUTS`."""
+
+
+def served(*names: str) -> dict[str, ServedModel]:
+    """Models served as they come."""
+    return {name: ServedModel() for name in names}
 
 
 def spec_of(task: Task, inputs: tuple[Feature, ...] = INPUTS) -> FeatureSpec:

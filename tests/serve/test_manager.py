@@ -13,6 +13,7 @@ from serve import manager as module
 from serve.errors import ModelNotFound, ModelNotReady
 from serve.manager import ServableManager, VersionStatus
 from serve.servable import Servable
+from tests.serve.models import served
 
 pytestmark = pytest.mark.tf
 
@@ -30,43 +31,43 @@ def damage(store: ModelStore, version: int) -> None:
 
 def test_loads_the_newest(manager: ServableManager) -> None:
     assert manager.is_ready
-    assert manager.get("tiny").manifest.version == 2
+    assert manager.get("tiny").version == 2
     assert manager.status("tiny", 2) == [VersionStatus(2, "AVAILABLE")]
 
 
 def test_loads_another_version_when_it_is_asked_for(copied: ModelStore) -> None:
-    manager = ServableManager(copied, ("tiny",))
+    manager = ServableManager(copied, served("tiny"))
     manager.load()
     assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "START"]
     assert manager.loaded("tiny", 1) is None
-    assert manager.get("tiny", 1).manifest.version == 1
+    assert manager.get("tiny", 1).version == 1
     assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "AVAILABLE"]
-    assert [s.manifest.version for s in manager.all_loaded("tiny")] == [2, 1]
+    assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]
 
 
 def test_keeps_a_bounded_number_of_versions(copied: ModelStore) -> None:
-    manager = ServableManager(copied, ("tiny",), kept_versions=0)
+    manager = ServableManager(copied, served("tiny"), kept_versions=0)
     manager.load()
     manager.get("tiny", 1)
-    assert [s.manifest.version for s in manager.all_loaded("tiny")] == [2]
+    assert [s.version for s in manager.all_loaded("tiny")] == [2]
 
 
 def test_unknown_names_and_versions(manager: ServableManager, model_store: ModelStore) -> None:
     with pytest.raises(ModelNotFound):
         manager.get("other")
-    with pytest.raises(ModelNotFound, match="version 9"):
+    with pytest.raises(ModelNotFound, match=r"Specific\(tiny, 9\)"):
         manager.get("tiny", 9)
-    with pytest.raises(ModelNotFound, match="version 9"):
+    with pytest.raises(ModelNotFound, match=r"Specific\(tiny, 9\)"):
         manager.status("tiny", 9)
     with pytest.raises(ModelNotFound):
-        ServableManager(model_store, ("tiny",)).get("kinds")
+        ServableManager(model_store, served("tiny")).get("kinds")
 
 
 def test_a_damaged_version_is_refused_and_the_one_before_serves(copied: ModelStore) -> None:
     damage(copied, 2)
-    manager = ServableManager(copied, ("tiny",))
+    manager = ServableManager(copied, served("tiny"))
     manager.load()
-    assert manager.get("tiny").manifest.version == 1
+    assert manager.get("tiny").version == 1
     refused = manager.status("tiny", 2)[0]
     assert (refused.state, refused.message) == ("END", "model tiny version 2: variables/variables.index is missing")
     with pytest.raises(ModelNotReady, match=r"variables\.index is missing"):
@@ -77,7 +78,7 @@ def test_a_refused_version_is_tried_again_only_after_a_while(
     copied: ModelStore, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(copied, 1)
-    manager = ServableManager(copied, ("tiny",))
+    manager = ServableManager(copied, served("tiny"))
     manager.load()
     with pytest.raises(ModelNotReady):
         manager.get("tiny", 1)
@@ -89,14 +90,14 @@ def test_a_refused_version_is_tried_again_only_after_a_while(
     with pytest.raises(ModelNotReady):
         manager.get("tiny", 1)
     monkeypatch.setattr(module, "RETRY_AFTER_S", 0)
-    assert manager.get("tiny", 1).manifest.version == 1
+    assert manager.get("tiny", 1).version == 1
     assert manager.status("tiny", 1)[0].message == ""
 
 
 def test_nothing_that_can_be_loaded(copied: ModelStore) -> None:
     damage(copied, 1)
     damage(copied, 2)
-    manager = ServableManager(copied, ("tiny",))
+    manager = ServableManager(copied, served("tiny"))
     with pytest.raises(ModelDamaged, match="version 2"):
         manager.load()
     assert not manager.is_ready
@@ -106,12 +107,12 @@ def test_nothing_that_can_be_loaded(copied: ModelStore) -> None:
 
 def test_an_empty_store(store: Store) -> None:
     with pytest.raises(ArtifactNotFound) as caught:
-        ServableManager(ModelStore(store), ("tiny",)).load()
+        ServableManager(ModelStore(store), served("tiny")).load()
     assert "millrace train" in caught.value.hint
 
 
 def test_many_callers_load_a_version_once(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = ServableManager(copied, ("tiny",))
+    manager = ServableManager(copied, served("tiny"))
     manager.load()
     calls: list[int] = []
     load = Servable.load

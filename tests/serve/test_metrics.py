@@ -16,7 +16,7 @@ def test_counts_requests_rows_and_loaded_versions(tiny: Servable) -> None:
     assert 'millrace_requests_total{route="/v1/models",status="200"} 1.0' in page
     assert 'millrace_request_seconds_bucket{le="0.0025",route="/v1/models"} 1.0' in page
     assert 'millrace_rows_total{model="tiny",version="2"} 7.0' in page
-    assert f'millrace_model_loaded{{digest="{tiny.manifest.digest}",model="tiny",version="2"}} 1.0' in page
+    assert f'millrace_model_loaded{{digest="{tiny.origin.digest}",model="tiny",version="2"}} 1.0' in page
     assert "millrace_model_loaded{" not in metrics.render([]).decode()
 
 

@@ -24,7 +24,7 @@ from serve.app import create_app
 from serve.errors import ScoringFailed, TooManyUnseen
 from serve.manager import ServableManager
 from tests.serve.client import predict
-from tests.serve.models import INPUTS, POISON
+from tests.serve.models import INPUTS, POISON, served
 from tests.serve.products import product_of
 from tests.serve.tables import DDL, make_rows, write_clean
 
@@ -89,7 +89,7 @@ def test_scores_every_row_once_and_a_second_run_adds_nothing(
 def test_rest_and_batch_agree(spark: "SparkSession", filled: Store) -> None:
     run(spark, filled)
     batch = {row["id"]: row for row in predictions_of(spark, filled)}
-    manager = ServableManager(ModelStore(filled), ("tiny",))
+    manager = ServableManager(ModelStore(filled), served("tiny"))
     manager.load()
     names = [feature.name for feature in INPUTS]
     rows = make_rows(ROWS)

@@ -1,0 +1,208 @@
+"""TensorFlow Serving's classify and regress: rows as examples, answers as labels with scores or as numbers.
+
+A signature of that kind takes serialised ``tf.Example``; a model that Millrace trained has none, and its examples are
+read as rows of its inputs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from pipelines.features import INT64_MIN, FeatureSpec
+from serve.errors import BadValue, InvalidRequest
+from serve.protocols.document import describe, dump_json, kind_of
+from serve.protocols.tfs import decode_document
+from serve.protocols.values import Array, BadBase64, decode_base64, decode_values
+from serve.signatures import CLASSIFY, REGRESS, Signature
+
+INPUT: Final = "inputs"
+"""The one input of such a signature (TF Serving's ``signature_constants``)."""
+FLOAT_MAX: Final = float(np.finfo(np.float32).max)
+METHODS: Final = {"classify": CLASSIFY, "regress": REGRESS}
+
+Values = list[int] | list[float] | list[bytes]
+Example = dict[str, tuple[str, Values]]
+"""By feature: its kind, and its values."""
+
+
+@dataclass(frozen=True)
+class ExamplesRequest:
+    """A decoded classify or regress request.
+
+    Attributes:
+        signature: What is asked.
+        examples: One a row; what the context says of all stands in each.
+    """
+
+    signature: Signature
+    examples: list[Example]
+
+
+def decode_examples(body: bytes, signatures: Mapping[str, Signature]) -> ExamplesRequest:
+    """Read a classify or regress request.
+
+    Raises:
+        InvalidRequest: Says which feature of which example does not fit.
+        UnknownSignature: The model has no such signature.
+    """
+    document, signature = decode_document(body, signatures)
+    context = _decode_example(document["context"]) if "context" in document else {}
+    if "examples" not in document:
+        raise InvalidRequest("When method is classify or regress, key 'examples' is expected and was not found")
+    examples = document["examples"]
+    if not isinstance(examples, list):
+        raise InvalidRequest(f"JSON Value: {describe(examples)} Expecting 'examples' value to be an list/array")
+    if not examples:
+        raise InvalidRequest("JSON Value: [] 'examples' value is an empty array")
+    return ExamplesRequest(signature, [{**context, **_decode_example(example)} for example in examples])
+
+
+def _decode_example(value: Any) -> Example:
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"Example must be JSON object but got JSON {kind_of(value)}")
+    return {name: _decode_feature(name[:64], content) for name, content in value.items()}
+
+
+def _decode_feature(name: str, content: Any) -> tuple[str, Values]:
+    kind, values = "", []
+    for value in content if isinstance(content, list) else [content]:
+        found, decoded = _decode_element(name, value)
+        if kind not in ("", found):
+            raise InvalidRequest(f"Unexpected element type in feature: {name} expecting type: {kind}")
+        kind = found
+        values.append(decoded)
+    return kind, values
+
+
+def _decode_element(name: str, value: Any) -> tuple[str, Any]:
+    if isinstance(value, str):
+        return "bytes", value.encode(errors="replace")
+    if isinstance(value, bool):
+        return "int64", int(value)
+    if isinstance(value, int):
+        if not INT64_MIN <= value < -INT64_MIN:
+            raise InvalidRequest(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        return "int64", value
+    if isinstance(value, float):
+        if np.isfinite(value) and abs(value) > FLOAT_MAX:
+            lost = f"Cannot convert JSON value: {describe(value)} to float without loss of precision."
+            raise InvalidRequest(f"Feature: {name}: {lost}")
+        return "float", value
+    if isinstance(value, dict) and value.keys() == {"b64"}:
+        try:
+            return "bytes", decode_base64(value)
+        except BadBase64 as error:
+            raise InvalidRequest(f"Feature: {name}: {error}") from None
+    raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {kind_of(value)}")
+
+
+def inputs_of(request: ExamplesRequest, method: str) -> dict[str, Array]:
+    """The tensors that answer a request: serialised examples, or the model's own inputs.
+
+    Args:
+        request: What is asked.
+        method: ``classify`` or ``regress``.
+
+    Raises:
+        InvalidRequest: The signature is of another kind, or an example does not fit the model's inputs.
+    """
+    signature = request.signature
+    if signature.method == METHODS[method] and INPUT in signature.inputs:
+        return {INPUT: np.array([_serialise(example) for example in request.examples], dtype=object)}
+    if not any(info.feature for info in signature.inputs.values()):
+        raise InvalidRequest(
+            f"Expected {method} signature method_name to be {METHODS[method]}. Was: {signature.method[:64]}"
+        )
+    return _columns_of(request.examples, signature)
+
+
+def _serialise(example: Example) -> bytes:
+    from tensorflow.core.example import example_pb2, feature_pb2
+
+    made = example_pb2.Example()
+    for name, (kind, values) in example.items():
+        feature = feature_pb2.Feature()
+        if kind:
+            getattr(feature, f"{kind}_list").value.extend(values)
+        made.features.feature[name].CopyFrom(feature)
+    return bytes(made.SerializeToString())
+
+
+def _columns_of(examples: Sequence[Example], signature: Signature) -> dict[str, Array]:
+    columns: dict[str, Array] = {}
+    for name, info in signature.inputs.items():
+        column: list[Any] = []
+        for number, example in enumerate(examples):
+            kind, values = example.get(name, ("", []))
+            if len(values) > 1:
+                raise InvalidRequest(f"Example {number}: feature {name} has {len(values)} values; the model takes one")
+            if not values:
+                column.append(None)
+            elif info.dtype == "bool" or (info.feature and info.feature.dtype == "bool"):
+                column.append(bool(values[0]) if kind == "int64" and values[0] in (0, 1) else values[0])
+            else:
+                column.append(values[0].decode(errors="replace") if isinstance(values[0], bytes) else values[0])
+        try:
+            columns[name] = decode_values(column, info)
+        except BadValue as error:
+            raise InvalidRequest(f"Example {error.position}: feature {name}: {error.reason}") from None
+    return columns
+
+
+def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[str], Array]:
+    """The labels of a classifier that Millrace trained, and one row of scores per row.
+
+    Raises:
+        InvalidRequest: The model is no classifier.
+    """
+    labels = [str(label) for label in spec.label.classes]
+    if spec.label.task == "binary":
+        positive = outputs["probability"]
+        return labels, np.stack([1 - positive, positive], axis=1)
+    if spec.label.task == "multiclass":
+        return labels, outputs["probabilities"]
+    raise InvalidRequest("the model predicts a number: ask it to regress or predict")
+
+
+def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec | None, top: int | None = None) -> bytes:
+    """Write a classify response: for each row, pairs of label and score.
+
+    Args:
+        outputs: Of a signature of that kind: ``classes``, ``scores`` or both; else those of a model of Millrace.
+        rows: How many examples were asked for.
+        spec: Of a model of Millrace.
+        top: Only so many of the best.
+
+    Raises:
+        InvalidRequest: The outputs are no classification.
+    """
+    classes, scores = outputs.get("classes"), outputs.get("scores")
+    if spec is not None and classes is None and scores is None:
+        labels, scores = class_scores(outputs, spec)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+        scores = np.take_along_axis(scores, order, axis=1)
+        names = [[labels[index] for index in row] for row in order.tolist()]
+    else:
+        found = classes if classes is not None else scores
+        if found is None or found.shape[:1] != (rows,):
+            raise InvalidRequest("the signature answers neither classes nor scores, one row for each example")
+        shape = (rows, found.size // rows)
+        texts = [[""] * shape[1]] * rows if classes is None else classes.reshape(shape).tolist()
+        names = [[t.decode(errors="replace") if isinstance(t, bytes) else t for t in row] for row in texts]
+        scores = np.zeros(shape, np.float32) if scores is None else scores.reshape(shape)
+    results = [list(map(list, zip(row, score, strict=True))) for row, score in zip(names, scores, strict=True)]
+    return dump_json({"results": results}, non_finite=not np.isfinite(scores).all())
+
+
+def encode_regress(outputs: Mapping[str, Array], rows: int) -> bytes:
+    """Write a regress response: one number per row.
+
+    Raises:
+        InvalidRequest: The outputs are not one number per example.
+    """
+    values = outputs.get("outputs", outputs.get("prediction"))
+    if values is None or values.size != rows or values.dtype.kind != "f":
+        raise InvalidRequest("the signature does not answer one number for each example")
+    return dump_json({"results": values.reshape(rows)}, non_finite=not np.isfinite(values).all())

@@ -1,0 +1,1 @@
+"""Routes, a file for each protocol: a request in, one call, a response out."""

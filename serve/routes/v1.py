@@ -1,0 +1,135 @@
+"""TensorFlow Serving's REST routes, and those of KServe's version 1, which share their paths.
+
+Where both want the same path, the answer serves the clients of both: ``GET /v1/models`` lists as KServe does, and the
+status of a model carries KServe's ``ready`` beside TensorFlow Serving's list.
+"""
+
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serve.edge import json_response
+from serve.errors import InvalidRequest, ModelNotFound
+from serve.openapi import describe_route
+from serve.protocols import examples, kserve_v1, tfs
+from serve.servable import Servable
+from serve.service import Service, version_of
+
+MODEL = "/v1/models/{name:plain}"
+VERSION = MODEL + "/versions/{version:plain}"
+LABEL = MODEL + "/labels/{label:plain}"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+
+class Endpoints:
+    """The calls behind the routes.
+
+    Args:
+        service: The models and the threads.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def predict(self, request: Request) -> Response:
+        """Answer for the rows in the body."""
+        return await self._answer("predict", request.path_params, request)
+
+    async def classify(self, request: Request) -> Response:
+        """Answer with labels and scores for the examples in the body."""
+        return await self._answer("classify", request.path_params, request)
+
+    async def regress(self, request: Request) -> Response:
+        """Answer with a number for each example in the body."""
+        return await self._answer("regress", request.path_params, request)
+
+    async def explain(self, request: Request) -> Response:
+        """Explanations are not offered yet; KServe's answer for that."""
+        await self._service.servable(request.path_params["name"])
+        raise kserve_v1.not_implemented("explain")
+
+    async def models(self) -> Response:
+        """Names of the models served."""
+        return json_response(kserve_v1.encode_models(self._service.manager.names))
+
+    async def status(self, request: Request) -> Response:
+        """How the versions of a model stand."""
+        return await self._status(request.path_params)
+
+    async def metadata(self, request: Request) -> Response:
+        """Inputs and outputs of a model's signatures."""
+        return await self._metadata(request.path_params)
+
+    async def other(self, request: Request) -> Response:
+        """Whatever else begins with /v1: a path in other case, as TensorFlow Serving takes it, or none of its own."""
+        path = request.scope.get("raw_path", request.url.path.encode()).decode("ascii", "replace")
+        found = (tfs.POST_PATH if request.method == "POST" else tfs.GET_PATH).fullmatch(path)
+        if not found or request.method not in ("GET", "POST"):
+            raise InvalidRequest(f"Malformed request: {request.method} {path[:200]}")
+        parts: dict[str, Any] = {key: value for key, value in found.groupdict().items() if value is not None}
+        if "name" not in parts:
+            return await self.models()
+        for key in ("name", "label"):
+            if key in parts:
+                parts[key] = unquote(parts[key])
+        method = parts.pop("method", "").lower()
+        if request.method == "POST":
+            return await self._answer(method, parts, request)
+        return await (self._metadata(parts) if method else self._status(parts))
+
+    async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Response:
+        servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
+        body = await self._service.body(request)
+        call = self._predict if method == "predict" else self._examples
+        return json_response(await self._service.work(call, servable, body, method))
+
+    def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
+        asked = tfs.decode_predict(body, servable.signatures)
+        outputs = self._service.infer(servable, asked.inputs, signature=asked.signature.name)
+        return tfs.encode_predict(outputs, is_row_form=asked.is_row_form)
+
+    def _examples(self, servable: Servable, body: bytes, method: str) -> bytes:
+        asked = examples.decode_examples(body, servable.signatures)
+        inputs = examples.inputs_of(asked, method)
+        outputs = self._service.infer(servable, inputs, signature=asked.signature.name)
+        rows = len(asked.examples)
+        if method == "classify":
+            return examples.encode_classify(outputs, rows, servable.spec)
+        return examples.encode_regress(outputs, rows)
+
+    async def _status(self, parts: dict[str, Any]) -> Response:
+        manager, name, number = self._service.manager, parts["name"], version_of(parts.get("version"))
+        if "label" in parts:
+            number = manager.version_of(name, parts["label"])
+        try:
+            found = await self._service.load(manager.status, name, number)
+        except ModelNotFound as error:
+            raise kserve_v1.no_such_model(name, number) from error
+        versions = [(v.version, v.state, v.message) for v in found]
+        ready = manager.loaded(name, number) is not None
+        return json_response(tfs.encode_status(name, ready=ready, versions=versions))
+
+    async def _metadata(self, parts: dict[str, Any]) -> Response:
+        servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
+        return json_response(tfs.encode_metadata(servable.name, servable.version, servable.signatures))
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes below /v1."""
+    endpoints = Endpoints(service)
+    listed: list[tuple[str, str, Any]] = [
+        *(("POST", f"{path}:predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
+        *(("POST", f"{path}:classify", endpoints.classify) for path in (MODEL, VERSION, LABEL)),
+        *(("POST", f"{path}:regress", endpoints.regress) for path in (MODEL, VERSION, LABEL)),
+        ("POST", f"{MODEL}:explain", endpoints.explain),
+        ("GET", "/v1/models", endpoints.models),
+        *(("GET", f"{path}/metadata", endpoints.metadata) for path in (MODEL, VERSION, LABEL)),
+        *(("GET", path, endpoints.status) for path in (VERSION, LABEL, MODEL)),
+    ]
+    router = APIRouter(default_response_class=Response)
+    for method, path, endpoint in listed:
+        router.add_api_route(path, endpoint, methods=[method], **describe_route(path, service.manager))
+    router.add_api_route("/v1/{rest:path}", endpoints.other, methods=list(METHODS), include_in_schema=False)
+    return router

@@ -1,0 +1,127 @@
+"""The Open Inference Protocol's routes, with Triton's extensions."""
+
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serve.describe import class_labels
+from serve.edge import error_response, json_response
+from serve.errors import InvalidRequest
+from serve.openapi import describe_route
+from serve.protocols import oip, repository
+from serve.protocols.document import dump_json, parse_json
+from serve.servable import MAX_BATCH, Servable
+from serve.service import MAX_DIGITS, Service, version_of
+from serve.signatures import SERVING_DEFAULT, find_signature
+
+MODEL = "/v2/models/{name:plain}"
+VERSION = MODEL + "/versions/{version:plain}"
+
+
+class Endpoints:
+    """The calls behind the routes.
+
+    Args:
+        service: The models and the threads.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def server(self) -> Response:
+        """Name, version and extensions of the server."""
+        version = metadata.version("millrace")
+        return json_response(dump_json({"name": "millrace", "version": version, "extensions": oip.EXTENSIONS}))
+
+    async def live(self) -> Response:
+        """Whether the event loop answers."""
+        return json_response(b'{"live":true}')
+
+    async def ready(self) -> Response:
+        """Whether every model has a version that answers."""
+        if self._service.manager.is_ready:
+            return json_response(b'{"ready":true}')
+        return error_response("not every model is loaded", 503)
+
+    async def models(self) -> Response:
+        """Names of the models served."""
+        return json_response(dump_json({"models": list(self._service.manager.names)}))
+
+    async def model(self, request: Request) -> Response:
+        """Inputs and outputs of a model."""
+        servable = await self._servable(request)
+        numbers = [s.version for s in self._service.manager.all_loaded(servable.name)]
+        signature = find_signature(servable.signatures, SERVING_DEFAULT)
+        return json_response(oip.encode_metadata(servable.name, sorted(numbers), signature))
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether a model, or a version of it, answers."""
+        name, version = request.path_params["name"], version_of(request.path_params.get("version"))
+        ready = self._service.manager.loaded(name, version) is not None
+        answer = {"name": name, "ready": ready}
+        return json_response(dump_json(answer)) if ready else error_response(f"model {name} is not ready", 503)
+
+    async def config(self, request: Request) -> Response:
+        """A model's configuration, as Triton shows it."""
+        servable = await self._servable(request)
+        signature = find_signature(servable.signatures, SERVING_DEFAULT)
+        return json_response(repository.encode_config(servable.name, signature, MAX_BATCH))
+
+    async def index(self, request: Request) -> Response:
+        """Every version of every model that is served, and how it stands."""
+        body = await self._service.body(request)
+        asked = parse_json(body, ignore_rest=False) if body.strip() else {}
+        if not isinstance(asked, dict) or type(asked.get("ready", False)) is not bool:
+            raise InvalidRequest('expected an object such as {"ready": true}')
+        found = await self._service.load(self._versions)
+        return json_response(repository.encode_index(found, ready_only=asked.get("ready", False)))
+
+    async def infer(self, request: Request) -> Response:
+        """Answer for the tensors in the body."""
+        servable = await self._servable(request)
+        length = request.headers.get(oip.LENGTH_HEADER)
+        if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
+            raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
+        body = await self._service.body(request)
+        answer, json_bytes = await self._service.work(
+            self._infer, servable, body, None if length is None else int(length)
+        )
+        if json_bytes is None:
+            return json_response(answer)
+        headers = {"Inference-Header-Content-Length": str(json_bytes)}
+        return Response(answer, headers=headers, media_type="application/octet-stream")
+
+    def _infer(self, servable: Servable, body: bytes, length: int | None) -> tuple[bytes, int | None]:
+        asked = oip.decode_infer(body, length, servable.signatures)
+        names = [output.name for output in asked.outputs]
+        outputs = self._service.infer(servable, asked.inputs, names, asked.signature.name)
+        return oip.encode_infer(asked, servable.name, servable.version, outputs, class_labels(servable.spec))
+
+    def _versions(self) -> list[tuple[str, int, str, str]]:
+        manager = self._service.manager
+        return [(name, v.version, v.state, v.message) for name in manager.names for v in manager.status(name)]
+
+    async def _servable(self, request: Request) -> Servable:
+        return await self._service.servable(request.path_params["name"], version_of(request.path_params.get("version")))
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes below /v2."""
+    endpoints = Endpoints(service)
+    listed: list[tuple[str, str, Any]] = [
+        *(("POST", f"{path}/infer", endpoints.infer) for path in (MODEL, VERSION)),
+        ("GET", "/v2", endpoints.server),
+        ("GET", "/v2/models", endpoints.models),
+        *(("GET", f"{path}/ready", endpoints.model_ready) for path in (MODEL, VERSION)),
+        *(("GET", f"{path}/config", endpoints.config) for path in (MODEL, VERSION)),
+        *(("GET", path, endpoints.model) for path in (MODEL, VERSION)),
+        ("POST", "/v2/repository/index", endpoints.index),
+        ("GET", "/v2/health/live", endpoints.live),
+        ("GET", "/v2/health/ready", endpoints.ready),
+    ]
+    router = APIRouter(default_response_class=Response)
+    for method, path, endpoint in listed:
+        router.add_api_route(path, endpoint, methods=[method], **describe_route(path, service.manager))
+    return router

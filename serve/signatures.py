@@ -1,0 +1,141 @@
+"""What a SavedModel can be asked: its signatures, read from its own graph definition before TensorFlow runs it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.features import Feature, FeatureSpec
+from serve.errors import InvalidRequest, UnknownSignature
+
+SERVING_DEFAULT: Final = "serving_default"
+PREDICT: Final = "tensorflow/serving/predict"
+CLASSIFY: Final = "tensorflow/serving/classify"
+REGRESS: Final = "tensorflow/serving/regress"
+
+SERVE_TAG: Final = "serve"
+INTERNAL: Final = "__saved_model_"
+"""Prefix of the signatures that TensorFlow keeps for itself."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a signature.
+
+    Attributes:
+        name: Its key in the signature, which clients use.
+        dtype: Its numpy name, or ``string``.
+        shape: -1 where any size is taken; None if the rank is unknown.
+        feature: What Millrace knows of it; None in a model trained elsewhere.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] | None
+    feature: Feature | None = None
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether the first dimension counts rows."""
+        return self.shape is not None and self.shape[:1] == (-1,)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape fits."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            want in (-1, found) for want, found in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One function of a model.
+
+    Attributes:
+        name: Its key in the model.
+        method: TF Serving's word for what kind of function it is.
+        inputs: By name, in the graph's order.
+        outputs: By name, in the graph's order.
+        definition: The whole SignatureDef, in protobuf's JSON.
+    """
+
+    name: str
+    method: str
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+    definition: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether rows of several requests can be answered by one call."""
+        return all(info.is_batched for info in (*self.inputs.values(), *self.outputs.values()))
+
+    def wanted(self, outputs: Sequence[str] | None) -> list[str]:
+        """The outputs to answer with: those asked for, or all.
+
+        Raises:
+            InvalidRequest: There is no output of this name.
+        """
+        unknown = [name for name in outputs or () if name not in self.outputs]
+        if unknown:
+            known = ", ".join(self.outputs)
+            raise InvalidRequest([f"the model has no output '{name[:64]}'; it has {known}" for name in unknown])
+        return list(self.outputs) if outputs is None else list(outputs)
+
+
+def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
+    """The signature of a name.
+
+    Raises:
+        UnknownSignature: The model has none of this name.
+    """
+    if name not in signatures:
+        raise UnknownSignature(name, tuple(signatures))
+    return signatures[name]
+
+
+def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, Signature]:
+    """Read the signatures of a SavedModel.
+
+    Args:
+        folder: The SavedModel.
+        spec: Says what the inputs of ``serving_default`` mean, if Millrace trained it.
+
+    Raises:
+        ValueError: The file holds no graph for serving.
+    """
+    from google.protobuf.json_format import MessageToDict
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel()
+    try:
+        model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except DecodeError as error:
+        raise ValueError("saved_model.pb is no SavedModel") from error
+    graphs = [graph for graph in model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
+    if not graphs:
+        raise ValueError(f"saved_model.pb has no graph with the tag '{SERVE_TAG}'")
+    features = {feature.name: feature for feature in spec.inputs} if spec else {}
+    found = {}
+    for name, definition in sorted(graphs[0].signature_def.items()):
+        if name.startswith(INTERNAL):
+            continue
+        known = features if name == SERVING_DEFAULT else {}
+        found[name] = Signature(
+            name,
+            definition.method_name,
+            {key: _tensor_info(key, info, known.get(key)) for key, info in sorted(definition.inputs.items())},
+            {key: _tensor_info(key, info) for key, info in sorted(definition.outputs.items())},
+            MessageToDict(definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True),
+        )
+    return found
+
+
+def _tensor_info(name: str, info: Any, feature: Feature | None = None) -> TensorInfo:
+    import tensorflow as tf
+
+    proto = info.tensor_shape
+    shape = None if proto.unknown_rank else tuple(int(dim.size) for dim in proto.dim)
+    return TensorInfo(name, str(tf.dtypes.as_dtype(info.dtype).name), shape, feature)

@@ -1,0 +1,190 @@
+"""The routes of TensorFlow Serving and KServe's version 1, asked as their clients ask.
+
+Cases that stand in TensorFlow Serving's ``model_servers/http_rest_api_handler_test.cc`` name the test there.
+"""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from pipelines.config.profile import Serve, ServedModel
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from serve.app import create_app
+from serve.manager import ServableManager
+from tests.serve.client import ask, error_of, predict
+from tests.serve.models import ROW
+
+pytestmark = pytest.mark.tf
+
+HALF = "/v1/models/half_plus_two"
+UINT64_MAX = 2**64 - 1
+
+
+@pytest.fixture(scope="module")
+def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """TensorFlow Serving's test model, as version 123, with the label `stable`."""
+    folder = tmp_path_factory.mktemp("half") / "models" / "half_plus_two"
+    folder.mkdir(parents=True)
+    (folder / "123").symlink_to(foreign)
+    models = {"half_plus_two": ServedModel(allow_foreign=True, labels={"stable": 123})}
+    manager = ServableManager(ModelStore(Store(str(folder.parent.parent))), models)
+    manager.load()
+    return create_app(manager, Serve(max_body_mb=1))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        # UnsupportedApiCalls; "GET /v1/models" is KServe's list here.
+        ("GET", "/v1/foo", "Malformed request: GET /v1/foo"),
+        ("POST", "/v1/foo", "Malformed request: POST /v1/foo"),
+        ("POST", "/v1/models", "Malformed request"),
+        ("GET", "/v1/models/foo:predict", "Malformed request"),
+        ("GET", "/v1/models/foo/version/50:predict", "Malformed request"),
+        ("POST", "/v1/models/foo/version/50:regress", "Malformed request"),
+        ("POST", "/v1/models/foo/versions/HELLO:regress", "Failed to convert version"),
+        ("POST", f"/v1/models/foo/versions/{UINT64_MAX}:regress", "Failed to convert version"),
+        ("DELETE", "/v1/models/half_plus_two", "Malformed request: DELETE"),
+    ],
+)
+def test_unsupported_calls(half: FastAPI, method: str, path: str, said: str) -> None:
+    assert said in error_of(ask(half, method, path), 400)
+
+
+@pytest.mark.parametrize("path", ["/v1/models/foo:predict", "/v1/models/foo/versions/50:predict", f"{HALF}99:predict"])
+def test_models_that_are_not_there(half: FastAPI, path: str) -> None:
+    """PredictModelNameVersionErrors."""
+    assert "Servable not found for request" in error_of(predict(half, {"instances": [1]}, path), 404)
+    said = error_of(predict(half, {"instances": [1]}, f"{HALF}/versions/99:predict"), 404)
+    assert said == "Servable not found for request: Specific(half_plus_two, 99)"
+
+
+def test_requests_that_do_not_fit(half: FastAPI) -> None:
+    """PredictRequestErrors; the model there takes no whole numbers as floats, which the documentation allows."""
+    assert "JSON Parse error: The document is empty" in error_of(predict(half, b"", f"{HALF}:predict"), 400)
+    assert "JSON Parse error: Invalid value" in error_of(predict(half, b"instances = [1, 2]", f"{HALF}:predict"), 400)
+    assert "not of expected type: float" in error_of(predict(half, {"instances": ["1"]}, f"{HALF}:predict"), 400)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"),
+    [
+        # Predict
+        (":predict", {"instances": [[1.0, 2.0], [3.0, 4.0]]}, {"predictions": [[2.5, 3.0], [3.5, 4.0]]}),
+        ("/versions/123:predict", {"instances": [1.0, 2.0]}, {"predictions": [2.5, 3.0]}),
+        (
+            "/versions/123:predict",
+            {"signature_name": "serving_default", "instances": [3.0, 4.0]},
+            {"predictions": [3.5, 4.0]},
+        ),
+        (
+            "/versions/123:predict",
+            {"signature_name": "serving_default", "inputs": [3.0, 4.0]},
+            {"outputs": [3.5, 4.0]},
+        ),
+        # Regress
+        (":regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 80.0}]}, {"results": [42]}),
+        ("/versions/123:regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 80.0}]}, {"results": [42]}),
+        # Classify
+        (":classify", {"signature_name": "classify_x_to_y", "examples": [{"x": 20.0}]}, {"results": [[["", 12]]]}),
+        (
+            "/versions/123:classify",
+            {"signature_name": "classify_x_to_y", "examples": [{"x": 10.0}]},
+            {"results": [[["", 7]]]},
+        ),
+        # What no test there names: labels, version 0, paths in other case, a scalar, numbers that are none.
+        ("/labels/stable:predict", {"instances": [1.0]}, {"predictions": [2.5]}),
+        ("/versions/0:predict", {"instances": [1.0]}, {"predictions": [2.5]}),
+        ("/Versions/123:PREDICT", {"instances": [1.0]}, {"predictions": [2.5]}),
+        (":predict", {"inputs": 1.0}, {"outputs": 2.5}),
+    ],
+)
+def test_answers(half: FastAPI, path: str, body: Any, answer: Any) -> None:
+    response = predict(half, body, HALF + path)
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == answer
+
+
+def test_numbers_that_are_none_pass_both_ways(half: FastAPI) -> None:
+    response = predict(half, b'{"instances": [NaN, Infinity, 2]}', f"{HALF}:predict")
+    assert response.text == '{"predictions":[NaN,Infinity,3.0]}'
+
+
+def test_labels_and_signatures_that_are_not_there(half: FastAPI) -> None:
+    said = error_of(predict(half, {"instances": [1]}, f"{HALF}/labels/canary:predict"), 400)
+    assert said == "Unrecognized servable version label: canary"
+    said = error_of(predict(half, {"signature_name": "x", "instances": [1]}, f"{HALF}:predict"), 400)
+    assert said.startswith('Serving signature name: "x" not found in signature def')
+    said = error_of(predict(half, {"examples": [{"x": 1.0}]}, f"{HALF}:classify"), 400)
+    assert said.startswith("Expected classify signature method_name to be tensorflow/serving/classify")
+    echo = {"signature_name": "echo", "inputs": {f"{name}_in": [1] for name in ("uint16", "bool")}}
+    error_of(predict(half, echo, f"{HALF}:predict"), 400)
+
+
+def test_status(half: FastAPI) -> None:
+    """GetStatus, with KServe's fields beside it."""
+    one = [{"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}]
+    for path in (HALF, f"{HALF}/versions/123", f"{HALF}/labels/stable", HALF.replace("models", "MODELS")):
+        answer = ask(half, "GET", path).json()
+        assert answer == {"name": "half_plus_two", "ready": True, "model_version_status": one}
+    assert error_of(ask(half, "GET", f"{HALF}/versions/9"), 404) == "Could not find version 9 of model half_plus_two"
+    assert error_of(ask(half, "GET", "/v1/models/foo"), 404) == "Model with name foo does not exist."
+
+
+def test_metadata(half: FastAPI) -> None:
+    """GetModelMetadata."""
+    for path in (f"{HALF}/metadata", f"{HALF}/versions/123/metadata", f"{HALF}/labels/stable/metadata"):
+        answer = ask(half, "GET", path).json()
+        assert answer["model_spec"] == {"name": "half_plus_two", "signature_name": "", "version": "123"}
+        found = answer["metadata"]["signature_def"]["signature_def"]
+        assert found["regress_x_to_y"]["method_name"] == "tensorflow/serving/regress"
+        assert found["serving_default"]["inputs"]["x"]["tensor_shape"]["unknown_rank"] is True
+    error_of(ask(half, "GET", "/v1/models/foo/metadata"), 404)
+
+
+def test_a_model_of_ours_classifies_and_regresses(app: FastAPI) -> None:
+    classified = predict(app, {"examples": [ROW]}, "/v1/models/kinds:classify").json()["results"]
+    answered = predict(app, {"instances": [ROW]}, "/v1/models/kinds:predict").json()["predictions"][0]
+    assert classified[0][0][0] == answered["class"]
+    assert [score for _, score in classified[0]] == sorted(answered["probabilities"], reverse=True)
+    amount = {"examples": [{"amount": 1.5}, {"amount": 2}]}
+    regressed = predict(app, amount, "/v1/models/size:regress").json()["results"]
+    assert regressed == predict(app, {"instances": [1.5, 2]}, "/v1/models/size:predict").json()["predictions"]
+    assert "predicts a number" in error_of(predict(app, amount, "/v1/models/size:classify"), 400)
+
+
+def test_kserve_asks_whether_the_server_lives_and_what_it_has(app: FastAPI) -> None:
+    assert ask(app, "GET", "/").json() == {"status": "alive"}
+    assert ask(app, "GET", "/v1/models").json() == {"models": ["tiny", "kinds", "size"]}
+    assert ask(app, "GET", "/v1/models/tiny").json()["ready"] is True
+    assert error_of(predict(app, {"instances": [ROW]}, "/v1/models/tiny:explain"), 501)
+    error_of(predict(app, {"instances": [ROW]}, "/v1/models/none:explain"), 404)
+
+
+def test_a_compressed_request_is_answered_as_any(half: FastAPI) -> None:
+    body = gzip.compress(json.dumps({"instances": [1.0]}).encode())
+    answer = ask(half, "POST", f"{HALF}:predict", content=body, headers={"Content-Encoding": "gzip"})
+    assert answer.json() == {"predictions": [2.5]}
+
+
+CAPTURED = [
+    (HALF + ":predict", b'{"instances":[[1.0,2.0]]}', b'{"predictions":[[2.5,3.0]]}'),
+    (HALF + ":predict", b'{"inputs":{"x":[1]}}', b'{"outputs":[2.5]}'),
+    (HALF + ":predict", b'{"inputs":[NaN]}', b'{"outputs":[NaN]}'),
+    (
+        HALF + ":classify",
+        b'{"signature_name":"classify_x_to_y","examples":[{"x":20.0},{"x":1.0}]}',
+        b'{"results":[[["",12.0]],[["",2.5]]]}',
+    ),
+    (HALF + ":predict", b'{"instances":[]}', b'{"error":"JSON Value: [] No values in \'instances\' array"}'),
+]
+
+
+@pytest.mark.parametrize(("path", "sent", "answered"), CAPTURED)
+def test_captured_bytes(half: FastAPI, path: str, sent: bytes, answered: bytes) -> None:
+    assert predict(half, sent, path).content == answered

@@ -1,0 +1,195 @@
+"""The routes of the Open Inference Protocol, asked as its clients ask."""
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from pipelines.config.profile import Serve, ServedModel
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from serve.app import create_app
+from serve.manager import ServableManager
+from serve.protocols.tensors import DATATYPES, dtype_of, encode_binary
+from tests.serve.client import ask, error_of, predict
+from tests.serve.foreign import ECHOED
+from tests.serve.models import INPUTS, POISON, ROW, served
+from tests.serve.protocols.test_tensors import array_of
+
+pytestmark = pytest.mark.tf
+
+LENGTH = "Inference-Header-Content-Length"
+
+
+@pytest.fixture(scope="module")
+def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The model from elsewhere, as `half`."""
+    folder = tmp_path_factory.mktemp("half") / "models" / "half"
+    folder.mkdir(parents=True)
+    (folder / "1").symlink_to(foreign)
+    manager = ServableManager(ModelStore(Store(str(folder.parent.parent))), {"half": ServedModel(allow_foreign=True)})
+    manager.load()
+    return create_app(manager, Serve())
+
+
+def row_inputs(*rows: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"name": f.name, "shape": [len(rows)], "datatype": DATATYPES[f.tensor_dtype], "data": [r[f.name] for r in rows]}
+        for f in INPUTS
+    ]
+
+
+def infer(app: FastAPI, body: Any, path: str = "/v2/models/tiny/infer", **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ask(app, "POST", path, content=content, headers=headers)
+
+
+def test_answers_as_the_other_protocol_does(app: FastAPI) -> None:
+    rows = [ROW, {**ROW, "amount": 9}]
+    answer = infer(app, {"id": "mine", "inputs": row_inputs(*rows)}).json()
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("tiny", "2", "mine")
+    found = {output["name"]: output["data"] for output in answer["outputs"]}
+    predictions = predict(app, {"instances": rows}).json()["predictions"]
+    assert found == {name: [row[name] for row in predictions] for name in ("class", "probability")}
+    older = infer(app, {"inputs": row_inputs(*rows)}, "/v2/models/tiny/versions/1/infer").json()
+    assert older["model_version"] == "1"
+    assert older["outputs"] != answer["outputs"]
+
+
+@pytest.mark.parametrize("compress", [None, gzip.compress, zlib.compress])
+def test_every_dtype_both_ways_in_bytes(half: FastAPI, compress: Any) -> None:
+    values = {d: array_of(d, tuple(2 if size == -1 else size for size in shape)) for d, shape in ECHOED.items()}
+    blobs = {dtype: encode_binary(array) for dtype, array in values.items()}
+    inputs = [
+        {
+            "name": f"{dtype}_in",
+            "shape": list(array.shape),
+            "datatype": DATATYPES[dtype],
+            "parameters": {"binary_data_size": len(blobs[dtype])},
+        }
+        for dtype, array in values.items()
+    ]
+    document = {"inputs": inputs, "parameters": {"signature_name": "echo", "binary_data_output": True}}
+    header = json.dumps(document).encode()
+    body = b"".join([header, *blobs.values()])
+    headers = {LENGTH: str(len(header))}
+    if compress:
+        body = compress(body)
+        headers["Content-Encoding"] = "gzip" if compress is gzip.compress else "deflate"
+    response = infer(half, body, "/v2/models/half/infer", **headers)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/octet-stream"
+    position = int(response.headers[LENGTH])
+    for output in json.loads(response.content[:position])["outputs"]:
+        size = output["parameters"]["binary_data_size"]
+        assert output["datatype"] == DATATYPES[dtype_of(values[output["name"]])]
+        assert response.content[position : position + size] == blobs[output["name"]]
+        position += size
+    assert position == len(response.content)
+
+
+def test_classes_on_request(app: FastAPI) -> None:
+    best = {"name": "probabilities", "parameters": {"classification": 2}}
+    answer = infer(app, {"inputs": row_inputs(ROW), "outputs": [best]}, "/v2/models/kinds/infer").json()
+    (output,) = answer["outputs"]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [1, 2])
+    label = predict(app, {"instances": [ROW]}, "/v1/models/kinds:predict").json()["predictions"][0]["class"]
+    assert output["data"][0].endswith(f":{label}")
+
+
+def test_no_number_in_json_names_the_output(half: FastAPI, app: FastAPI) -> None:
+    inputs = [{"name": "x", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}]
+    header = json.dumps({"inputs": inputs}).encode()
+    nan = np.array([np.nan], np.float32).tobytes()
+    said = error_of(infer(half, header + nan, "/v2/models/half/infer", **{LENGTH: str(len(header))}), 400)
+    assert said.startswith("output 'y' holds NaN or infinity")
+    said = error_of(infer(app, {"inputs": row_inputs(ROW, {**ROW, "amount": POISON})}), 400)
+    assert said == "output 'probability' is not finite for rows 1 of the request"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said"),
+    [
+        (b"", {}, "The document is empty"),
+        (b"{", {}, "JSON Parse error"),
+        (b"{}", {}, "inputs: expected a list"),
+        (b"{}", {LENGTH: "x"}, "is no number of bytes"),
+        (b"{}", {LENGTH: "-1"}, "is no number of bytes"),
+        (b"{}", {LENGTH: "3"}, "Inference-Header-Content-Length is 3 for a body of 2 bytes"),
+        (b"{}", {LENGTH: "9" * 40}, "is no number of bytes"),
+        (b'{"inputs":[]}', {}, "expected 9 inputs, found 0"),
+    ],
+)
+def test_what_does_not_fit(app: FastAPI, body: bytes, headers: dict[str, str], said: str) -> None:
+    assert said in error_of(infer(app, body, **headers), 400)
+
+
+def test_what_is_not_there(app: FastAPI) -> None:
+    for path in ("/v2/models/none/infer", "/v2/models/tiny/versions/9/infer"):
+        error_of(infer(app, {"inputs": row_inputs(ROW)}, path), 404)
+    error_of(ask(app, "GET", "/v2/models/none"), 404)
+    error_of(ask(app, "GET", "/v2/models/none/ready"), 404)
+    error_of(ask(app, "GET", "/v2/nothing"), 404)
+    error_of(ask(app, "GET", "/v2/models/tiny/infer"), 405)
+
+
+def test_the_server_and_its_health(app: FastAPI, model_store: ModelStore) -> None:
+    server = ask(app, "GET", "/v2").json()
+    assert server["name"] == "millrace"
+    assert {"binary_tensor_data", "model_repository_extension"} <= set(server["extensions"])
+    assert ask(app, "GET", "/v2/health/live").json() == {"live": True}
+    assert ask(app, "GET", "/v2/health/ready").json() == {"ready": True}
+    assert ask(app, "GET", "/v2/models").json() == {"models": ["tiny", "kinds", "size"]}
+    cold = create_app(ServableManager(model_store, served("tiny")), Serve())
+    error_of(ask(cold, "GET", "/v2/models/tiny/ready"), 503)
+
+
+def test_a_model_describes_itself(app: FastAPI) -> None:
+    assert ask(app, "GET", "/v2/models/tiny/ready").json() == {"name": "tiny", "ready": True}
+    shown = ask(app, "GET", "/v2/models/tiny").json()
+    assert shown["platform"] == "tensorflow_savedmodel"
+    assert {"name": "city", "datatype": "BYTES", "shape": [-1]} in shown["inputs"]
+    config = ask(app, "GET", "/v2/models/tiny/versions/2/config").json()
+    assert {"name": "city", "data_type": "TYPE_STRING", "dims": []} in config["input"]
+
+
+def test_the_index_takes_an_empty_body(app: FastAPI) -> None:
+    for body in (b"", b"{}", b'{"ready":false}'):
+        index = ask(app, "POST", "/v2/repository/index", content=body).json()
+        assert [each["version"] for each in index if each["name"] == "tiny"] == ["2", "1"]
+    ready = ask(app, "POST", "/v2/repository/index", content=b'{"ready":true}').json()
+    assert {each["state"] for each in ready} == {"READY"}
+    for wrong in (b"[]", b'{"ready":1}', b"x"):
+        error_of(ask(app, "POST", "/v2/repository/index", content=wrong), 400)
+
+
+CAPTURED_REQUEST = (
+    b'{"id":"1","inputs":[{"name":"x","shape":[2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}'
+)
+CAPTURED = [
+    (
+        b'{"id":"1","inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,2]}]}',
+        {},
+        b'{"model_name":"half","model_version":"1","id":"1",'
+        b'"outputs":[{"name":"y","shape":[2],"datatype":"FP32","data":[2.5,3.0]}]}',
+    ),
+    (
+        CAPTURED_REQUEST.replace(b'"inputs"', b'"parameters":{"binary_data_output":true},"inputs"')
+        + b"\x00\x00\x80\x3f\x00\x00\x00\x40",
+        {LENGTH: str(len(CAPTURED_REQUEST) + len(b'"parameters":{"binary_data_output":true},'))},
+        b'{"model_name":"half","model_version":"1","id":"1",'
+        b'"outputs":[{"name":"y","shape":[2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}'
+        b"\x00\x00\x20\x40\x00\x00\x40\x40",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sent", "headers", "answered"), CAPTURED)
+def test_captured_bytes(half: FastAPI, sent: bytes, headers: dict[str, str], answered: bytes) -> None:
+    assert infer(half, sent, "/v2/models/half/infer", **headers).content == answered

@@ -1,0 +1,51 @@
+"""What the routes share."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from pipelines.config.profile import Serve
+from pipelines.models import ModelStore
+from serve.errors import InvalidRequest, ModelNotFound, UnknownLabel
+from serve.manager import ServableManager
+from serve.metrics import Metrics
+from serve.service import Service, version_of
+from tests.serve.models import served
+
+
+@pytest.mark.parametrize(("text", "version"), [(None, None), ("0", None), ("7", 7), ("007", 7), ("9" * 18, 10**18 - 1)])
+def test_versions(text: str | None, version: int | None) -> None:
+    assert version_of(text) == version
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.0", "9" * 19, "²", "\u0661"])
+def test_what_is_no_version(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="Failed to convert version"):
+        version_of(text)
+
+
+@pytest.mark.tf
+def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore) -> None:
+    metrics = Metrics()
+    service = Service(manager, Serve(), metrics)
+
+    async def use() -> None:
+        assert (await service.servable("tiny")).version == 2
+        assert (await service.servable("tiny", 1)).version == 1
+        with pytest.raises(ModelNotFound):
+            await service.servable("none")
+        with pytest.raises(UnknownLabel):
+            await service.servable("tiny", label="canary")
+        names = [await service.work(lambda: threading.current_thread().name)]
+        names += [await service.load(lambda: threading.current_thread().name)]
+        assert [name.split("_")[0] for name in names] == ["infer", "load"]
+        answered = service.infer(await service.servable("size"), {"amount": np.ones(3, np.float32)})
+        assert answered["prediction"].shape == (3,)
+
+    asyncio.run(use())
+    service.close()
+    assert b'millrace_rows_total{model="size",version="1"} 3.0' in metrics.render([])
+    with pytest.raises(ModelNotFound):
+        ServableManager(model_store, served("size")).loaded("tiny")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import MillraceError
-from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, Unimplemented, message_of, status_of
+from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, Overloaded, Unimplemented, message_of, status_of
 from serve.metrics import Metrics
 from serve.protocols.document import dump_json
 
@@ -41,6 +41,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
         logger.error("answered %d: %s", status, error, exc_info=error)
     # What is left of a refused body must not be read as the next request.
     headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | EncodingRefused) else None
+    if isinstance(error, Overloaded):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return error_response(message_of(error), status, headers)
 
 

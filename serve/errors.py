@@ -16,6 +16,7 @@ ArtifactNotFound
 Refused
 └── TableDiffers          the predictions table has a column in another type
 StorageError
+├── Overloaded            more rows wait than the server takes
 ├── ModelNotReady         the version is there, but cannot be served now
 ├── InferenceFailed       TensorFlow raised on inputs that fit the model
 └── ScoringFailed         Spark did not finish
@@ -140,6 +141,20 @@ class ModelNotReady(StorageError):
         self.reason = reason
 
 
+class Overloaded(StorageError):
+    """More rows wait for a model than the server takes; nothing was computed.
+
+    Attributes:
+        retry_after_s: When to ask again.
+    """
+
+    def __init__(self, name: str, queued: int) -> None:
+        super().__init__(f"model '{name}' is busy: {queued} rows wait", hint="ask again, more slowly")
+        self.name = name
+        self.queued = queued
+        self.retry_after_s = 1
+
+
 class TableDiffers(Refused):
     """The predictions table has a column of this name in another type."""
 
@@ -190,6 +205,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     # TF Serving answers 400 for its OUT_OF_RANGE; the request's rows are what the model cannot judge.
     NonFiniteOutput: 400,
     ArtifactNotFound: 404,
+    Overloaded: 429,
     ModelNotReady: 503,
     ModelDamaged: 503,
     InferenceFailed: 500,

@@ -13,7 +13,7 @@ from pipelines.digests import digest_of
 from pipelines.features import Dictionary, Encoded, FeatureSpec
 from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, checked_copy, list_files
 from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput
-from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature, read_signatures
+from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, check_inputs, find_signature, read_signatures
 
 MAX_BATCH: Final = 16_384
 """Rows of one call of TensorFlow; more are taken in turns.
@@ -167,10 +167,27 @@ class Servable:
             InferenceFailed: TensorFlow raised.
         """
         asked = find_signature(self.signatures, signature)
-        rows = _check(asked, inputs)
-        wanted = asked.wanted(outputs)
-        answered = self._answer(asked, inputs, rows)
-        results = {name: answered[name] for name in wanted}
+        rows = self.check(asked, inputs, outputs)
+        return self.select(asked, self.answer(asked, inputs, rows), outputs)
+
+    def check(
+        self, asked: Signature, inputs: Mapping[str, Encoded], outputs: Sequence[str] | None = None
+    ) -> int | None:
+        """How many rows the inputs hold; None if they have no common first dimension that counts rows.
+
+        Raises:
+            InvalidRequest: Names, dtypes or shapes do not fit.
+        """
+        asked.wanted(outputs)
+        return check_inputs(asked, inputs)
+
+    def select(self, asked: Signature, answered: Arrays, outputs: Sequence[str] | None) -> Arrays:
+        """The outputs that are wanted.
+
+        Raises:
+            NonFiniteOutput: An answer of a model of Millrace is NaN or infinite.
+        """
+        results = {name: answered[name] for name in asked.wanted(outputs)}
         if self.spec is not None:
             for name, bad in non_finite_rows(results).items():
                 raise NonFiniteOutput(name, np.flatnonzero(bad).tolist())
@@ -187,9 +204,15 @@ class Servable:
             InferenceFailed: TensorFlow raised.
         """
         asked = self.signatures[SERVING_DEFAULT]
-        return self._answer(asked, columns, _check(asked, columns))
+        return self.answer(asked, columns, check_inputs(asked, columns))
 
-    def _answer(self, asked: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
+    def answer(self, asked: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
+        """All outputs for inputs that `check` has seen, in calls of at most `MAX_BATCH` rows.
+
+        Raises:
+            InvalidRequest: The graph of a model from elsewhere refused them.
+            InferenceFailed: TensorFlow raised.
+        """
         texts = {n: self._tf.constant(_some(c.values)) for n, c in columns.items() if isinstance(c, Dictionary)}
 
         def tensor(name: str, turn: slice | None) -> Any:
@@ -248,37 +271,6 @@ def _place(origin: Origin) -> str:
 
 def _to_array(tensor: Any) -> Array:
     return np.asarray(tensor.numpy(), dtype=object if tensor.dtype.name == "string" else None)
-
-
-def _check(asked: Signature, inputs: Mapping[str, Encoded]) -> int | None:
-    """How many rows the inputs hold, if their first dimension counts rows.
-
-    Raises:
-        InvalidRequest: They do not fit the signature.
-    """
-    problems = [f"input '{n}' is missing" for n in asked.inputs.keys() - inputs.keys()]
-    problems += [f"the model has no input '{n}'" for n in inputs.keys() - asked.inputs.keys()]
-    for name in asked.inputs.keys() & inputs.keys():
-        problems += _mismatches(asked.inputs[name], inputs[name])
-    lengths = {name: len(column) for name, column in inputs.items()} if asked.is_batched and not problems else {}
-    if len(set(lengths.values())) > 1:
-        problems.append(f"inputs differ in length: {lengths}")
-    if problems:
-        raise InvalidRequest(sorted(problems))
-    return next(iter(lengths.values()), None)
-
-
-def _mismatches(info: TensorInfo, column: Encoded) -> list[str]:
-    shape: tuple[int, ...]
-    if isinstance(column, Dictionary):
-        found, shape = "string", (len(column),)
-    else:
-        found, shape = "string" if column.dtype.kind == "O" else column.dtype.name, column.shape
-    if found != info.dtype:
-        return [f"input '{info.name}': expected {info.dtype}, found {found}"]
-    if info.takes(shape):
-        return []
-    return [f"input '{info.name}': expected shape {list(info.shape or ())}, found {list(shape)}"]
 
 
 def _blank(info: TensorInfo, rows: int) -> Array:

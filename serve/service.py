@@ -5,23 +5,30 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from fastapi import Request
 
 from pipelines.config.profile import Serve
+from serve.batching import Batcher
 from serve.edge import read_body
 from serve.errors import InvalidRequest
 from serve.manager import ServableManager
 from serve.metrics import Metrics
 from serve.protocols.values import Array
 from serve.servable import Arrays, Servable
-from serve.signatures import SERVING_DEFAULT
+from serve.signatures import Signature
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 MAX_DIGITS: Final = 18
 """Of a version number; it fits an int64."""
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
-"""Requests that are decoded, answered and encoded at the same time; the others wait."""
+"""Calls of TensorFlow, and large bodies, that are worked on at the same time; the others wait."""
+INLINE_BYTES: Final = 65_536
+"""Up to this size a body is decoded on the event loop: handing it to a thread would take longer."""
 
 
 class Service:
@@ -36,7 +43,10 @@ class Service:
     def __init__(self, manager: ServableManager, settings: Serve, metrics: Metrics) -> None:
         self.manager = manager
         self.metrics = metrics
+        self._settings = settings
         self._max_body = settings.max_body_mb * 1024 * 1024
+        # A version that is dropped takes its queue with it.
+        self._batchers: WeakKeyDictionary[Servable, dict[str, Batcher]] = WeakKeyDictionary()
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in a thread of its own it never stands before a prediction.
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -57,33 +67,59 @@ class Service:
         if label is not None:
             version = self.manager.version_of(name, label)
         found = self.manager.loaded(name, version)
-        return found or await self.load(self.manager.get, name, version)
+        return found if found else await self.load(self.manager.get, name, version)
 
     async def body(self, request: Request) -> bytes:
         """A request's body; see `read_body` for its errors."""
         return await read_body(request, self._max_body)
 
-    async def work(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Decode, answer and encode in a thread, so that the event loop stays free."""
+    async def convert(self, call: Callable[_P, _R], size: int, *arguments: _P.args, **_: _P.kwargs) -> _R:
+        """Decode or encode: small things here, large ones in a thread, so that the event loop stays free.
+
+        Args:
+            call: The codec.
+            size: Bytes that it has to do with.
+            *arguments: Its own.
+            **_: None.
+        """
+        if size <= INLINE_BYTES:
+            return call(*arguments, **_)
         return await asyncio.get_running_loop().run_in_executor(self._workers, call, *arguments)
 
-    async def load(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def load(self, call: Callable[_P, _R], *arguments: _P.args, **_: _P.kwargs) -> _R:
         """Ask the store in a thread, one call after the other."""
         return await asyncio.get_running_loop().run_in_executor(self._loader, call, *arguments)
 
-    def infer(
+    async def infer(
         self,
         servable: Servable,
+        signature: Signature,
         inputs: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
-        signature: str = SERVING_DEFAULT,
     ) -> Arrays:
-        """Answer for tensors, whatever protocol they came by; see `Servable.infer`."""
+        """Answer for tensors, whatever protocol they came by; see `Batcher.infer`."""
         started = time.perf_counter()
-        answered = servable.infer(inputs, outputs, signature)
+        answered = await self._batcher(servable, signature).infer(inputs, outputs)
         rows = next((len(values) for values in inputs.values() if values.ndim), 1)
         self.metrics.count_rows(servable, rows, time.perf_counter() - started)
         return answered
+
+    def _batcher(self, servable: Servable, signature: Signature) -> Batcher:
+        batchers = self._batchers.setdefault(servable, {})
+        if signature.name not in batchers:
+            batchers[signature.name] = Batcher(
+                servable,
+                signature,
+                self._workers,
+                max_rows=self._settings.max_batch_rows,
+                max_queued=self._settings.max_queued_rows,
+            )
+        return batchers[signature.name]
+
+
+def size_of(outputs: Arrays) -> int:
+    """About how many bytes there are to encode; a string counts as a pointer."""
+    return sum(values.nbytes for values in outputs.values())
 
 
 def version_of(text: str | None) -> int | None:

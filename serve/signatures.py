@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.features import Feature, FeatureSpec
+from pipelines.features import Dictionary, Encoded, Feature, FeatureSpec
 from serve.errors import InvalidRequest, UnknownSignature
 
 SERVING_DEFAULT: Final = "serving_default"
@@ -93,6 +93,37 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     if name not in signatures:
         raise UnknownSignature(name, tuple(signatures))
     return signatures[name]
+
+
+def check_inputs(asked: Signature, inputs: Mapping[str, Encoded]) -> int | None:
+    """How many rows the inputs hold, if their first dimension counts rows.
+
+    Raises:
+        InvalidRequest: They do not fit the signature.
+    """
+    problems = [f"input '{n}' is missing" for n in asked.inputs.keys() - inputs.keys()]
+    problems += [f"the model has no input '{n}'" for n in inputs.keys() - asked.inputs.keys()]
+    for name in asked.inputs.keys() & inputs.keys():
+        problems += _mismatches(asked.inputs[name], inputs[name])
+    lengths = {name: len(column) for name, column in inputs.items()} if asked.is_batched and not problems else {}
+    if len(set(lengths.values())) > 1:
+        problems.append(f"inputs differ in length: {lengths}")
+    if problems:
+        raise InvalidRequest(sorted(problems))
+    return next(iter(lengths.values()), None)
+
+
+def _mismatches(info: TensorInfo, column: Encoded) -> list[str]:
+    shape: tuple[int, ...]
+    if isinstance(column, Dictionary):
+        found, shape = "string", (len(column),)
+    else:
+        found, shape = "string" if column.dtype.kind == "O" else column.dtype.name, column.shape
+    if found != info.dtype:
+        return [f"input '{info.name}': expected {info.dtype}, found {found}"]
+    if info.takes(shape):
+        return []
+    return [f"input '{info.name}': expected shape {list(info.shape or ())}, found {list(shape)}"]
 
 
 def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, Signature]:

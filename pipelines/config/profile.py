@@ -58,6 +58,10 @@ class Serve(Section):
     """Port to listen on; 0 takes a free one."""
     max_body_mb: int = Field(32, ge=1)
     """A larger request is refused, also one that is larger once decompressed."""
+    max_batch_rows: int = Field(1024, ge=1)
+    """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
+    max_queued_rows: int = Field(16_384, ge=1)
+    """Rows that may wait for one model; a request that would make it more gets 429 at once."""
     models: dict[str, ServedModel] = {}
     """Models of the store that are served beside the product's own, and how; the product's own may be named too."""
 

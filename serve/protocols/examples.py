@@ -98,6 +98,14 @@ def _decode_element(name: str, value: Any) -> tuple[str, Any]:
     raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {kind_of(value)}")
 
 
+def decode_inputs(
+    body: bytes, signatures: Mapping[str, Signature], method: str
+) -> tuple[ExamplesRequest, dict[str, Array]]:
+    """Read a request, and make the tensors that answer it; see `decode_examples` and `inputs_of`."""
+    request = decode_examples(body, signatures)
+    return request, inputs_of(request, method)
+
+
 def inputs_of(request: ExamplesRequest, method: str) -> dict[str, Array]:
     """The tensors that answer a request: serialised examples, or the model's own inputs.
 

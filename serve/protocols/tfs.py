@@ -176,7 +176,7 @@ def _nearest(name: str, columns: Mapping[str, Any]) -> str:
     return f" {near}" if near.startswith("did you mean") else ""
 
 
-def encode_predict(outputs: Mapping[str, Array], *, is_row_form: bool) -> bytes:
+def encode_predict(outputs: Mapping[str, Array], is_row_form: bool) -> bytes:
     """Write a predict response: bare values for a model with one output, else objects by name.
 
     Raises:

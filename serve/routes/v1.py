@@ -15,7 +15,7 @@ from serve.errors import InvalidRequest, ModelNotFound
 from serve.openapi import describe_route
 from serve.protocols import examples, kserve_v1, tfs
 from serve.servable import Servable
-from serve.service import Service, version_of
+from serve.service import Service, size_of, version_of
 
 MODEL = "/v1/models/{name:plain}"
 VERSION = MODEL + "/versions/{version:plain}"
@@ -82,22 +82,23 @@ class Endpoints:
     async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Response:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         body = await self._service.body(request)
-        call = self._predict if method == "predict" else self._examples
-        return json_response(await self._service.work(call, servable, body, method))
+        answer = self._predict if method == "predict" else self._examples
+        return json_response(await answer(servable, body, method))
 
-    def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
-        asked = tfs.decode_predict(body, servable.signatures)
-        outputs = self._service.infer(servable, asked.inputs, signature=asked.signature.name)
-        return tfs.encode_predict(outputs, is_row_form=asked.is_row_form)
+    async def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
+        service = self._service
+        asked = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
+        outputs = await service.infer(servable, asked.signature, asked.inputs)
+        return await service.convert(tfs.encode_predict, size_of(outputs), outputs, asked.is_row_form)
 
-    def _examples(self, servable: Servable, body: bytes, method: str) -> bytes:
-        asked = examples.decode_examples(body, servable.signatures)
-        inputs = examples.inputs_of(asked, method)
-        outputs = self._service.infer(servable, inputs, signature=asked.signature.name)
+    async def _examples(self, servable: Servable, body: bytes, method: str) -> bytes:
+        service = self._service
+        asked, inputs = await service.convert(examples.decode_inputs, len(body), body, servable.signatures, method)
+        outputs = await service.infer(servable, asked.signature, inputs)
         rows = len(asked.examples)
         if method == "classify":
-            return examples.encode_classify(outputs, rows, servable.spec)
-        return examples.encode_regress(outputs, rows)
+            return await service.convert(examples.encode_classify, size_of(outputs), outputs, rows, servable.spec)
+        return await service.convert(examples.encode_regress, size_of(outputs), outputs, rows)
 
     async def _status(self, parts: dict[str, Any]) -> Response:
         manager, name, number = self._service.manager, parts["name"], version_of(parts.get("version"))

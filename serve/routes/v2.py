@@ -13,7 +13,7 @@ from serve.openapi import describe_route
 from serve.protocols import oip, repository
 from serve.protocols.document import dump_json, parse_json
 from serve.servable import MAX_BATCH, Servable
-from serve.service import MAX_DIGITS, Service, version_of
+from serve.service import MAX_DIGITS, Service, size_of, version_of
 from serve.signatures import SERVING_DEFAULT, find_signature
 
 MODEL = "/v2/models/{name:plain}"
@@ -85,19 +85,18 @@ class Endpoints:
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
             raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
         body = await self._service.body(request)
-        answer, json_bytes = await self._service.work(
-            self._infer, servable, body, None if length is None else int(length)
+        service, header = self._service, None if length is None else int(length)
+        asked = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
+        names = [output.name for output in asked.outputs]
+        outputs = await service.infer(servable, asked.signature, asked.inputs, names)
+        labels = class_labels(servable.spec)
+        answer, json_bytes = await service.convert(
+            oip.encode_infer, size_of(outputs), asked, servable.name, servable.version, outputs, labels
         )
         if json_bytes is None:
             return json_response(answer)
         headers = {"Inference-Header-Content-Length": str(json_bytes)}
         return Response(answer, headers=headers, media_type="application/octet-stream")
-
-    def _infer(self, servable: Servable, body: bytes, length: int | None) -> tuple[bytes, int | None]:
-        asked = oip.decode_infer(body, length, servable.signatures)
-        names = [output.name for output in asked.outputs]
-        outputs = self._service.infer(servable, asked.inputs, names, asked.signature.name)
-        return oip.encode_infer(asked, servable.name, servable.version, outputs, class_labels(servable.spec))
 
     def _versions(self) -> list[tuple[str, int, str, str]]:
         manager = self._service.manager

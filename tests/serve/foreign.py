@@ -52,6 +52,10 @@ def write_foreign(folder: Path) -> None:
             parsed = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})
             return {"scores": self.half * parsed["x"] + 2.0}
 
+        @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32, "x")])
+        def double(self, x: Any) -> Any:
+            return {"y": x + x}
+
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None if size == -1 else size for size in shape], dtype, f"{dtype}_in")
@@ -66,6 +70,7 @@ def write_foreign(folder: Path) -> None:
         "serving_default": model.predict,
         "regress_x_to_y": model.regress,
         "classify_x_to_y": model.classify,
+        "double": model.double,
         "echo": model.echo,
     }
     tf.saved_model.save(model, str(folder), signatures=functions)

@@ -38,10 +38,15 @@ def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore)
             await service.servable("none")
         with pytest.raises(UnknownLabel):
             await service.servable("tiny", label="canary")
-        names = [await service.work(lambda: threading.current_thread().name)]
-        names += [await service.load(lambda: threading.current_thread().name)]
-        assert [name.split("_")[0] for name in names] == ["infer", "load"]
-        answered = service.infer(await service.servable("size"), {"amount": np.ones(3, np.float32)})
+
+        def where(_: object) -> str:
+            return threading.current_thread().name.split("_")[0]
+
+        assert await service.convert(where, 10, None) == "MainThread"
+        assert await service.convert(where, 10**6, None) == "infer"
+        assert await service.load(where, None) == "load"
+        size = await service.servable("size")
+        answered = await service.infer(size, size.signatures["serving_default"], {"amount": np.ones(3, np.float32)})
         assert answered["prediction"].shape == (3,)
 
     asyncio.run(use())

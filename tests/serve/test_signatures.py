@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tf
 
 def test_reads_names_dtypes_and_shapes(foreign: Path) -> None:
     found = read_signatures(foreign)
-    assert list(found) == ["classify_x_to_y", "echo", "regress_x_to_y", "serving_default"]
+    assert list(found) == ["classify_x_to_y", "double", "echo", "regress_x_to_y", "serving_default"]
     assert [found[name].method for name in ("classify_x_to_y", "echo")] == [CLASSIFY, PREDICT]
     assert found["serving_default"].inputs["x"].shape is None
     for dtype, shape in ECHOED.items():

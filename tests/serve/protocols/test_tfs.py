@@ -211,11 +211,11 @@ def test_each_input_tells_its_own_problem() -> None:
 
 
 def rows_of(**outputs: Any) -> str:
-    return tfs.encode_predict({n: np.asarray(v) for n, v in outputs.items()}, is_row_form=True).decode()
+    return tfs.encode_predict({n: np.asarray(v) for n, v in outputs.items()}, True).decode()
 
 
 def columns_of(**outputs: Any) -> str:
-    return tfs.encode_predict({n: np.asarray(v) for n, v in outputs.items()}, is_row_form=False).decode()
+    return tfs.encode_predict({n: np.asarray(v) for n, v in outputs.items()}, False).decode()
 
 
 def strings(*values: Any) -> Any:

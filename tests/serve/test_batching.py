@@ -1,0 +1,200 @@
+"""Which requests share a call, and what becomes of their neighbours."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.batching import Batcher
+from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Overloaded
+from serve.manager import ServableManager
+from serve.servable import Arrays, Servable
+from tests.serve.models import POISON
+from tests.serve.test_servable import rows
+
+UNLUCKY = 13.0
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def size(manager: ServableManager) -> Servable:
+    """A model of one input, `amount`."""
+    return manager.get("size")
+
+
+def batcher_of(servable: Servable, executor: Executor, max_rows: int = 64, max_queued: int = 10_000) -> Batcher:
+    signature = servable.signatures["serving_default"]
+    return Batcher(servable, signature, executor, max_rows=max_rows, max_queued=max_queued)
+
+
+def amounts(*values: float) -> Arrays:
+    return {"amount": np.array(values, np.float32)}
+
+
+class Held:
+    """Stops the first call of a servable, and notes how many rows each had."""
+
+    def __init__(self, servable: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = threading.Event()
+        self.calls: list[int] = []
+        answer = servable.answer
+
+        def held(asked: Any, columns: Any, rows: Any) -> Any:
+            self.calls.append(rows)
+            if len(self.calls) == 1:
+                assert self.go.wait(20)
+            return answer(asked, columns, rows)
+
+        monkeypatch.setattr(servable, "answer", held)
+
+
+async def ask_behind_a_held_call(batcher: Batcher, held: Held, requests: Sequence[Arrays]) -> list[Any]:
+    """One request that is being answered, and others that arrive meanwhile."""
+    tasks = [asyncio.create_task(batcher.infer(requests[0]))]
+    while not held.calls:
+        await asyncio.sleep(0.001)
+    tasks += [asyncio.create_task(batcher.infer(request)) for request in requests[1:]]
+    await asyncio.sleep(0.01)
+    held.go.set()
+    return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+
+def test_what_arrives_while_a_call_runs_forms_the_next(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [size.infer(amounts(n))["prediction"] for n in range(20)]
+    held = Held(size, monkeypatch)
+    batcher = batcher_of(size, executor)
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, [amounts(n) for n in range(20)]))
+    assert held.calls == [1, 19]
+    for answer, expected in zip(answers, alone, strict=True):
+        np.testing.assert_allclose(answer["prediction"], expected, atol=1e-6)
+    assert batcher.queued == 0
+
+
+def test_batches_are_no_larger_than_allowed_and_keep_the_order(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(size, monkeypatch)
+    requests = [amounts(*range(n)) for n in (1, 3, 3, 3, 9, 1, 1)]
+    answers = asyncio.run(ask_behind_a_held_call(batcher_of(size, executor, max_rows=6), held, requests))
+    assert held.calls == [1, 6, 3, 9, 2]
+    assert [len(answer["prediction"]) for answer in answers] == [1, 3, 3, 3, 9, 1, 1]
+
+
+def test_a_bad_answer_fails_its_own_request_alone(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(size, monkeypatch)
+    requests = [amounts(1), amounts(2, POISON), amounts(3)]
+    answers = asyncio.run(ask_behind_a_held_call(batcher_of(size, executor), held, requests))
+    assert held.calls == [1, 3]
+    assert isinstance(answers[1], NonFiniteOutput)
+    assert answers[1].rows == (1,)
+    assert [len(answers[n]["prediction"]) for n in (0, 2)] == [1, 1]
+
+
+def test_members_of_a_failed_batch_are_asked_again_alone(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = size.answer
+
+    def poisoned(asked: Any, columns: Any, rows: Any) -> Any:
+        if (columns["amount"] == UNLUCKY).any():
+            raise InferenceFailed("size", 1, "unlucky")
+        return answer(asked, columns, rows)
+
+    monkeypatch.setattr(size, "answer", poisoned)
+    held = Held(size, monkeypatch)
+    requests = [amounts(n) for n in (1, 12, UNLUCKY, 14)]
+    answers = asyncio.run(ask_behind_a_held_call(batcher_of(size, executor), held, requests))
+    assert [isinstance(found, InferenceFailed) for found in answers] == [False, False, True, False]
+    assert held.calls == [1, 3, 1, 1, 1]
+
+
+def test_what_does_not_fit_never_queues(size: Servable, executor: Executor) -> None:
+    batcher = batcher_of(size, executor)
+    for wrong in ({"amount": np.zeros(1)}, {"amount": np.zeros((1, 1), np.float32)}, {}):
+        with pytest.raises(InvalidRequest):
+            asyncio.run(batcher.infer(wrong))
+    with pytest.raises(InvalidRequest, match="no output 'x'"):
+        asyncio.run(batcher.infer(amounts(1), ["x"]))
+    assert batcher.queued == 0
+
+
+def test_a_full_queue_refuses_at_once(size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(size, monkeypatch)
+    batcher = batcher_of(size, executor, max_queued=5)
+    requests = [amounts(1), amounts(*range(9)), amounts(1), amounts(2)]
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
+    assert [isinstance(found, Overloaded) for found in answers] == [False, False, True, True]
+    assert len(asyncio.run(batcher.infer(amounts(1)))["prediction"]) == 1
+
+
+def test_who_has_gone_is_not_answered(size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(size, monkeypatch)
+    batcher = batcher_of(size, executor)
+
+    async def use() -> None:
+        first = asyncio.create_task(batcher.infer(amounts(1)))
+        while not held.calls:
+            await asyncio.sleep(0.001)
+        gone = asyncio.create_task(batcher.infer(amounts(1, 2, 3)))
+        stays = asyncio.create_task(batcher.infer(amounts(4)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        held.go.set()
+        assert len((await first)["prediction"]) == len((await stays)["prediction"]) == 1
+
+    asyncio.run(use())
+    assert held.calls == [1, 1]
+    assert batcher.queued == 0
+
+
+def test_only_equal_inner_shapes_share_a_call(
+    foreign: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servable = Servable.load_foreign("half", 1, foreign)
+    held = Held(servable, monkeypatch)
+    batcher = Batcher(servable, servable.signatures["double"], executor, max_rows=64, max_queued=64)
+    widths = [1, 2, 3, 2, 3, 2]
+    requests = [{"x": np.full((2, width), width, np.float32)} for width in widths]
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
+    assert held.calls == [2, 6, 4]
+    assert [answer["y"].tolist() for answer in answers] == [[[2 * width] * width] * 2 for width in widths]
+
+
+def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor) -> None:
+    servable = Servable.load_foreign("half", 1, foreign)
+    batcher = Batcher(servable, servable.signatures["serving_default"], executor, max_rows=64, max_queued=64)
+    assert asyncio.run(batcher.infer({"x": np.float32(2)}))["y"] == 3
+
+
+def test_outputs_by_name(tiny: Servable, executor: Executor) -> None:
+    answered = asyncio.run(batcher_of(tiny, executor).infer(rows(2), ["class"]))
+    assert list(answered) == ["class"]
+
+
+def test_a_bug_reaches_every_member(size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(size, "answer", bug)
+    batcher = batcher_of(size, executor)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a bug"):
+            asyncio.run(batcher.infer(amounts(1)))
+    assert batcher.queued == 0

@@ -1,10 +1,15 @@
-"""Requests to an application in this process."""
+"""Requests to an application in this process, without a port or with one."""
 
 import asyncio
 import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
 
@@ -34,3 +39,18 @@ def error_of(response: httpx.Response, status: int) -> str:
     assert isinstance(body["error"], str)
     assert "Traceback" not in body["error"]
     return str(body["error"])
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The application on a free port of the loopback address: for clients that bring their own connections."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)

@@ -1,0 +1,115 @@
+"""Triton's own clients, unmodified, against the service on a port."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http
+import tritonclient.http.aio
+
+from pipelines.config.profile import Serve, ServedModel
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from serve.app import create_app
+from serve.manager import ServableManager
+from tests.serve import models
+from tests.serve.client import listening
+from tests.serve.foreign import ECHOED, write_foreign
+from tests.serve.protocols.test_tensors import array_of
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tf]
+
+X = np.array([[1, 2], [3, 4]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with `half` from elsewhere and `kinds` of ours."""
+    folder = tmp_path_factory.mktemp("store")
+    store = ModelStore(Store(str(folder)))
+    models.publish(store, "kinds", "multiclass")
+    (folder / "models" / "half").mkdir()
+    write_foreign(folder / "models" / "half" / "1")
+    manager = ServableManager(store, {"half": ServedModel(allow_foreign=True), "kinds": ServedModel()})
+    manager.load()
+    app = create_app(manager, Serve())
+    with listening(app) as address:
+        yield address
+    app.state.service.close()
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[Any]:
+    with tritonclient.http.InferenceServerClient(address) as client:
+        yield client
+
+
+def input_of(name: str, values: Any, datatype: str, *, binary: bool = True) -> Any:
+    made = tritonclient.http.InferInput(name, list(values.shape), datatype)
+    made.set_data_from_numpy(values, binary_data=binary)
+    return made
+
+
+def test_asks_about_server_and_models(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("half", "1")
+    assert not client.is_model_ready("none")
+    assert client.get_server_metadata()["name"] == "millrace"
+    assert client.get_model_metadata("half")["inputs"][0]["datatype"] == "FP32"
+    assert client.get_model_config("kinds")["max_batch_size"] > 0
+    assert {model["name"] for model in client.get_model_repository_index()} == {"half", "kinds"}
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+def test_infers_in_json_and_bytes_compressed_or_not(client: Any, binary: bool, compression: str | None) -> None:
+    wanted = [tritonclient.http.InferRequestedOutput("y", binary_data=binary)]
+    result = client.infer(
+        "half",
+        [input_of("x", X, "FP32", binary=binary)],
+        outputs=wanted,
+        request_id="mine",
+        request_compression_algorithm=compression,
+        response_compression_algorithm=compression,
+    )
+    np.testing.assert_array_equal(result.as_numpy("y"), X / 2 + 2)
+    assert result.get_response()["id"] == "mine"
+
+
+def test_every_dtype_that_the_client_has(client: Any) -> None:
+    values = {d: array_of(d, tuple(2 if size == -1 else size for size in shape)) for d, shape in ECHOED.items()}
+    values["bfloat16"] = values["bfloat16"].astype(np.float32)  # as this client takes it
+    inputs = [
+        input_of(
+            f"{dtype}_in", array, "BF16" if dtype == "bfloat16" else tritonclient.http.np_to_triton_dtype(array.dtype)
+        )
+        for dtype, array in values.items()
+    ]
+    result = client.infer("half", inputs, parameters={"signature_name": "echo"})
+    for dtype, array in values.items():
+        np.testing.assert_array_equal(result.as_numpy(dtype), array)
+
+
+def test_errors_are_told(client: Any) -> None:
+    with pytest.raises(tritonclient.http.InferenceServerException, match="half, 5") as caught:
+        client.infer("half", [input_of("x", X, "FP32")], model_version="5")
+    assert caught.value.status() == "404"
+    with pytest.raises(tritonclient.http.InferenceServerException, match="expected datatype FP32"):
+        client.infer("half", [input_of("x", X.astype(np.float64), "FP64")])
+
+
+def test_many_at_once_and_asyncio(client: Any, address: str) -> None:
+    waiting = [client.async_infer("half", [input_of("x", X + n, "FP32")]) for n in range(20)]
+    for n, request in enumerate(waiting):
+        np.testing.assert_array_equal(request.get_result().as_numpy("y"), (X + n) / 2 + 2)
+
+    async def ask() -> list[Any]:
+        async with tritonclient.http.aio.InferenceServerClient(address) as other:
+            asked = (other.infer("half", [input_of("x", X * n, "FP32")]) for n in range(20))
+            return [result.as_numpy("y") for result in await asyncio.gather(*asked)]
+
+    for n, answer in enumerate(asyncio.run(ask())):
+        np.testing.assert_array_equal(answer, X * n / 2 + 2)

@@ -3,15 +3,16 @@
 from importlib import resources
 
 from fastapi import APIRouter, FastAPI
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from pipelines.config.profile import Serve
 from serve.edge import HANDLERS, Edge, json_response
 from serve.manager import ServableManager
 from serve.metrics import MEDIA_TYPE, Metrics
+from serve.openapi import build_document
 from serve.protocols.kserve_v1 import encode_alive
 from serve.routes import v1, v2
+from serve.routes.table import build_routes
 from serve.service import Service
 
 
@@ -32,27 +33,13 @@ def create_app(manager: ServableManager, settings: Serve) -> FastAPI:
         exception_handlers=HANDLERS,
         redirect_slashes=False,
     )
-    register_url_convertor("plain", PlainName())
-    app.include_router(v1.routes(service))
-    app.include_router(v2.routes(service))
+    entries = [*v1.entries(service), *v2.entries(service)]
+    app.router.routes.extend(build_routes(entries))
     app.include_router(_pages(service))
+    app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
     app.add_middleware(Edge, metrics=metrics)
     app.state.service = service
     return app
-
-
-class PlainName(Convertor[str]):
-    """A name or number in a path. It has no colon: ``x:predict`` is no model, whatever the method."""
-
-    regex = "[^/:]+"
-
-    def convert(self, value: str) -> str:
-        """As it stands."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """As it stands."""
-        return value
 
 
 def _pages(service: Service) -> APIRouter:

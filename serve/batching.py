@@ -1,8 +1,10 @@
 """Joins requests into batches without a waiting window: what arrives while a batch runs forms the next one.
 
-A lone request never waits for company, and under load a batch is as large as the last one was slow. Requests are
-checked against the signature before they queue, and only those of equal inner shapes share a batch, so that none can
-harm its neighbours; if TensorFlow still refuses a batch, its members are asked again one by one.
+A lone request never waits for company, and under load a batch is as large as the last one was slow. Values that are
+still JSON are decoded for the whole batch at once, which is several times cheaper than one request after the other.
+Nothing reaches TensorFlow that was not checked against the signature: a request whose values do not fit is taken out
+and told so, only those of equal inner shapes share a call, and if TensorFlow refuses a call its members are asked again
+one by one. None can harm its neighbours.
 """
 
 import asyncio
@@ -11,28 +13,70 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from pipelines.errors import MillraceError
-from serve.errors import InferenceFailed, InvalidRequest, Overloaded
+from serve.errors import BadValue, InferenceFailed, InvalidRequest, Overloaded
+from serve.protocols.values import decode_values
 from serve.servable import Array, Arrays, Servable
 from serve.signatures import Signature
 
 logger = logging.getLogger(__name__)
 
-Shapes = tuple[tuple[int, ...], ...]
+Columns = dict[str, list[Any]]
+Result = Arrays | MillraceError
+"""What a request is answered with."""
+MAX_CULPRITS: Final = 4
+"""After so many bad values in a batch its requests are decoded one by one."""
+
+
+class Question(Protocol):
+    """A request whose values are still as they came; each protocol has its own."""
+
+    def columns(self) -> Columns | None:
+        """The values of a tabular signature by input, all of as many rows; None if anything is unusual."""
+
+    def inputs(self) -> Arrays:
+        """One tensor per input.
+
+        Raises:
+            InvalidRequest: Says what does not fit.
+        """
 
 
 @dataclass
 class _Pending:
     """A request in the queue."""
 
-    inputs: Mapping[str, Array]
+    question: Question
     outputs: Sequence[str] | None
     rows: int
-    shapes: Shapes
     answer: "asyncio.Future[Arrays]" = field(repr=False)
+    shapes: tuple[tuple[int, ...], ...] | None = None
+    """Of one row of each input, once it is decoded."""
+    inputs: Arrays | None = None
+
+
+class Decoded:
+    """A question whose tensors are known.
+
+    Args:
+        inputs: By name.
+    """
+
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        self._inputs = dict(inputs)
+
+    def columns(self) -> Columns | None:
+        """None: there are no values to decode."""
+        return None
+
+    def inputs(self) -> Arrays:
+        """As they are."""
+        return self._inputs
 
 
 class Batcher:
@@ -49,8 +93,8 @@ class Batcher:
     def __init__(
         self, servable: Servable, signature: Signature, executor: Executor, *, max_rows: int, max_queued: int
     ) -> None:
+        self.signature = signature
         self._servable = servable
-        self._signature = signature
         self._executor = executor
         self._max_rows = max_rows
         self._max_queued = max_queued
@@ -69,19 +113,40 @@ class Batcher:
         Raises:
             Overloaded: Too many rows wait already; nothing was computed.
         """
-        rows = self._servable.check(self._signature, inputs, outputs)
+        rows = self._servable.check(self.signature, inputs, outputs)
         loop = asyncio.get_running_loop()
         if rows is None:  # nothing counts rows in it: it cannot be joined with others
             return await loop.run_in_executor(self._executor, self._run_alone, inputs, outputs)
-        if self._queued and self._queued + rows > self._max_queued:
+        pending = _Pending(Decoded(inputs), outputs, rows, loop.create_future(), self._shapes(inputs), dict(inputs))
+        return await self._enqueue(pending, loop)
+
+    async def ask(self, question: Question, rows: int, outputs: Sequence[str] | None = None) -> Arrays:
+        """Answer for values that are decoded together with those of others; only for a tabular signature.
+
+        Args:
+            question: What is asked.
+            rows: About how many rows it has.
+            outputs: Names wanted, which the signature has.
+
+        Raises:
+            InvalidRequest: The values do not fit.
+            Overloaded: Too many rows wait already; nothing was computed.
+        """
+        loop = asyncio.get_running_loop()
+        flat = ((),) * len(self.signature.inputs)
+        return await self._enqueue(_Pending(question, outputs, rows, loop.create_future(), flat), loop)
+
+    async def _enqueue(self, pending: _Pending, loop: asyncio.AbstractEventLoop) -> Arrays:
+        if self._queued and self._queued + pending.rows > self._max_queued:
             raise Overloaded(self._servable.name, self._queued)
-        shapes = tuple(inputs[name].shape[1:] for name in self._signature.inputs)
-        pending = _Pending(inputs, outputs, rows, shapes, loop.create_future())
         self._queue.append(pending)
-        self._queued += rows
+        self._queued += pending.rows
         if not self._is_running:
             self._start(loop)
         return await pending.answer
+
+    def _shapes(self, inputs: Mapping[str, Array]) -> tuple[tuple[int, ...], ...]:
+        return tuple(inputs[name].shape[1:] for name in self.signature.inputs)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take()
@@ -113,10 +178,7 @@ class Batcher:
         return batch
 
     def _finish(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: list[_Pending],
-        done: "asyncio.Future[list[Arrays | MillraceError]]",
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Pending], done: "asyncio.Future[list[Result]]"
     ) -> None:
         self._start(loop)  # before anybody is answered: the next batch shall not wait for the answers of this one
         error = done.exception()
@@ -129,36 +191,101 @@ class Batcher:
             else:
                 pending.answer.set_result(result)
 
+    # What follows runs in the executor's threads.
+
     def _run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> Arrays:
-        answered = self._servable.answer(self._signature, inputs, None)
-        return self._servable.select(self._signature, answered, outputs)
+        answered = self._servable.answer(self.signature, inputs, None)
+        return self._servable.select(self.signature, answered, outputs)
 
-    def _run(self, batch: list[_Pending]) -> list[Arrays | MillraceError]:
-        if len(batch) == 1:
-            return [self._answer_one(batch[0])]
-        joined = {name: np.concatenate([p.inputs[name] for p in batch]) for name in self._signature.inputs}
-        try:
-            answered = self._servable.answer(self._signature, joined, sum(p.rows for p in batch))
-        except (InferenceFailed, InvalidRequest) as error:
-            logger.warning("a batch of %d requests failed, each is asked again alone: %s", len(batch), error)
-            return [self._answer_one(pending) for pending in batch]
-        results: list[Arrays | MillraceError] = []
-        start = 0
+    def _run(self, batch: list[_Pending]) -> list[Result]:
+        results: dict[int, Result] = {}
+        members, inputs = self._decode(batch, results)
+        if members:
+            self._answer(members, inputs, results)
+        return [results[id(pending)] for pending in batch]
+
+    def _decode(self, batch: list[_Pending], results: dict[int, Result]) -> tuple[list[_Pending], Arrays]:
+        """Those whose values fit, and their tensors one behind the other; the others get their error as result."""
+        joined = [(p, c) for p in batch if p.inputs is None and (c := p.question.columns())]
+        for pending, columns in joined:
+            pending.rows = len(next(iter(columns.values())))
+        together: Arrays = {}
+        for _ in range(MAX_CULPRITS):
+            if not joined:
+                break
+            try:
+                together = self._decode_together([columns for _, columns in joined])
+                break
+            except BadValue as error:
+                culprit = _member_at(joined, error.position)
+                self._decode_alone(joined.pop(culprit)[0], results)
+        members = [pending for pending, _ in joined] if together else []
+        known = set(map(id, members))
+        parts = [together] if together else []
         for pending in batch:
-            end = start + pending.rows
-            part = {name: values[start:end] for name, values in answered.items()}
-            results.append(self._select(part, pending))
-            start = end
-        return results
+            if id(pending) in known or id(pending) in results:
+                continue
+            self._decode_alone(pending, results)
+            if pending.inputs is not None:
+                members.append(pending)
+                parts.append(pending.inputs)
+        if len(parts) == 1:
+            return members, parts[0]
+        return members, {n: np.concatenate([part[n] for part in parts]) for n in self.signature.inputs if parts}
 
-    def _answer_one(self, pending: _Pending) -> Arrays | MillraceError:
+    def _decode_together(self, columns: Sequence[Columns]) -> Arrays:
+        if len(columns) == 1:
+            return {name: decode_values(columns[0][name], info) for name, info in self.signature.inputs.items()}
+        return {
+            name: decode_values(list(chain.from_iterable(c[name] for c in columns)), info)
+            for name, info in self.signature.inputs.items()
+        }
+
+    def _decode_alone(self, pending: _Pending, results: dict[int, Result]) -> None:
+        if pending.inputs is not None:
+            return
         try:
-            return self._select(self._servable.answer(self._signature, pending.inputs, pending.rows), pending)
+            inputs = pending.question.inputs()
+            pending.rows = self._servable.check(self.signature, inputs) or 0
+            pending.inputs = inputs
+        except InvalidRequest as error:
+            results[id(pending)] = error
+
+    def _answer(self, members: list[_Pending], inputs: Arrays, results: dict[int, Result]) -> None:
+        try:
+            answered = self._servable.answer(self.signature, inputs, sum(p.rows for p in members))
         except (InferenceFailed, InvalidRequest) as error:
-            return error
+            if len(members) == 1:
+                results[id(members[0])] = error
+                return
+            logger.warning("a batch of %d requests failed, each is asked again alone: %s", len(members), error)
+            for pending, part in _split(members, inputs):
+                self._answer([pending], part, results)
+            return
+        for pending, part in _split(members, answered):
+            try:
+                results[id(pending)] = self._servable.select(self.signature, part, pending.outputs)
+            except MillraceError as error:
+                results[id(pending)] = error
 
-    def _select(self, answered: Arrays, pending: _Pending) -> Arrays | MillraceError:
-        try:
-            return self._servable.select(self._signature, answered, pending.outputs)
-        except MillraceError as error:
-            return error
+
+def _member_at(joined: Sequence[tuple[_Pending, Columns]], position: int) -> int:
+    """Whose value stands at a position of all values one behind the other."""
+    for number, (pending, _) in enumerate(joined):
+        position -= pending.rows
+        if position < 0:
+            return number
+    raise IndexError(position)
+
+
+def _split(members: Sequence[_Pending], arrays: Arrays) -> list[tuple[_Pending, Arrays]]:
+    """Each member's rows."""
+    if len(members) == 1:
+        return [(members[0], arrays)]
+    parts = []
+    start = 0
+    for pending in members:
+        end = start + pending.rows
+        parts.append((pending, {name: values[start:end] for name, values in arrays.items()}))
+        start = end
+    return parts

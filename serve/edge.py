@@ -55,8 +55,9 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
         405: "this path has other methods",
     }
     headers = dict(error.headers) if error.headers else None
-    if headers and headers.get("allow", headers.get("Allow")):
-        said[405] = f"{request.method} is not for this path, which takes {headers.get('allow', headers.get('Allow'))}"
+    if headers and (allowed := headers.get("allow", headers.get("Allow"))):
+        listed = ", ".join(sorted(allowed.split(", ")))
+        said[405] = f"{request.method} is not for this path, which takes {listed}"
     return error_response(said.get(error.status_code, str(error.detail)), error.status_code, headers)
 
 

@@ -1,12 +1,17 @@
 """What OpenAPI says of the protocol routes, whose bodies are read raw."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
 from pipelines.features import FeatureSpec
 from serve.describe import example_row
 from serve.manager import ServableManager
 from serve.protocols.tensors import DATATYPES
+from serve.routes.table import Entry
 from serve.signatures import SERVING_DEFAULT
 
 _ERROR = {
@@ -30,8 +35,20 @@ _REASONS = {
 }
 
 
+def build_document(app: FastAPI, entries: Sequence[Entry], manager: ServableManager) -> dict[str, Any]:
+    """The OpenAPI document: FastAPI's of its own routes, and the protocols' beside them."""
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    for entry in entries:
+        if entry.is_shown:
+            shown = entry.path.replace(":plain", "")
+            text = inspect.getdoc(entry.endpoint) or ""
+            operation = {"summary": text, **describe_route(entry.path, manager)}
+            document["paths"].setdefault(shown, {})[entry.method.lower()] = operation
+    return document
+
+
 def describe_route(path: str, manager: ServableManager) -> dict[str, Any]:
-    """What FastAPI shall show of a route whose body is read raw.
+    """An operation whose body is read raw: its parameters, body and answers.
 
     Args:
         path: The route's pattern.
@@ -51,10 +68,9 @@ def describe_route(path: str, manager: ServableManager) -> dict[str, Any]:
         if f"{{{name}}}" in shown
     ]
     body = next((make(manager) for end, make in _BODIES.items() if shown.endswith(end)), None)
-    return {
-        "responses": {status: {"description": reason, "content": content} for status, reason in _REASONS.items()},
-        "openapi_extra": {"parameters": parameters, **({"requestBody": body} if body else {})},
-    }
+    responses = {str(s): {"description": reason, "content": content} for s, reason in _REASONS.items()}
+    answered = {"200": {"description": "Answered."}, **responses}
+    return {"responses": answered, "parameters": parameters, **({"requestBody": body} if body else {})}
 
 
 def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:

@@ -3,20 +3,19 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-from fastapi import Request
+from starlette.requests import Request
 
 from pipelines.config.profile import Serve
-from serve.batching import Batcher
+from serve.batching import Batcher, Question
 from serve.edge import read_body
 from serve.errors import InvalidRequest
 from serve.manager import ServableManager
 from serve.metrics import Metrics
-from serve.protocols.values import Array
 from serve.servable import Arrays, Servable
 from serve.signatures import Signature
 
@@ -27,6 +26,8 @@ MAX_DIGITS: Final = 18
 """Of a version number; it fits an int64."""
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
 """Calls of TensorFlow, and large bodies, that are worked on at the same time; the others wait."""
+ROW_BYTES: Final = 512
+"""About what a row takes in JSON; counts rows in a queue before they are decoded."""
 INLINE_BYTES: Final = 65_536
 """Up to this size a body is decoded on the event loop: handing it to a thread would take longer."""
 
@@ -94,13 +95,33 @@ class Service:
         self,
         servable: Servable,
         signature: Signature,
-        inputs: Mapping[str, Array],
+        question: Question,
+        size: int,
         outputs: Sequence[str] | None = None,
     ) -> Arrays:
-        """Answer for tensors, whatever protocol they came by; see `Batcher.infer`."""
+        """Answer a question, whatever protocol it came by.
+
+        Args:
+            servable: Who is asked.
+            signature: Which of its functions.
+            question: The values, still as they came.
+            size: Bytes that they came in.
+            outputs: Names wanted; by default all.
+
+        Raises:
+            InvalidRequest: The values do not fit.
+            NonFiniteOutput: An answer of a model of Millrace is NaN or infinite.
+            InferenceFailed: TensorFlow raised.
+            Overloaded: Too many rows wait already.
+        """
         started = time.perf_counter()
-        answered = await self._batcher(servable, signature).infer(inputs, outputs)
-        rows = next((len(values) for values in inputs.values() if values.ndim), 1)
+        batcher = self._batcher(servable, signature)
+        if signature.is_tabular and size <= INLINE_BYTES:
+            answered = await batcher.ask(question, 1 + size // ROW_BYTES, outputs)
+        else:
+            inputs = await self.convert(question.inputs, size)
+            answered = await batcher.infer(inputs, outputs)
+        rows = next((len(values) for values in answered.values() if values.ndim), 1)
         self.metrics.count_rows(servable, rows, time.perf_counter() - started)
         return answered
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ REGRESS: Final = "tensorflow/serving/regress"
 SERVE_TAG: Final = "serve"
 INTERNAL: Final = "__saved_model_"
 """Prefix of the signatures that TensorFlow keeps for itself."""
+
+JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
+"""What TF Serving reads and writes as JSON; UINT16, half floats and complex numbers have no form."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,17 @@ class Signature:
     outputs: Mapping[str, TensorInfo]
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def is_batched(self) -> bool:
         """Whether rows of several requests can be answered by one call."""
         return all(info.is_batched for info in (*self.inputs.values(), *self.outputs.values()))
+
+    @cached_property
+    def is_tabular(self) -> bool:
+        """Whether every input is one value a row, so that rows of many requests are joined before they are decoded."""
+        return self.is_batched and all(
+            info.shape == (-1,) and info.dtype in JSON_DTYPES for info in self.inputs.values()
+        )
 
     def wanted(self, outputs: Sequence[str] | None) -> list[str]:
         """The outputs to answer with: those asked for, or all.

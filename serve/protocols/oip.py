@@ -1,7 +1,7 @@
-"""The Open Inference Protocol, version 2: infer with JSON and binary tensors, metadata, Triton's configuration.
+"""The Open Inference Protocol, version 2: infer with JSON and binary tensors.
 
-Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/protocol`` for binary tensors,
-classification, the model repository and the model configuration.
+Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/protocol`` for binary tensors and
+classification.
 """
 
 import uuid
@@ -26,7 +26,6 @@ from serve.protocols.tensors import (
 from serve.protocols.values import Array
 from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature
 
-PLATFORM: Final = "tensorflow_savedmodel"
 LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = (
     "binary_tensor_data",
@@ -57,23 +56,52 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A decoded infer request.
+    """An infer request whose values are still JSON or bytes.
 
     Attributes:
         id: The client's, or a new one.
         signature: What is asked.
-        inputs: One tensor per input.
+        tensors: What stands under ``inputs``.
+        blobs: The bytes behind the JSON.
         outputs: What is answered, in this order.
     """
 
     id: str
     signature: Signature
-    inputs: dict[str, Array]
+    tensors: Any
+    blobs: memoryview
     outputs: tuple[WantedOutput, ...]
+
+    def columns(self) -> dict[str, list[Any]] | None:
+        """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
+        infos, tensors = self.signature.inputs, self.tensors
+        if type(tensors) is not list or len(tensors) != len(infos) or len(self.blobs):
+            return None
+        columns: dict[str, list[Any]] = {}
+        shape: Any = None
+        for tensor in tensors:
+            try:
+                name, data = tensor["name"], tensor["data"]
+                shape = tensor["shape"] if shape is None else shape
+                usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and tensor["shape"] == shape == [len(data)]
+            except (KeyError, TypeError):
+                return None
+            if not usual or type(data) is not list or "parameters" in tensor:
+                return None
+            columns[name] = data
+        return columns if len(columns) == len(infos) else None
+
+    def inputs(self) -> dict[str, Array]:
+        """One tensor per input.
+
+        Raises:
+            InvalidRequest: Says which input does not fit, what was expected and what came.
+        """
+        return _decode_inputs(self.tensors, self.blobs, self.signature)
 
 
 def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str, Signature]) -> InferRequest:
-    """Read an infer request.
+    """Read an infer request, all but its values.
 
     Args:
         body: JSON, with the bytes of binary tensors after it.
@@ -81,7 +109,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
         signatures: Of the model; the parameter ``signature_name`` chooses one.
 
     Raises:
-        InvalidRequest: Says which input does not fit, what was expected and what came.
+        InvalidRequest: It is no JSON, or asks for outputs that the model does not have.
         UnknownSignature: The model has no such signature.
     """
     if header_length is not None and not 0 < header_length <= len(body):
@@ -98,13 +126,11 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     identity = document.get("id", "")
     if not isinstance(identity, str):
         raise InvalidRequest(f"id: expected a string, found {describe(identity)}")
-    inputs = _decode_inputs(
-        document.get("inputs"), whole[len(body) if header_length is None else header_length :], signature
-    )
+    blobs = whole[len(body) if header_length is None else header_length :]
     outputs = _decode_outputs(
         document.get("outputs"), signature, is_binary=parameters.get("binary_data_output") is True
     )
-    return InferRequest(identity or str(uuid.uuid4()), signature, inputs, outputs)
+    return InferRequest(identity or str(uuid.uuid4()), signature, document.get("inputs"), blobs, outputs)
 
 
 def _parameters(value: dict[str, Any], where: str) -> dict[str, Any]:
@@ -260,23 +286,3 @@ def best_classes(name: str, values: Array, count: int, labels: Sequence[str]) ->
         for row, best in zip(scores, order.tolist(), strict=True)
     ]
     return np.array([[text.encode() for text in row] for row in texts], dtype=object).reshape(order.shape)
-
-
-def encode_metadata(name: str, versions: Sequence[int], signature: Signature) -> bytes:
-    """Write a model's metadata; -1 in a shape takes any size."""
-
-    def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
-        return [
-            {"name": i.name, "datatype": DATATYPES.get(i.dtype, i.dtype), "shape": list(i.shape or (-1,))}
-            for i in infos.values()
-        ]
-
-    return dump_json(
-        {
-            "name": name,
-            "versions": [str(version) for version in versions],
-            "platform": PLATFORM,
-            "inputs": tensors(signature.inputs),
-            "outputs": tensors(signature.outputs),
-        }
-    )

@@ -1,18 +1,39 @@
-"""Triton's extensions about models: the repository's index, and a model's configuration.
+"""What the Open Inference Protocol tells of models: metadata, and Triton's index and configuration.
 
-Sources: Triton's ``docs/protocol/extension_model_repository.md`` and ``extension_model_configuration.md``.
+Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/protocol/extension_model_repository.md`` and
+``extension_model_configuration.md``.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from serve.protocols.document import dump_json
-from serve.protocols.oip import PLATFORM
 from serve.protocols.tensors import DATATYPES
 from serve.signatures import Signature, TensorInfo
 
+PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILABLE", "END": "UNAVAILABLE"}
 """Triton's word for each of TensorFlow Serving's."""
+
+
+def encode_metadata(name: str, versions: Sequence[int], signature: Signature) -> bytes:
+    """Write a model's metadata; -1 in a shape takes any size."""
+
+    def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
+        return [
+            {"name": i.name, "datatype": DATATYPES.get(i.dtype, i.dtype), "shape": list(i.shape or (-1,))}
+            for i in infos.values()
+        ]
+
+    return dump_json(
+        {
+            "name": name,
+            "versions": [str(version) for version in versions],
+            "platform": PLATFORM,
+            "inputs": tensors(signature.inputs),
+            "outputs": tensors(signature.outputs),
+        }
+    )
 
 
 def encode_index(versions: Sequence[tuple[str, int, str, str]], *, ready_only: bool) -> bytes:

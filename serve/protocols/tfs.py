@@ -16,7 +16,7 @@ from serve.errors import BadValue, InvalidRequest, Unimplemented
 from serve.protocols.document import MAX_SHOWN, describe, dump_json, parse_json
 from serve.protocols.nested import BadRow, BadShape, decode_rows, decode_tensor
 from serve.protocols.values import TENSORFLOW_NAMES, Array, encode_values, is_plain
-from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature
+from serve.signatures import JSON_DTYPES, SERVING_DEFAULT, Signature, TensorInfo, find_signature
 
 POST_PATH: Final = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?:(?P<method>classify|regress|predict)",
@@ -28,23 +28,42 @@ GET_PATH: Final = re.compile(
 )
 """TF Serving's own patterns (``http_rest_api_handler.cc``): of the whole path, before it is percent-decoded."""
 
-JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
-"""What TF Serving reads and writes as JSON; UINT16, half floats and complex numbers have no form."""
-
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A decoded predict request.
+    """A predict request whose values are still JSON.
 
     Attributes:
         signature: What is asked.
-        inputs: One tensor per input.
+        value: What stands under ``instances`` or ``inputs``.
         is_row_form: Whether it came as ``instances`` and is answered with ``predictions``.
     """
 
     signature: Signature
-    inputs: dict[str, Array]
+    value: Any
     is_row_form: bool
+
+    def columns(self) -> dict[str, list[Any]] | None:
+        """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
+        names, value = self.signature.inputs, self.value
+        if not self.is_row_form or type(value) is not list:
+            return None
+        if len(names) == 1 and value and is_plain(value[0]):
+            return {name: value for name in names} if all(map(is_plain, value)) else None
+        for row in value:
+            if type(row) is not dict or row.keys() != names.keys():
+                return None
+        return {name: [row[name] for row in value] for name in names} if value else None
+
+    def inputs(self) -> dict[str, Array]:
+        """One tensor per input.
+
+        Raises:
+            InvalidRequest: Says which input of which row does not fit, what was expected and what came.
+            Unimplemented: JSON has no form for an input's dtype.
+        """
+        decode = _decode_instances if self.is_row_form else _decode_inputs
+        return decode(self.value, self.signature)
 
 
 def decode_document(body: bytes, signatures: Mapping[str, Signature]) -> tuple[dict[str, Any], Signature]:
@@ -66,11 +85,10 @@ def decode_document(body: bytes, signatures: Mapping[str, Signature]) -> tuple[d
 
 
 def decode_predict(body: bytes, signatures: Mapping[str, Signature]) -> PredictRequest:
-    """Read a predict request.
+    """Read a predict request, all but its values.
 
     Raises:
-        InvalidRequest: Says which input of which row does not fit, what was expected and what came.
-        Unimplemented: JSON has no form for an input's dtype.
+        InvalidRequest: It is no JSON, or asks for nothing.
         UnknownSignature: The model has no such signature.
     """
     document, signature = decode_document(body, signatures)
@@ -80,9 +98,9 @@ def decode_predict(body: bytes, signatures: Mapping[str, Signature]) -> PredictR
             "'inputs' or 'instances' keys to exist"
         )
     if "instances" in document:
-        return PredictRequest(signature, _decode_instances(document["instances"], signature), is_row_form=True)
+        return PredictRequest(signature, document["instances"], is_row_form=True)
     if "inputs" in document:
-        return PredictRequest(signature, _decode_inputs(document["inputs"], signature), is_row_form=False)
+        return PredictRequest(signature, document["inputs"], is_row_form=False)
     raise InvalidRequest("Missing 'inputs' or 'instances' key")
 
 

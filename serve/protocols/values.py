@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 TENSORFLOW_NAMES: Final = {"float32": "float", "float64": "double", "float16": "half"}
 """What TensorFlow calls a dtype, where numpy has another word."""
 
+FEW: Final = 8
+"""Up to so many values are faster looked at one by one than by numpy."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FLOATS: Final = {"float32", "float64"}
@@ -56,7 +58,7 @@ def decode_values(values: list[Any], info: TensorInfo) -> Array:
     Raises:
         BadValue: The first value that does not fit.
     """
-    fast = _decode_uniform(values, info)
+    fast = _decode_uniform(values, info) if len(values) > FEW else None
     if fast is not None:
         return fast
     dtype = object if info.dtype == "string" else info.dtype

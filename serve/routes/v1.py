@@ -7,20 +7,20 @@ status of a model carries KServe's ``ready`` beside TensorFlow Serving's list.
 from typing import Any
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from serve.batching import Decoded
 from serve.edge import json_response
 from serve.errors import InvalidRequest, ModelNotFound
-from serve.openapi import describe_route
 from serve.protocols import examples, kserve_v1, tfs
+from serve.routes.table import Entry
 from serve.servable import Servable
 from serve.service import Service, size_of, version_of
 
 MODEL = "/v1/models/{name:plain}"
 VERSION = MODEL + "/versions/{version:plain}"
 LABEL = MODEL + "/labels/{label:plain}"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 class Endpoints:
@@ -50,7 +50,7 @@ class Endpoints:
         await self._service.servable(request.path_params["name"])
         raise kserve_v1.not_implemented("explain")
 
-    async def models(self) -> Response:
+    async def models(self, _: Request) -> Response:
         """Names of the models served."""
         return json_response(kserve_v1.encode_models(self._service.manager.names))
 
@@ -70,7 +70,7 @@ class Endpoints:
             raise InvalidRequest(f"Malformed request: {request.method} {path[:200]}")
         parts: dict[str, Any] = {key: value for key, value in found.groupdict().items() if value is not None}
         if "name" not in parts:
-            return await self.models()
+            return await self.models(request)
         for key in ("name", "label"):
             if key in parts:
                 parts[key] = unquote(parts[key])
@@ -88,13 +88,13 @@ class Endpoints:
     async def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
         service = self._service
         asked = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
-        outputs = await service.infer(servable, asked.signature, asked.inputs)
+        outputs = await service.infer(servable, asked.signature, asked, len(body))
         return await service.convert(tfs.encode_predict, size_of(outputs), outputs, asked.is_row_form)
 
     async def _examples(self, servable: Servable, body: bytes, method: str) -> bytes:
         service = self._service
         asked, inputs = await service.convert(examples.decode_inputs, len(body), body, servable.signatures, method)
-        outputs = await service.infer(servable, asked.signature, inputs)
+        outputs = await service.infer(servable, asked.signature, Decoded(inputs), len(body))
         rows = len(asked.examples)
         if method == "classify":
             return await service.convert(examples.encode_classify, size_of(outputs), outputs, rows, servable.spec)
@@ -117,20 +117,16 @@ class Endpoints:
         return json_response(tfs.encode_metadata(servable.name, servable.version, servable.signatures))
 
 
-def routes(service: Service) -> APIRouter:
+def entries(service: Service) -> list[Entry]:
     """The routes below /v1."""
     endpoints = Endpoints(service)
-    listed: list[tuple[str, str, Any]] = [
-        *(("POST", f"{path}:predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
-        *(("POST", f"{path}:classify", endpoints.classify) for path in (MODEL, VERSION, LABEL)),
-        *(("POST", f"{path}:regress", endpoints.regress) for path in (MODEL, VERSION, LABEL)),
-        ("POST", f"{MODEL}:explain", endpoints.explain),
-        ("GET", "/v1/models", endpoints.models),
-        *(("GET", f"{path}/metadata", endpoints.metadata) for path in (MODEL, VERSION, LABEL)),
-        *(("GET", path, endpoints.status) for path in (VERSION, LABEL, MODEL)),
+    return [
+        *(Entry("POST", f"{path}:predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
+        *(Entry("POST", f"{path}:classify", endpoints.classify) for path in (MODEL, VERSION, LABEL)),
+        *(Entry("POST", f"{path}:regress", endpoints.regress) for path in (MODEL, VERSION, LABEL)),
+        Entry("POST", f"{MODEL}:explain", endpoints.explain),
+        Entry("GET", "/v1/models", endpoints.models),
+        *(Entry("GET", f"{path}/metadata", endpoints.metadata) for path in (MODEL, VERSION, LABEL)),
+        *(Entry("GET", path, endpoints.status) for path in (VERSION, LABEL, MODEL)),
+        Entry("", "/v1/{rest:path}", endpoints.other, is_shown=False),
     ]
-    router = APIRouter(default_response_class=Response)
-    for method, path, endpoint in listed:
-        router.add_api_route(path, endpoint, methods=[method], **describe_route(path, service.manager))
-    router.add_api_route("/v1/{rest:path}", endpoints.other, methods=list(METHODS), include_in_schema=False)
-    return router

@@ -1,17 +1,16 @@
 """The Open Inference Protocol's routes, with Triton's extensions."""
 
 from importlib import metadata
-from typing import Any
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from serve.describe import class_labels
 from serve.edge import error_response, json_response
 from serve.errors import InvalidRequest
-from serve.openapi import describe_route
 from serve.protocols import oip, repository
 from serve.protocols.document import dump_json, parse_json
+from serve.routes.table import Entry
 from serve.servable import MAX_BATCH, Servable
 from serve.service import MAX_DIGITS, Service, size_of, version_of
 from serve.signatures import SERVING_DEFAULT, find_signature
@@ -30,22 +29,22 @@ class Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def server(self) -> Response:
+    async def server(self, _: Request) -> Response:
         """Name, version and extensions of the server."""
         version = metadata.version("millrace")
         return json_response(dump_json({"name": "millrace", "version": version, "extensions": oip.EXTENSIONS}))
 
-    async def live(self) -> Response:
+    async def live(self, _: Request) -> Response:
         """Whether the event loop answers."""
         return json_response(b'{"live":true}')
 
-    async def ready(self) -> Response:
+    async def ready(self, _: Request) -> Response:
         """Whether every model has a version that answers."""
         if self._service.manager.is_ready:
             return json_response(b'{"ready":true}')
         return error_response("not every model is loaded", 503)
 
-    async def models(self) -> Response:
+    async def models(self, _: Request) -> Response:
         """Names of the models served."""
         return json_response(dump_json({"models": list(self._service.manager.names)}))
 
@@ -54,7 +53,7 @@ class Endpoints:
         servable = await self._servable(request)
         numbers = [s.version for s in self._service.manager.all_loaded(servable.name)]
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
-        return json_response(oip.encode_metadata(servable.name, sorted(numbers), signature))
+        return json_response(repository.encode_metadata(servable.name, sorted(numbers), signature))
 
     async def model_ready(self, request: Request) -> Response:
         """Whether a model, or a version of it, answers."""
@@ -88,7 +87,7 @@ class Endpoints:
         service, header = self._service, None if length is None else int(length)
         asked = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
         names = [output.name for output in asked.outputs]
-        outputs = await service.infer(servable, asked.signature, asked.inputs, names)
+        outputs = await service.infer(servable, asked.signature, asked, len(body), names)
         labels = class_labels(servable.spec)
         answer, json_bytes = await service.convert(
             oip.encode_infer, size_of(outputs), asked, servable.name, servable.version, outputs, labels
@@ -106,21 +105,17 @@ class Endpoints:
         return await self._service.servable(request.path_params["name"], version_of(request.path_params.get("version")))
 
 
-def routes(service: Service) -> APIRouter:
+def entries(service: Service) -> list[Entry]:
     """The routes below /v2."""
     endpoints = Endpoints(service)
-    listed: list[tuple[str, str, Any]] = [
-        *(("POST", f"{path}/infer", endpoints.infer) for path in (MODEL, VERSION)),
-        ("GET", "/v2", endpoints.server),
-        ("GET", "/v2/models", endpoints.models),
-        *(("GET", f"{path}/ready", endpoints.model_ready) for path in (MODEL, VERSION)),
-        *(("GET", f"{path}/config", endpoints.config) for path in (MODEL, VERSION)),
-        *(("GET", path, endpoints.model) for path in (MODEL, VERSION)),
-        ("POST", "/v2/repository/index", endpoints.index),
-        ("GET", "/v2/health/live", endpoints.live),
-        ("GET", "/v2/health/ready", endpoints.ready),
+    return [
+        *(Entry("POST", f"{path}/infer", endpoints.infer) for path in (MODEL, VERSION)),
+        Entry("GET", "/v2", endpoints.server),
+        Entry("GET", "/v2/models", endpoints.models),
+        *(Entry("GET", f"{path}/ready", endpoints.model_ready) for path in (MODEL, VERSION)),
+        *(Entry("GET", f"{path}/config", endpoints.config) for path in (MODEL, VERSION)),
+        *(Entry("GET", path, endpoints.model) for path in (MODEL, VERSION)),
+        Entry("POST", "/v2/repository/index", endpoints.index),
+        Entry("GET", "/v2/health/live", endpoints.live),
+        Entry("GET", "/v2/health/ready", endpoints.ready),
     ]
-    router = APIRouter(default_response_class=Response)
-    for method, path, endpoint in listed:
-        router.add_api_route(path, endpoint, methods=[method], **describe_route(path, service.manager))
-    return router

@@ -13,6 +13,7 @@ import pytest
 from serve.batching import Batcher
 from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.manager import ServableManager
+from serve.protocols import tfs
 from serve.servable import Arrays, Servable
 from tests.serve.models import POISON
 from tests.serve.test_servable import rows
@@ -60,12 +61,19 @@ class Held:
         monkeypatch.setattr(servable, "answer", held)
 
 
-async def ask_behind_a_held_call(batcher: Batcher, held: Held, requests: Sequence[Arrays]) -> list[Any]:
-    """One request that is being answered, and others that arrive meanwhile."""
-    tasks = [asyncio.create_task(batcher.infer(requests[0]))]
+async def ask_behind_a_held_call(batcher: Batcher, held: Held, requests: Sequence[Any]) -> list[Any]:
+    """One request that is being answered, and others that arrive meanwhile: tensors, or JSON rows."""
+
+    def ask(request: Any) -> Any:
+        if isinstance(request, dict):
+            return batcher.infer(request)
+        asked = tfs.PredictRequest(batcher.signature, request, is_row_form=True)
+        return batcher.ask(asked, len(request))
+
+    tasks = [asyncio.create_task(ask(requests[0]))]
     while not held.calls:
         await asyncio.sleep(0.001)
-    tasks += [asyncio.create_task(batcher.infer(request)) for request in requests[1:]]
+    tasks += [asyncio.create_task(ask(request)) for request in requests[1:]]
     await asyncio.sleep(0.01)
     held.go.set()
     return list(await asyncio.gather(*tasks, return_exceptions=True))
@@ -198,3 +206,44 @@ def test_a_bug_reaches_every_member(size: Servable, executor: Executor, monkeypa
         with pytest.raises(RuntimeError, match="a bug"):
             asyncio.run(batcher.infer(amounts(1)))
     assert batcher.queued == 0
+
+
+def test_json_and_tensors_are_answered_together(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = size.infer(amounts(2, 3, 4, 5, 6))["prediction"]
+    held = Held(size, monkeypatch)
+    requests = [amounts(1), [2, 3], amounts(4), [{"amount": 5}, {"amount": 6}]]
+    answers = asyncio.run(ask_behind_a_held_call(batcher_of(size, executor), held, requests))
+    assert held.calls == [1, 5]
+    found = np.concatenate([answer["prediction"] for answer in answers[1:]])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [1, 3, 8])
+def test_values_that_do_not_fit_fail_their_own_request_alone(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    expected = size.infer(amounts(*range(10)))["prediction"]
+    held = Held(size, monkeypatch)
+    batcher = batcher_of(size, executor)
+    wrong = [[0, "x"], [{"amuont": 1}], [None], [[1]], [True], [{}], [1e39], []][:bad]
+    good = [[n] for n in range(10)]
+    mixed = [good[0], *wrong[:2], *good[1:5], *wrong[2:], *good[5:]]
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, [amounts(1), *mixed]))[1:]
+    failed = [answer for answer in answers if isinstance(answer, InvalidRequest)]
+    assert len(failed) == bad
+    assert "element: 1 of 'instances' list" in str(failed[0])
+    found = [answer["prediction"] for answer in answers if not isinstance(answer, InvalidRequest)]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-6)
+    assert held.calls == [1, 10]
+    assert batcher.queued == 0
+
+
+def test_a_batch_of_nothing_but_bad_requests_asks_nobody(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(size, monkeypatch)
+    answers = asyncio.run(ask_behind_a_held_call(batcher_of(size, executor), held, [amounts(1), ["x"], [None]]))
+    assert [isinstance(answer, InvalidRequest) for answer in answers] == [False, True, True]
+    assert held.calls == [1]

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore
+from serve.batching import Decoded
 from serve.errors import InvalidRequest, ModelNotFound, UnknownLabel
 from serve.manager import ServableManager
 from serve.metrics import Metrics
@@ -46,7 +47,9 @@ def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore)
         assert await service.convert(where, 10**6, None) == "infer"
         assert await service.load(where, None) == "load"
         size = await service.servable("size")
-        answered = await service.infer(size, size.signatures["serving_default"], {"amount": np.ones(3, np.float32)})
+        answered = await service.infer(
+            size, size.signatures["serving_default"], Decoded({"amount": np.ones(3, np.float32)}), 10
+        )
         assert answered["prediction"].shape == (3,)
 
     asyncio.run(use())

@@ -10,6 +10,7 @@ import pytest
 from serve.errors import InvalidRequest, UnknownSignature
 from serve.protocols import oip
 from serve.protocols.tensors import encode_binary
+from serve.protocols.values import decode_values
 from serve.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
 from tests.serve.models import ROW
 from tests.serve.signatures import ours
@@ -44,7 +45,12 @@ def binary(name: str, values: Any) -> tuple[dict[str, Any], bytes]:
 def decode(document: Any, *blobs: bytes, signatures: dict[str, Signature] | None = None) -> oip.InferRequest:
     header = json.dumps(document).encode()
     length = len(header) if blobs else None
-    return oip.decode_infer(b"".join([header, *blobs]), length, signatures or SIGNATURES)
+    asked = oip.decode_infer(b"".join([header, *blobs]), length, signatures or SIGNATURES)
+    tensors = asked.inputs()
+    columns = asked.columns() if asked.signature.is_tabular else None
+    for name, values in (columns or {}).items():
+        np.testing.assert_array_equal(decode_values(values, asked.signature.inputs[name]), tensors[name])
+    return asked
 
 
 def refuse(document: Any, *blobs: bytes) -> str:
@@ -54,8 +60,8 @@ def refuse(document: Any, *blobs: bytes) -> str:
 
 
 def check(request: oip.InferRequest) -> None:
-    np.testing.assert_array_equal(request.inputs["x"], X)
-    np.testing.assert_array_equal(request.inputs["s"], S)
+    np.testing.assert_array_equal(request.inputs()["x"], X)
+    np.testing.assert_array_equal(request.inputs()["s"], S)
 
 
 def test_json_binary_and_mixed_tensors_are_the_same() -> None:
@@ -83,7 +89,7 @@ def test_a_big_binary_tensor_is_not_copied() -> None:
     }
     header = json.dumps(document).encode()
     body = header + pixels.tobytes()
-    decoded = oip.decode_infer(body, len(header), signatures).inputs["image"]
+    decoded = oip.decode_infer(body, len(header), signatures).inputs()["image"]
     np.testing.assert_array_equal(decoded, pixels)
     assert np.shares_memory(decoded, np.frombuffer(body, np.uint8))
 
@@ -175,7 +181,7 @@ def test_null_and_text_times_for_a_model_of_ours() -> None:
         {"name": "weight", "shape": [2], "datatype": "FP64", "data": [None, 1]},
         {"name": "seen", "shape": [2], "datatype": "INT64", "data": [ROW["seen"], None]},
     ]
-    decoded = decode({"inputs": inputs}, signatures=signatures).inputs
+    decoded = decode({"inputs": inputs}, signatures=signatures).inputs()
     assert np.isnan(decoded["weight"][0])
     assert decoded["seen"].tolist() == [1359633600000000, -(2**63)]
 
@@ -210,9 +216,3 @@ def test_classes_are_written_as_triton_does() -> None:
     assert oip.best_classes("p", np.array([0.75], np.float32), 1, ["no", "yes"]).tolist() == [[b"0.750000:1:yes"]]
     with pytest.raises(InvalidRequest, match="classification needs one row of scores per row"):
         oip.best_classes("t", S, 1, [])
-
-
-def test_metadata() -> None:
-    shown = json.loads(oip.encode_metadata("m", [1, 2], SIGNATURES[SERVING_DEFAULT]))
-    assert (shown["name"], shown["versions"], shown["platform"]) == ("m", ["1", "2"], "tensorflow_savedmodel")
-    assert shown["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": [-1, 2]}

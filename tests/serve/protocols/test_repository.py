@@ -1,8 +1,8 @@
-"""Triton's index and model configuration."""
+"""Metadata, index and model configuration."""
 
 import json
 
-from serve.protocols.repository import encode_config, encode_index
+from serve.protocols.repository import encode_config, encode_index, encode_metadata
 from serve.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
 from tests.serve.signatures import ours
 
@@ -27,3 +27,9 @@ def test_a_configuration_leaves_the_batch_dimension_out() -> None:
     fixed = Signature("s", PREDICT, {"x": TensorInfo("x", "int32", (2, 3))}, {"y": TensorInfo("y", "bool", (1,))})
     shown = json.loads(encode_config("m", fixed, 64))
     assert (shown["max_batch_size"], shown["input"][0]["dims"]) == (0, [2, 3])
+
+
+def test_metadata() -> None:
+    shown = json.loads(encode_metadata("m", [1, 2], ours("amount")[SERVING_DEFAULT]))
+    assert (shown["name"], shown["versions"], shown["platform"]) == ("m", ["1", "2"], "tensorflow_savedmodel")
+    assert shown["inputs"] == [{"name": "amount", "datatype": "FP32", "shape": [-1]}]

@@ -12,6 +12,7 @@ import pytest
 
 from serve.errors import InvalidRequest, Unimplemented, UnknownSignature
 from serve.protocols import tfs
+from serve.protocols.values import decode_values
 from serve.signatures import Signature
 from tests.serve.models import INPUTS, ROW
 from tests.serve.signatures import ours, signature
@@ -27,9 +28,19 @@ def decode(body: Any, signatures: dict[str, Signature] | None = None) -> tfs.Pre
     return tfs.decode_predict(data, signatures or ours())
 
 
+def tensors_of(body: Any, signatures: dict[str, Signature] | None = None) -> dict[str, Any]:
+    """What a request asks; the fast way must come to the same."""
+    asked = decode(body, signatures)
+    tensors = asked.inputs()
+    columns = asked.columns() if asked.signature.is_tabular else None
+    for name, values in (columns or {}).items():
+        np.testing.assert_array_equal(decode_values(values, asked.signature.inputs[name]), tensors[name])
+    return tensors
+
+
 def refuse(body: Any, signatures: dict[str, Signature] | None = None) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        decode(body, signatures)
+        tensors_of(body, signatures)
     return str(caught.value)
 
 
@@ -87,14 +98,14 @@ def refuse(body: Any, signatures: dict[str, Signature] | None = None) -> str:
     ],
 )
 def test_tensors(inputs: dict[str, str], body: Any, expected: dict[str, Any]) -> None:
-    found = decode(body, signature(**inputs))
-    assert found.is_row_form == ("instances" in body)
-    assert found.inputs.keys() == inputs.keys()
+    found = tensors_of(body, signature(**inputs))
+    assert decode(body, signature(**inputs)).is_row_form == ("instances" in body)
+    assert found.keys() == inputs.keys()
     for name, dtype in inputs.items():
         wanted = np.array(expected[name], dtype=object if dtype == "string" else dtype)
-        assert found.inputs[name].shape == wanted.shape
-        assert found.inputs[name].dtype == wanted.dtype
-        np.testing.assert_array_equal(found.inputs[name], wanted)
+        assert found[name].shape == wanted.shape
+        assert found[name].dtype == wanted.dtype
+        np.testing.assert_array_equal(found[name], wanted)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +180,14 @@ def test_a_signature_by_name() -> None:
 
 def test_what_follows_the_document_is_ignored() -> None:
     """TensorFromNonNullTerminatedBuffer, and the parser's habit to stop when the document is done."""
-    assert decode(b'{"instances": [[1,2],[3,4]]}X', signature(x="int32")).inputs["x"].shape == (2, 2)
+    assert tensors_of(b'{"instances": [[1,2],[3,4]]}X', signature(x="int32"))["x"].shape == (2, 2)
 
 
 @pytest.mark.parametrize(("dtype", "word"), [("uint16", "uint16"), ("float16", "half"), ("complex64", "complex64")])
 def test_dtypes_that_json_has_no_form_for(dtype: str, word: str) -> None:
     for body in ({"instances": [1]}, {"inputs": [1]}):
         with pytest.raises(Unimplemented, match=rf"Conversion of JSON Value: \[1\] to type: {word}"):
-            decode(body, signature(x=dtype))
+            tensors_of(body, signature(x=dtype))
 
 
 def test_values_are_cut_in_messages() -> None:
@@ -185,10 +196,16 @@ def test_values_are_cut_in_messages() -> None:
 
 
 def test_rows_and_columns_of_a_model_of_ours() -> None:
-    rows, columns = decode({"instances": [ROW, ROW]}), decode({"inputs": COLUMNS})
-    assert (rows.is_row_form, columns.is_row_form) == (True, False)
+    rows, columns = tensors_of({"instances": [ROW, ROW]}), tensors_of({"inputs": COLUMNS})
+    assert decode({"instances": [ROW, ROW]}).columns() == COLUMNS
     for feature in INPUTS:
-        np.testing.assert_array_equal(rows.inputs[feature.name], columns.inputs[feature.name])
+        np.testing.assert_array_equal(rows[feature.name], columns[feature.name])
+
+
+@pytest.mark.parametrize("rows", [[ROW, {}], [ROW, 1], [{**ROW, "more": 1}], [], None, {"a": 1}, [1]])
+def test_what_is_unusual_is_left_to_the_slow_way(rows: Any) -> None:
+    assert decode({"instances": rows}).columns() is None
+    assert refuse({"instances": rows})
 
 
 def test_a_wrong_name_of_a_model_of_ours() -> None:

@@ -1,0 +1,29 @@
+"""Routes from a table."""
+
+import asyncio
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from serve.routes.table import ANY, Entry, build_routes
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(f"{request.scope['route'].path_format} {request.path_params}")
+
+
+async def ask(method: str, path: str) -> httpx.Response:
+    entries = [Entry("GET", "/a/{name:plain}", echo), Entry("GET", "/a/{name:plain}:do", echo), Entry("", "/b", echo)]
+    transport = httpx.ASGITransport(Starlette(routes=build_routes(entries)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.request(method, path)
+
+
+def test_names_have_no_colon_and_a_route_says_which_it_is() -> None:
+    assert asyncio.run(ask("GET", "/a/x")).text == "/a/{name} {'name': 'x'}"
+    assert asyncio.run(ask("GET", "/a/x:do")).text == "/a/{name}:do {'name': 'x'}"
+    assert asyncio.run(ask("GET", "/a/x:other")).status_code == 404
+    assert asyncio.run(ask("POST", "/a/x")).status_code == 405
+    assert {asyncio.run(ask(method, "/b")).status_code for method in ANY} == {200}

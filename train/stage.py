@@ -121,7 +121,7 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     fail_here("train.after_publish")
     store.remove(*place.parts, "model")
     is_mine = published.manifest.lineage.run_id == run_id
-    told = "published model %s version %d" if is_mine else "another run has just published the same: model %s version %d"
+    told = "published model %s version %d" if is_mine else "another run was first: model %s version %d"
     logger.info(told, config.product, published.manifest.version)
     outcome = "committed" if is_mine else "already_committed"
     record = _record(run_id, config, table, published.manifest, outcome=outcome)

@@ -45,7 +45,7 @@ class ServedModel(Section):
 
     allow_foreign: bool = False
     """Serve versions that have no `model.json`, as other systems write them; nothing vouches for their files."""
-    labels: dict[str, Annotated[int, Field(ge=1)]] = {}
+    labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Names for versions, such as `canary: 3`, that clients may use instead of numbers."""
 
 
@@ -62,7 +62,7 @@ class Serve(Section):
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)
     """Rows that may wait for one model; a request that would make it more gets 429 at once."""
-    models: dict[str, ServedModel] = {}
+    models: dict[str, ServedModel] = Field(default_factory=dict)
     """Models of the store that are served beside the product's own, and how; the product's own may be named too."""
 
 

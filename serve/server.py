@@ -1,6 +1,7 @@
 """Runs the HTTP application on uvicorn until it is told to stop."""
 
 import errno
+import ipaddress
 import logging
 import signal
 import socket
@@ -64,7 +65,7 @@ def listen(settings: Serve) -> socket.socket:
     """Take the port, before a model is loaded in vain.
 
     Raises:
-        ConfigError: The port is taken, or the address is not this machine's.
+        ConfigError: The port is taken, the address is not this machine's, or others reach it and that is not wanted.
     """
     where = f"{settings.host}:{settings.port}"
     try:
@@ -75,9 +76,17 @@ def listen(settings: Serve) -> socket.socket:
     except OSError as error:
         raise ConfigError(f"serve.host: {settings.host} is no address: {error.strerror}") from error
     try:
+        if not settings.open_to_everyone and not ipaddress.ip_address(address[0]).is_loopback:
+            raise ConfigError(
+                f"serve.host: others reach {settings.host}, and nobody is asked who they are",
+                hint="listen on 127.0.0.1 behind a proxy that asks, or say serve.open_to_everyone: true (--open)",
+            )
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
+    except ConfigError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         taken = error.errno == errno.EADDRINUSE

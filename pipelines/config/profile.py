@@ -53,7 +53,9 @@ class Serve(Section):
     """Where the service listens, and what it serves."""
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; one that others reach needs `open_to_everyone`."""
+    open_to_everyone: bool = False
+    """Answer on an address that others reach, although nobody is asked who they are."""
     port: int = Field(8501, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     max_body_mb: int = Field(32, ge=1)

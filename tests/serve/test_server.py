@@ -127,7 +127,18 @@ def test_a_port_in_use_is_one_clear_line() -> None:
 )
 def test_a_wrong_host(host: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
+        server.listen(Serve(host=host, port=0, open_to_everyone=True))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
+def test_an_address_that_others_reach_has_to_be_meant(host: str) -> None:
+    with pytest.raises(ConfigError, match="nobody is asked who they are") as caught:
         server.listen(Serve(host=host, port=0))
+    assert "serve.open_to_everyone" in caught.value.hint
+
+
+def test_an_address_that_others_reach_on_purpose() -> None:
+    server.listen(Serve(host="0.0.0.0", port=0, open_to_everyone=True)).close()
 
 
 def test_no_model_in_the_store(store: Store) -> None:

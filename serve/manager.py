@@ -51,6 +51,10 @@ class _Model:
     loading: int | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
+    def is_refused(self, version: int) -> bool:
+        """Whether a version could not be loaded a moment ago."""
+        return version in self.failures and time.monotonic() - self.failures[version][0] < RETRY_AFTER_S
+
 
 class ServableManager:
     """Loads model versions from the store and hands out the loaded ones.
@@ -95,9 +99,33 @@ class ServableManager:
         for model in self._models.values():
             with model.lock:
                 model.current = self._load_newest(model)
-        # What was loaded stays: out of the collector's sight it costs no pauses while requests run.
-        gc.collect()
-        gc.freeze()
+        _settle()
+
+    def refresh(self, name: str) -> Literal["loaded", "refused"] | None:
+        """Load a version newer than the one that answers, if the store has one, and let it answer instead.
+
+        Requests that the old one is answering keep it until they are done. One that cannot be loaded is refused and
+        tried again after a while; the old one goes on.
+
+        Returns:
+            What became of the newer version; None if there is none, or it was refused a moment ago.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        model = self._model(name)
+        newest = max(self._store.versions(name), default=0)
+        with model.lock:
+            if newest <= (model.current.version if model.current else 0) or model.is_refused(newest):
+                return None
+            try:
+                servable = model.others.get(newest) or self._load_version(model, newest)
+            except (ModelNotReady, ModelNotFound):
+                return "refused"
+            model.current = servable
+            model.others.pop(newest, None)
+        _settle()
+        return "loaded"
 
     def loaded(self, name: str, version: int | None = None) -> Servable | None:
         """The servable, if it is loaded; never waits.
@@ -191,9 +219,8 @@ class ServableManager:
         raise ArtifactNotFound(kind="model", name=model.name, hint="run: millrace train, or millrace run")
 
     def _load_version(self, model: _Model, version: int) -> Servable:
-        failed_at, failure = model.failures.get(version, (0.0, None))
-        if failure and time.monotonic() - failed_at < RETRY_AFTER_S:
-            raise ModelNotReady(model.name, version, str(failure))
+        if model.is_refused(version):
+            raise ModelNotReady(model.name, version, str(model.failures[version][1]))
         model.loading = version
         started = time.monotonic()
         try:
@@ -217,3 +244,10 @@ class ServableManager:
             return Servable.load(self._store.open(model.name, version), self._threads)
         folder = fetch_foreign(self._store, model.name, version)
         return Servable.load_foreign(model.name, version, folder, self._threads)
+
+
+def _settle() -> None:
+    """Take what is loaded out of the collector's sight: it stays, and costs no pauses while requests run."""
+    gc.unfreeze()  # else the cycles of a version that was dropped stay for ever
+    gc.collect()
+    gc.freeze()

@@ -37,6 +37,22 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._reloads = Counter(
+            "millrace_reloads", "Newer versions found in the store.", ["model", "outcome"], registry=self.registry
+        )
+        self._reachable = Gauge(
+            "millrace_store_reachable", "1 if the model store could be read at the last look.", registry=self.registry
+        )
+        self._reachable.set(1)
+
+    def count_reload(self, model: str, outcome: str) -> None:
+        """Note that a newer version was found, and whether it was loaded."""
+        self._reloads.labels(model, outcome).inc()
+
+    def set_reachable(self, reachable: bool) -> None:
+        """Note whether the store could be read."""
+        self._reachable.set(reachable)
+
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Note an answered request."""
         self._requests.labels(route, str(status)).inc()

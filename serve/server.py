@@ -18,6 +18,7 @@ from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.app import create_app
 from serve.manager import ServableManager
+from serve.reload import Reloader
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
         manager = ServableManager(ModelStore(store), models)
         manager.load()
         app = create_app(manager, settings)
+        reloader = Reloader(manager, app.state.service.metrics, settings.reload_s)
+        reloader.start()
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -55,6 +58,7 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
             timeout_graceful_shutdown=GRACE_S,
         )
         _serve(Server(config, address_of(listener), on_ready), listener)
+        reloader.stop()
         app.state.service.close()
     finally:
         listener.close()

@@ -60,6 +60,8 @@ class Serve(Section):
     """Port to listen on; 0 takes a free one."""
     max_body_mb: int = Field(32, ge=1)
     """A larger request is refused, also one that is larger once decompressed."""
+    reload_s: float = Field(10.0, gt=0)
+    """About how often to look for a newer version in the store."""
     max_batch_rows: int = Field(1024, ge=1)
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)

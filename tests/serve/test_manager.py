@@ -2,18 +2,23 @@
 
 import shutil
 import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.errors import ArtifactNotFound
-from pipelines.models import ModelDamaged, ModelStore
+from pipelines.models import ModelDamaged, ModelManifest, ModelStore, ModelVersion
 from pipelines.storage import Store
 from serve import manager as module
 from serve.errors import ModelNotFound, ModelNotReady
 from serve.manager import ServableManager, VersionStatus
 from serve.servable import Servable
 from tests.serve.models import served
+from tests.serve.test_servable import rows
 
 pytestmark = pytest.mark.tf
 
@@ -23,6 +28,13 @@ def copied(model_store: ModelStore, tmp_path: Path) -> ModelStore:
     """A store of one's own with both versions of `tiny`."""
     shutil.copytree(model_store.store.uri("models", "tiny"), tmp_path / "models" / "tiny")
     return ModelStore(Store(str(tmp_path)))
+
+
+def version_of(store: ModelStore, version: int) -> ModelVersion:
+    """A version whose folder is hidden."""
+    place = store.store.uri("models", "tiny", f".{version}")
+    manifest = ModelManifest.model_validate_json(Path(place, "model.json").read_text())
+    return ModelVersion(place, manifest)
 
 
 def damage(store: ModelStore, version: int) -> None:
@@ -130,3 +142,62 @@ def test_many_callers_load_a_version_once(copied: ModelStore, monkeypatch: pytes
         thread.join()
     assert len(calls) == 1
     assert len(set(map(id, found))) == 1
+
+
+def test_a_newer_version_takes_over_while_requests_run(copied: ModelStore) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    Path(copied.store.uri("models", "tiny", "2")).rename(Path(copied.store.uri("models", "tiny"), ".2"))
+    manager.load()
+    assert manager.refresh("tiny") is None
+    expected = {1: manager.get("tiny").infer(rows(2)), 2: Servable.load(version_of(copied, 2)).infer(rows(2))}
+    done, seen = threading.Event(), list[int]()
+
+    def ask() -> None:
+        while not done.is_set():
+            servable = manager.get("tiny")
+            answer = servable.infer(rows(2))["probability"]
+            np.testing.assert_array_equal(answer, expected[servable.version]["probability"])
+            seen.append(servable.version)
+
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask) for _ in range(3)]
+        Path(copied.store.uri("models", "tiny", ".2")).rename(Path(copied.store.uri("models", "tiny"), "2"))
+        assert manager.refresh("tiny") == "loaded"
+        time.sleep(0.1)
+        done.set()
+        for each in asking:
+            each.result()
+    assert set(seen) == {1, 2}
+    assert seen.index(2) > 0
+    assert [s.version for s in manager.all_loaded("tiny")] == [2]
+    assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "START"]
+
+
+def test_a_newer_version_that_is_damaged_is_refused(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    (folder / ".2").rename(folder / "2")
+    kept = (folder / "2" / "fingerprint.pb").read_bytes()
+    (folder / "2" / "fingerprint.pb").write_bytes(b"x")
+    assert manager.refresh("tiny") == "refused"
+    assert manager.refresh("tiny") is None
+    assert manager.is_ready
+    assert manager.get("tiny").version == 1
+    assert "fingerprint.pb" in manager.status("tiny", 2)[0].message
+    (folder / "2" / "fingerprint.pb").write_bytes(kept)
+    monkeypatch.setattr(module, "RETRY_AFTER_S", 0)
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.get("tiny").version == 2
+
+
+def test_what_is_dropped_is_let_go(copied: ModelStore) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    old = weakref.ref(manager.get("tiny")._loaded)
+    (folder / ".2").rename(folder / "2")
+    assert manager.refresh("tiny") == "loaded"
+    assert old() is None

@@ -1,0 +1,61 @@
+"""Looks into the store now and then, so that a version published while the service runs is served without a restart."""
+
+import logging
+import random
+import threading
+from typing import Final
+
+from pipelines.errors import StorageError
+from serve.manager import ServableManager
+from serve.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+JITTER: Final = 0.2
+"""Share of the interval: many servers that started together shall not ask the store together."""
+
+
+class Reloader:
+    """A thread that refreshes the models until it is stopped.
+
+    Args:
+        manager: The models.
+        metrics: Where reloads are counted.
+        interval_s: About how long to wait between two looks.
+    """
+
+    def __init__(self, manager: ServableManager, metrics: Metrics, interval_s: float) -> None:
+        self._manager = manager
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a version that is being loaded is not waited for."""
+        self._done.set()
+
+    def look(self) -> None:
+        """Look once."""
+        reachable = True
+        for name in self._manager.names:
+            try:
+                outcome = self._manager.refresh(name)
+            except StorageError as error:
+                reachable = False
+                logger.warning("the model store cannot be read, what is loaded goes on answering: %s", error)
+                break
+            if outcome:
+                self._metrics.count_reload(name, outcome)
+        self._metrics.set_reachable(reachable)
+
+    def _run(self) -> None:
+        while not self._done.wait(self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - no secret
+            try:
+                self.look()
+            except Exception:  # the edge of this thread: whatever it is, the next look may find it gone
+                logger.exception("a bug while looking for new versions")

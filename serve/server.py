@@ -1,5 +1,6 @@
 """Runs the HTTP application on uvicorn until it is told to stop."""
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from pipelines.config.load import Product
 from pipelines.config.profile import Serve, ServedModel
@@ -17,6 +19,7 @@ from pipelines.errors import ConfigError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.app import create_app
+from serve.connections import PunctualProtocol, punctual
 from serve.manager import ServableManager
 from serve.reload import Reloader
 
@@ -25,6 +28,8 @@ logger = logging.getLogger(__name__)
 GRACE_S: Final = 25
 """How long requests in flight may take after a stop signal."""
 BACKLOG: Final = 2048
+TICKS: Final = 10
+"""Of a tenth of a second each: how often late connections are looked for."""
 
 
 def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | None = None) -> None:
@@ -49,20 +54,27 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
         app = create_app(manager, settings)
         reloader = Reloader(manager, app.state.service.metrics, settings.reload_s)
         reloader.start()
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        _serve(Server(config, address_of(listener), on_ready), listener)
+        _serve(Server(configure(app, settings), address_of(listener), on_ready), listener)
         reloader.stop()
         app.state.service.close()
     finally:
         listener.close()
     logger.info("stopped")
+
+
+def configure(app: FastAPI, settings: Serve) -> uvicorn.Config:
+    """How uvicorn serves an application."""
+    return uvicorn.Config(
+        app,
+        http=punctual(settings),
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
 
 
 def listen(settings: Serve) -> socket.socket:
@@ -128,6 +140,15 @@ class Server(uvicorn.Server):
         logger.info("ready at %s, its routes at %s/docs", self._address, self._address)
         if self._on_ready:
             self._on_ready(self._address)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: look after the connections at every tenth."""
+        if counter % TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, PunctualProtocol):
+                    connection.sweep(now)
+        return await super().on_tick(counter)
 
 
 def _serve(server: Server, listener: socket.socket) -> None:

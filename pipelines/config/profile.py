@@ -60,6 +60,12 @@ class Serve(Section):
     """Port to listen on; 0 takes a free one."""
     max_body_mb: int = Field(32, ge=1)
     """A larger request is refused, also one that is larger once decompressed."""
+    head_deadline_s: float = Field(10.0, gt=0)
+    """How long a connection may take to send a request's head; later it is closed."""
+    body_deadline_s: float = Field(15.0, gt=0)
+    """How long a request's body may take."""
+    write_deadline_s: float = Field(20.0, gt=0)
+    """How long a client may stop to read its answer."""
     reload_s: float = Field(10.0, gt=0)
     """About how often to look for a newer version in the store."""
     max_batch_rows: int = Field(1024, ge=1)

@@ -3,14 +3,15 @@
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
+
+from pipelines.config.profile import Serve
+from serve.server import Server, address_of, configure, listen
 
 
 def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
@@ -42,15 +43,18 @@ def error_of(response: httpx.Response, status: int) -> str:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, settings: Serve | None = None) -> Iterator[str]:
     """The application on a free port of the loopback address: for clients that bring their own connections."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
-    thread = threading.Thread(target=server.run)
+    settings = settings or Serve(port=0)
+    listener = listen(settings)
+    ready = threading.Event()
+    server = Server(configure(app, settings), address_of(listener), lambda _: ready.set())
+    thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        assert ready.wait(30)
+        yield address_of(listener).removeprefix("http://")
     finally:
         server.should_exit = True
         thread.join(30)
+        listener.close()

@@ -1,0 +1,140 @@
+"""Clients that are slow, and their neighbours."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipelines.config.profile import Serve
+from serve.connections import MAX_HEAD_BYTES
+from serve.edge import HANDLERS, Edge, read_body
+from serve.metrics import Metrics
+from tests.serve.client import listening
+
+DEADLINES = Serve(port=0, head_deadline_s=0.5, body_deadline_s=0.5, write_deadline_s=0.5)
+IN_TIME_S = 0.5 + 1.5
+"""The deadline, and the sweep after it."""
+BIG = 24 * 1024 * 1024
+"""More than the kernel buffers on both sides."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    app = FastAPI(exception_handlers=HANDLERS)
+    app.add_middleware(Edge, metrics=Metrics())
+
+    @app.post("/echo")
+    async def echo(request: Request) -> Response:
+        return Response(await read_body(request, 1_000_000))
+
+    @app.get("/big")
+    async def big() -> Response:
+        return Response(b"x" * BIG)
+
+    with listening(app, DEADLINES) as found:
+        host, port = found.split(":")
+        yield host, int(port)
+
+
+@contextlib.contextmanager
+def connected(address: tuple[str, int]) -> Iterator[socket.socket]:
+    with socket.create_connection(address, timeout=10) as connection:
+        yield connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What is sent until the connection is closed."""
+    received = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1_000_000):
+            received += part
+    return bytes(received)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"POST /echo HTT", b"408 Request Timeout"),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-", b"408 Request Timeout"),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc", b"408 Request Timeout"),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"408 Request"),
+    ],
+)
+def test_half_a_request_is_let_go(address: tuple[str, int], sent: bytes, answer: bytes) -> None:
+    with connected(address) as connection:
+        connection.sendall(sent)
+        started = time.monotonic()
+        received = read_all(connection)
+        assert time.monotonic() - started < IN_TIME_S
+    assert answer in received
+    if answer:
+        assert b'{"error":"the request' in received
+
+
+def test_a_request_that_trickles_is_let_go(address: tuple[str, int]) -> None:
+    started = time.monotonic()
+    with connected(address) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.1)
+    assert time.monotonic() - started < IN_TIME_S + 1
+
+
+def test_who_does_not_read_its_answer_is_let_go(address: tuple[str, int]) -> None:
+    with connected(address) as connection:
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(IN_TIME_S + 0.5)
+        assert len(read_all(connection)) < BIG
+
+
+def test_a_slow_reader_that_reads_is_not(address: tuple[str, int]) -> None:
+    with connected(address) as connection:
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert len(read_all(connection)) > BIG
+
+
+def test_neighbours_are_answered_meanwhile(address: tuple[str, int]) -> None:
+    with contextlib.ExitStack() as stack, httpx.Client() as client:
+        for _ in range(200):
+            stack.enter_context(connected(address)).sendall(b"POST /echo HTTP/1.1\r\nHost")
+        for number in range(50):
+            response = client.post(f"http://{address[0]}:{address[1]}/echo", content=str(number).encode())
+            assert response.text == str(number)
+
+
+def test_a_kept_connection_has_the_same_deadlines_again(address: tuple[str, int]) -> None:
+    with connected(address) as connection:
+        for _ in range(3):
+            connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok")
+            assert connection.recv(65_536).endswith(b"ok")
+            time.sleep(0.2)
+        connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\n")
+        started = time.monotonic()
+        assert b"408" in read_all(connection)
+        assert time.monotonic() - started < IN_TIME_S
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", b"400 Bad Request"),
+        (b"NONSENSE\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400 Bad Request"),
+        (b"GET /echo HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n", b"431 "),
+        (b"GET /" + b"x" * (MAX_HEAD_BYTES + 1) + b" HTTP/1.1\r\n\r\n", b"431 "),
+    ],
+)
+def test_what_is_no_request_gets_the_one_shape_of_errors(address: tuple[str, int], sent: bytes, status: bytes) -> None:
+    with connected(address) as connection:
+        connection.sendall(sent)
+        received = read_all(connection)
+    assert received.startswith(b"HTTP/1.1 " + status)
+    assert b'\r\n\r\n{"error":"' in received

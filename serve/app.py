@@ -24,7 +24,7 @@ def create_app(manager: ServableManager, settings: Serve) -> FastAPI:
         settings: Limits.
     """
     metrics = Metrics()
-    service = Service(manager, settings, metrics)
+    service = Service(manager, settings)
     app = FastAPI(
         title="Millrace",
         description="Predictions from the models in the store, by the protocols of TensorFlow Serving, KServe, Triton.",
@@ -35,14 +35,15 @@ def create_app(manager: ServableManager, settings: Serve) -> FastAPI:
     )
     entries = [*v1.entries(service), *v2.entries(service)]
     app.router.routes.extend(build_routes(entries))
-    app.include_router(_pages(service))
+    app.include_router(_pages(service, metrics))
     app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
     app.add_middleware(Edge, metrics=metrics)
     app.state.service = service
+    app.state.metrics = metrics
     return app
 
 
-def _pages(service: Service) -> APIRouter:
+def _pages(service: Service, metrics: Metrics) -> APIRouter:
     """What belongs to no protocol's models."""
     router = APIRouter(default_response_class=Response)
 
@@ -51,10 +52,9 @@ def _pages(service: Service) -> APIRouter:
         return json_response(encode_alive())
 
     @router.get("/metrics")
-    async def metrics() -> Response:
+    async def counts() -> Response:
         """Counts for Prometheus."""
-        loaded = [s for name in service.manager.names for s in service.manager.all_loaded(name)]
-        return Response(service.metrics.render(loaded), media_type=MEDIA_TYPE)
+        return Response(metrics.render(service.statistics()), media_type=MEDIA_TYPE)
 
     @router.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -9,42 +9,30 @@ one by one. None can harm its neighbours.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from pipelines.errors import MillraceError
 from serve.errors import BadValue, InferenceFailed, InvalidRequest, Overloaded
 from serve.protocols.values import decode_values
+from serve.questions import Columns, Decoded, Question
 from serve.servable import Array, Arrays, Servable
 from serve.signatures import Signature
+from serve.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
-Columns = dict[str, list[Any]]
 Result = Arrays | MillraceError
 """What a request is answered with."""
 MAX_CULPRITS: Final = 4
 """After so many bad values in a batch its requests are decoded one by one."""
-
-
-class Question(Protocol):
-    """A request whose values are still as they came; each protocol has its own."""
-
-    def columns(self) -> Columns | None:
-        """The values of a tabular signature by input, all of as many rows; None if anything is unusual."""
-
-    def inputs(self) -> Arrays:
-        """One tensor per input.
-
-        Raises:
-            InvalidRequest: Says what does not fit.
-        """
 
 
 @dataclass
@@ -55,28 +43,10 @@ class _Pending:
     outputs: Sequence[str] | None
     rows: int
     answer: "asyncio.Future[Arrays]" = field(repr=False)
-    shapes: tuple[tuple[int, ...], ...] | None = None
-    """Of one row of each input, once it is decoded."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of one row of each input."""
     inputs: Arrays | None = None
-
-
-class Decoded:
-    """A question whose tensors are known.
-
-    Args:
-        inputs: By name.
-    """
-
-    def __init__(self, inputs: Mapping[str, Array]) -> None:
-        self._inputs = dict(inputs)
-
-    def columns(self) -> Columns | None:
-        """None: there are no values to decode."""
-        return None
-
-    def inputs(self) -> Arrays:
-        """As they are."""
-        return self._inputs
+    since: float = field(default_factory=time.perf_counter)
 
 
 class Batcher:
@@ -86,16 +56,25 @@ class Batcher:
         servable: What answers.
         signature: Which of its functions.
         executor: Runs the calls.
+        statistics: Where phases are counted.
         max_rows: Of one batch; a larger request runs alone.
         max_queued: Rows that may wait; a request that would make it more is refused at once.
     """
 
     def __init__(
-        self, servable: Servable, signature: Signature, executor: Executor, *, max_rows: int, max_queued: int
+        self,
+        servable: Servable,
+        signature: Signature,
+        executor: Executor,
+        statistics: Statistics,
+        *,
+        max_rows: int,
+        max_queued: int,
     ) -> None:
         self.signature = signature
         self._servable = servable
         self._executor = executor
+        self._statistics = statistics
         self._max_rows = max_rows
         self._max_queued = max_queued
         self._queue: deque[_Pending] = deque()
@@ -194,12 +173,22 @@ class Batcher:
     # What follows runs in the executor's threads.
 
     def _run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> Arrays:
-        answered = self._servable.answer(self.signature, inputs, None)
+        answered = self._compute(inputs, None)
         return self._servable.select(self.signature, answered, outputs)
+
+    def _compute(self, inputs: Mapping[str, Array], rows: int | None) -> Arrays:
+        started = time.perf_counter()
+        answered = self._servable.answer(self.signature, inputs, rows)
+        self._statistics.compute.add(time.perf_counter() - started)
+        self._statistics.batch_rows.add(1 if rows is None else rows)
+        return answered
 
     def _run(self, batch: list[_Pending]) -> list[Result]:
         results: dict[int, Result] = {}
+        started = time.perf_counter()
+        self._statistics.queue.add(*(started - pending.since for pending in batch))
         members, inputs = self._decode(batch, results)
+        self._statistics.decode.add(time.perf_counter() - started)
         if members:
             self._answer(members, inputs, results)
         return [results[id(pending)] for pending in batch]
@@ -253,7 +242,7 @@ class Batcher:
 
     def _answer(self, members: list[_Pending], inputs: Arrays, results: dict[int, Result]) -> None:
         try:
-            answered = self._servable.answer(self.signature, inputs, sum(p.rows for p in members))
+            answered = self._compute(inputs, sum(p.rows for p in members))
         except (InferenceFailed, InvalidRequest) as error:
             if len(members) == 1:
                 results[id(members[0])] = error

@@ -1,9 +1,13 @@
 """What the server counts, for Prometheus; labels come from routes and loaded models only."""
 
+from collections.abc import Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from serve.servable import Servable
+from serve.statistics import Statistics
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -22,21 +26,6 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
-        self._infer_seconds = Histogram(
-            "millrace_infer_seconds",
-            "Time of one inference, encoding and decoding left out.",
-            ["model", "version"],
-            buckets=BUCKETS_S,
-            registry=self.registry,
-        )
-        self._rows = Counter("millrace_rows", "Rows answered.", ["model", "version"], registry=self.registry)
-        self._loaded = Gauge(
-            "millrace_model_loaded",
-            "1 for each loaded version.",
-            ["model", "version", "digest"],
-            registry=self.registry,
-        )
-
         self._reloads = Counter(
             "millrace_reloads", "Newer versions found in the store.", ["model", "outcome"], registry=self.registry
         )
@@ -58,18 +47,44 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def count_rows(self, servable: Servable, rows: int, seconds: float) -> None:
-        """Note an inference."""
-        self._rows.labels(servable.name, str(servable.version)).inc(rows)
-        self._infer_seconds.labels(servable.name, str(servable.version)).observe(seconds)
-
-    def render(self, loaded: list[Servable]) -> bytes:
+    def render(self, versions: Sequence[tuple[Servable, Statistics, int]]) -> bytes:
         """All metrics in Prometheus' text format.
 
         Args:
-            loaded: What is loaded now.
+            versions: What is loaded now, what it has done, and how many rows wait for it.
         """
-        self._loaded.clear()
-        for servable in loaded:
-            self._loaded.labels(servable.name, str(servable.version), servable.origin.digest).set(1)
-        return generate_latest(self.registry)
+        return generate_latest(self.registry) + generate_latest(_Versions(versions))
+
+
+class _Versions:
+    """The statistics of loaded versions, as Prometheus collects them."""
+
+    def __init__(self, versions: Sequence[tuple[Servable, Statistics, int]]) -> None:
+        self._versions = versions
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+        labels = ["model", "version"]
+        loaded = GaugeMetricFamily("millrace_model_loaded", "1 for each loaded version.", labels=[*labels, "digest"])
+        queued = GaugeMetricFamily("millrace_queued_rows", "Rows that wait for a batch.", labels=labels)
+        rows = HistogramMetricFamily("millrace_batch_rows", "Rows of TensorFlow's calls.", labels=labels)
+        phases = HistogramMetricFamily(
+            "millrace_phase_seconds",
+            "Time of a request's queue and encode, of a batch's decode and compute.",
+            labels=[*labels, "phase"],
+        )
+        infers = HistogramMetricFamily(
+            "millrace_infer_seconds",
+            "Time of a request from its decoded body to its outputs.",
+            labels=[*labels, "outcome"],
+        )
+        for servable, statistics, waiting in self._versions:
+            mine = [servable.name, str(servable.version)]
+            loaded.add_metric([*mine, servable.origin.digest], 1)
+            queued.add_metric(mine, waiting)
+            rows.add_metric(mine, statistics.batch_rows.buckets(), statistics.batch_rows.total)
+            for phase, seconds in statistics.phases.items():
+                phases.add_metric([*mine, phase], seconds.buckets(), seconds.total)
+            for outcome, seconds in (("succeeded", statistics.succeeded), ("failed", statistics.failed)):
+                infers.add_metric([*mine, outcome], seconds.buckets(), seconds.total)
+        yield from (loaded, queued, rows, phases, infers)

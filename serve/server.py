@@ -52,7 +52,7 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
         manager = ServableManager(ModelStore(store), models)
         manager.load()
         app = create_app(manager, settings)
-        reloader = Reloader(manager, app.state.service.metrics, settings.reload_s)
+        reloader = Reloader(manager, app.state.metrics, settings.reload_s)
         reloader.start()
         _serve(Server(configure(app, settings), address_of(listener), on_ready), listener)
         reloader.stop()

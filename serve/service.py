@@ -5,19 +5,21 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 
 from pipelines.config.profile import Serve
-from serve.batching import Batcher, Question
+from pipelines.errors import MillraceError
+from serve.batching import Batcher
 from serve.edge import read_body
 from serve.errors import InvalidRequest
 from serve.manager import ServableManager
-from serve.metrics import Metrics
+from serve.questions import Question
 from serve.servable import Arrays, Servable
 from serve.signatures import Signature
+from serve.statistics import Statistics
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -38,16 +40,13 @@ class Service:
     Args:
         manager: The loaded models.
         settings: Limits.
-        metrics: Where rows are counted.
     """
 
-    def __init__(self, manager: ServableManager, settings: Serve, metrics: Metrics) -> None:
+    def __init__(self, manager: ServableManager, settings: Serve) -> None:
         self.manager = manager
-        self.metrics = metrics
         self._settings = settings
         self._max_body = settings.max_body_mb * 1024 * 1024
-        # A version that is dropped takes its queue with it.
-        self._batchers: WeakKeyDictionary[Servable, dict[str, Batcher]] = WeakKeyDictionary()
+        self._desks: dict[Servable, _Desk] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in a thread of its own it never stands before a prediction.
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -115,32 +114,57 @@ class Service:
             Overloaded: Too many rows wait already.
         """
         started = time.perf_counter()
-        batcher = self._batcher(servable, signature)
-        if signature.is_tabular and size <= INLINE_BYTES:
-            answered = await batcher.ask(question, 1 + size // ROW_BYTES, outputs)
-        else:
-            inputs = await self.convert(question.inputs, size)
-            answered = await batcher.infer(inputs, outputs)
-        rows = next((len(values) for values in answered.values() if values.ndim), 1)
-        self.metrics.count_rows(servable, rows, time.perf_counter() - started)
+        desk = self._desk(servable)
+        batcher = desk.batchers.get(signature.name) or self._open(desk, servable, signature)
+        try:
+            if signature.is_tabular and size <= INLINE_BYTES:
+                answered = await batcher.ask(question, 1 + size // ROW_BYTES, outputs)
+            else:
+                inputs = await self.convert(question.inputs, size)
+                answered = await batcher.infer(inputs, outputs)
+        except MillraceError:
+            desk.statistics.failed.add(time.perf_counter() - started)
+            raise
+        desk.statistics.succeeded.add(time.perf_counter() - started)
         return answered
 
-    def _batcher(self, servable: Servable, signature: Signature) -> Batcher:
-        batchers = self._batchers.setdefault(servable, {})
-        if signature.name not in batchers:
-            batchers[signature.name] = Batcher(
-                servable,
-                signature,
-                self._workers,
-                max_rows=self._settings.max_batch_rows,
-                max_queued=self._settings.max_queued_rows,
-            )
-        return batchers[signature.name]
+    async def encode(
+        self, servable: Servable, call: Callable[_P, _R], outputs: Arrays, *arguments: _P.args, **_: _P.kwargs
+    ) -> _R:
+        """Write an answer; see `convert`."""
+        started = time.perf_counter()
+        size = sum(values.nbytes for values in outputs.values())  # a string counts as a pointer
+        written = await self.convert(call, size, *arguments, **_)
+        self._desk(servable).statistics.encode.add(time.perf_counter() - started)
+        return written
+
+    def statistics(self) -> list[tuple[Servable, Statistics, int]]:
+        """Of every loaded version, what it has done, and how many rows wait for it."""
+        desks = ((s, self._desk(s)) for name in self.manager.names for s in self.manager.all_loaded(name))
+        return [(s, desk.statistics, sum(b.queued for b in desk.batchers.values())) for s, desk in desks]
+
+    def _desk(self, servable: Servable) -> "_Desk":
+        desk = self._desks.get(servable)
+        if desk is None:
+            loaded = {s for name in self.manager.names for s in self.manager.all_loaded(name)}
+            # What was dropped is let go; a queue that is still worked on holds its version by itself.
+            self._desks = {s: desk for s, desk in self._desks.items() if s in loaded}
+            desk = self._desks[servable] = _Desk()
+        return desk
+
+    def _open(self, desk: "_Desk", servable: Servable, signature: Signature) -> Batcher:
+        limits = {"max_rows": self._settings.max_batch_rows, "max_queued": self._settings.max_queued_rows}
+        batcher = Batcher(servable, signature, self._workers, desk.statistics, **limits)
+        desk.batchers[signature.name] = batcher
+        return batcher
 
 
-def size_of(outputs: Arrays) -> int:
-    """About how many bytes there are to encode; a string counts as a pointer."""
-    return sum(values.nbytes for values in outputs.values())
+@dataclass(frozen=True)
+class _Desk:
+    """Where a loaded version is asked."""
+
+    batchers: dict[str, Batcher] = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
 
 
 def version_of(text: str | None) -> int | None:

@@ -34,6 +34,7 @@ EXTENSIONS: Final = (
     "model_configuration",
     "model_repository",
     "model_repository_extension",
+    "statistics",
 )
 """As Triton and as KServe spell them."""
 SHARED_MEMORY: Final = "shared_memory_region"

@@ -1,7 +1,7 @@
-"""What the Open Inference Protocol tells of models: metadata, and Triton's index and configuration.
+"""What the Open Inference Protocol tells of models: metadata, and Triton's index, configuration and statistics.
 
-Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/protocol/extension_model_repository.md`` and
-``extension_model_configuration.md``.
+Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/protocol/extension_model_repository.md``,
+``extension_model_configuration.md`` and ``extension_statistics.md``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Any, Final
 from serve.protocols.document import dump_json
 from serve.protocols.tensors import DATATYPES
 from serve.signatures import Signature, TensorInfo
+from serve.statistics import Distribution, Statistics
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILABLE", "END": "UNAVAILABLE"}
@@ -71,6 +72,37 @@ def encode_config(name: str, signature: Signature, max_batch: int) -> bytes:
             "output": tensors(signature.outputs),
         }
     )
+
+
+def encode_statistics(versions: Sequence[tuple[str, int, Statistics]]) -> bytes:
+    """Write what versions have done; durations are sums in nanoseconds, and there is no cache to hit."""
+
+    def duration(counted: Distribution) -> dict[str, int]:
+        return {"count": counted.count, "ns": round(counted.total * 1e9)}
+
+    listed = []
+    for name, number, done in versions:
+        inference = {
+            "success": duration(done.succeeded),
+            "fail": duration(done.failed),
+            "queue": duration(done.queue),
+            "compute_input": duration(done.decode),
+            "compute_infer": duration(done.compute),
+            "compute_output": duration(done.encode),
+            "cache_hit": {"count": 0, "ns": 0},
+            "cache_miss": {"count": 0, "ns": 0},
+        }
+        listed.append(
+            {
+                "name": name,
+                "version": str(number),
+                "inference_count": round(done.batch_rows.total),
+                "execution_count": done.compute.count,
+                "inference_stats": inference,
+                "batch_stats": [],
+            }
+        )
+    return dump_json({"model_stats": listed})
 
 
 def _word(dtype: str) -> str:

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve.batching import Decoded
 from serve.edge import json_response
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.protocols import examples, kserve_v1, tfs
+from serve.questions import Decoded
 from serve.routes.table import Entry
 from serve.servable import Servable
-from serve.service import Service, size_of, version_of
+from serve.service import Service, version_of
 
 MODEL = "/v1/models/{name:plain}"
 VERSION = MODEL + "/versions/{version:plain}"
@@ -89,7 +89,7 @@ class Endpoints:
         service = self._service
         asked = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
         outputs = await service.infer(servable, asked.signature, asked, len(body))
-        return await service.convert(tfs.encode_predict, size_of(outputs), outputs, asked.is_row_form)
+        return await service.encode(servable, tfs.encode_predict, outputs, outputs, asked.is_row_form)
 
     async def _examples(self, servable: Servable, body: bytes, method: str) -> bytes:
         service = self._service
@@ -97,8 +97,8 @@ class Endpoints:
         outputs = await service.infer(servable, asked.signature, Decoded(inputs), len(body))
         rows = len(asked.examples)
         if method == "classify":
-            return await service.convert(examples.encode_classify, size_of(outputs), outputs, rows, servable.spec)
-        return await service.convert(examples.encode_regress, size_of(outputs), outputs, rows)
+            return await service.encode(servable, examples.encode_classify, outputs, outputs, rows, servable.spec)
+        return await service.encode(servable, examples.encode_regress, outputs, outputs, rows)
 
     async def _status(self, parts: dict[str, Any]) -> Response:
         manager, name, number = self._service.manager, parts["name"], version_of(parts.get("version"))

@@ -12,7 +12,7 @@ from serve.protocols import oip, repository
 from serve.protocols.document import dump_json, parse_json
 from serve.routes.table import Entry
 from serve.servable import MAX_BATCH, Servable
-from serve.service import MAX_DIGITS, Service, size_of, version_of
+from serve.service import MAX_DIGITS, Service, version_of
 from serve.signatures import SERVING_DEFAULT, find_signature
 
 MODEL = "/v2/models/{name:plain}"
@@ -68,6 +68,18 @@ class Endpoints:
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
         return json_response(repository.encode_config(servable.name, signature, MAX_BATCH))
 
+    async def stats(self, request: Request) -> Response:
+        """What the loaded versions have done, or those of a model, or one."""
+        name, version = request.path_params.get("name"), version_of(request.path_params.get("version"))
+        if name is not None:
+            await self._servable(request)
+        found = [
+            (servable.name, servable.version, statistics)
+            for servable, statistics, _ in self._service.statistics()
+            if name in (None, servable.name) and version in (None, servable.version)
+        ]
+        return json_response(repository.encode_statistics(found))
+
     async def index(self, request: Request) -> Response:
         """Every version of every model that is served, and how it stands."""
         body = await self._service.body(request)
@@ -89,8 +101,8 @@ class Endpoints:
         names = [output.name for output in asked.outputs]
         outputs = await service.infer(servable, asked.signature, asked, len(body), names)
         labels = class_labels(servable.spec)
-        answer, json_bytes = await service.convert(
-            oip.encode_infer, size_of(outputs), asked, servable.name, servable.version, outputs, labels
+        answer, json_bytes = await service.encode(
+            servable, oip.encode_infer, outputs, asked, servable.name, servable.version, outputs, labels
         )
         if json_bytes is None:
             return json_response(answer)
@@ -114,6 +126,8 @@ def entries(service: Service) -> list[Entry]:
         Entry("GET", "/v2/models", endpoints.models),
         *(Entry("GET", f"{path}/ready", endpoints.model_ready) for path in (MODEL, VERSION)),
         *(Entry("GET", f"{path}/config", endpoints.config) for path in (MODEL, VERSION)),
+        *(Entry("GET", f"{path}/stats", endpoints.stats) for path in (MODEL, VERSION)),
+        Entry("GET", "/v2/models/stats", endpoints.stats),
         *(Entry("GET", path, endpoints.model) for path in (MODEL, VERSION)),
         Entry("POST", "/v2/repository/index", endpoints.index),
         Entry("GET", "/v2/health/live", endpoints.live),

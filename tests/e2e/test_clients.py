@@ -93,6 +93,19 @@ def test_every_dtype_that_the_client_has(client: Any) -> None:
         np.testing.assert_array_equal(result.as_numpy(dtype), array)
 
 
+def test_statistics_count_what_was_asked(client: Any) -> None:
+    before = client.get_inference_statistics("half")["model_stats"][0]
+    client.infer("half", [input_of("x", X, "FP32")])
+    with pytest.raises(tritonclient.http.InferenceServerException):
+        client.infer("half", [input_of("x", X.astype(np.float64), "FP64")])
+    after = client.get_inference_statistics("half", "1")["model_stats"][0]
+    for key, more in (("success", 1), ("fail", 1), ("compute_infer", 1), ("compute_output", 1)):
+        grown = after["inference_stats"][key]["count"] - before["inference_stats"][key]["count"]
+        assert grown == more, key
+    assert after["inference_stats"]["compute_infer"]["ns"] > before["inference_stats"]["compute_infer"]["ns"]
+    assert {stats["name"] for stats in client.get_inference_statistics()["model_stats"]} == {"half", "kinds"}
+
+
 def test_errors_are_told(client: Any) -> None:
     with pytest.raises(tritonclient.http.InferenceServerException, match="half, 5") as caught:
         client.infer("half", [input_of("x", X, "FP32")], model_version="5")

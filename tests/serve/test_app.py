@@ -174,7 +174,7 @@ def test_metrics_name_routes_and_loaded_models_only(app: FastAPI) -> None:
     predict(app, {"instances": [ROW]}, "/v1/models/unheard-of:predict")
     page = ask(app, "GET", "/metrics")
     assert page.headers["content-type"].startswith("text/plain")
-    assert 'millrace_rows_total{model="tiny",version="2"}' in page.text
+    assert 'millrace_batch_rows_sum{model="tiny",version="2"}' in page.text
     assert 'route="/v1/models/{name}:predict",status="404"' in page.text
     assert "unheard-of" not in page.text
 

@@ -15,6 +15,7 @@ from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Overl
 from serve.manager import ServableManager
 from serve.protocols import tfs
 from serve.servable import Arrays, Servable
+from serve.statistics import Statistics
 from tests.serve.models import POISON
 from tests.serve.test_servable import rows
 
@@ -37,7 +38,7 @@ def size(manager: ServableManager) -> Servable:
 
 def batcher_of(servable: Servable, executor: Executor, max_rows: int = 64, max_queued: int = 10_000) -> Batcher:
     signature = servable.signatures["serving_default"]
-    return Batcher(servable, signature, executor, max_rows=max_rows, max_queued=max_queued)
+    return Batcher(servable, signature, executor, Statistics(), max_rows=max_rows, max_queued=max_queued)
 
 
 def amounts(*values: float) -> Arrays:
@@ -177,7 +178,7 @@ def test_only_equal_inner_shapes_share_a_call(
 ) -> None:
     servable = Servable.load_foreign("half", 1, foreign)
     held = Held(servable, monkeypatch)
-    batcher = Batcher(servable, servable.signatures["double"], executor, max_rows=64, max_queued=64)
+    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), max_rows=64, max_queued=64)
     widths = [1, 2, 3, 2, 3, 2]
     requests = [{"x": np.full((2, width), width, np.float32)} for width in widths]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
@@ -187,7 +188,8 @@ def test_only_equal_inner_shapes_share_a_call(
 
 def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor) -> None:
     servable = Servable.load_foreign("half", 1, foreign)
-    batcher = Batcher(servable, servable.signatures["serving_default"], executor, max_rows=64, max_queued=64)
+    signature = servable.signatures["serving_default"]
+    batcher = Batcher(servable, signature, executor, Statistics(), max_rows=64, max_queued=64)
     assert asyncio.run(batcher.infer({"x": np.float32(2)}))["y"] == 3
 
 

@@ -4,19 +4,28 @@ import pytest
 
 from serve.metrics import Metrics
 from serve.servable import Servable
+from serve.statistics import Statistics
 
 pytestmark = pytest.mark.tf
 
 
-def test_counts_requests_rows_and_loaded_versions(tiny: Servable) -> None:
-    metrics = Metrics()
+def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
+    metrics, statistics = Metrics(), Statistics()
     metrics.count_request("/v1/models", 200, 0.002)
-    metrics.count_rows(tiny, 7, 0.001)
-    page = metrics.render([tiny]).decode()
+    statistics.batch_rows.add(7)
+    statistics.compute.add(0.003)
+    statistics.failed.add(0.2)
+    page = metrics.render([(tiny, statistics, 5)]).decode()
+    mine = 'model="tiny",'
     assert 'millrace_requests_total{route="/v1/models",status="200"} 1.0' in page
     assert 'millrace_request_seconds_bucket{le="0.0025",route="/v1/models"} 1.0' in page
-    assert 'millrace_rows_total{model="tiny",version="2"} 7.0' in page
-    assert f'millrace_model_loaded{{digest="{tiny.origin.digest}",model="tiny",version="2"}} 1.0' in page
+    assert f'millrace_batch_rows_bucket{{le="8.0",{mine}version="2"}} 1.0' in page
+    assert f'millrace_batch_rows_sum{{{mine}version="2"}} 7.0' in page
+    assert f'millrace_phase_seconds_bucket{{le="0.0025",{mine}phase="compute",version="2"}} 0.0' in page
+    assert f'millrace_phase_seconds_bucket{{le="0.005",{mine}phase="compute",version="2"}} 1.0' in page
+    assert f'millrace_infer_seconds_count{{{mine}outcome="failed",version="2"}} 1.0' in page
+    assert f'millrace_queued_rows{{{mine}version="2"}} 5.0' in page
+    assert f'millrace_model_loaded{{digest="{tiny.origin.digest}",{mine}version="2"}} 1.0' in page
     assert "millrace_model_loaded{" not in metrics.render([]).decode()
 
 

@@ -8,10 +8,9 @@ import pytest
 
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore
-from serve.batching import Decoded
 from serve.errors import InvalidRequest, ModelNotFound, UnknownLabel
 from serve.manager import ServableManager
-from serve.metrics import Metrics
+from serve.questions import Decoded
 from serve.service import Service, version_of
 from tests.serve.models import served
 
@@ -29,8 +28,7 @@ def test_what_is_no_version(text: str) -> None:
 
 @pytest.mark.tf
 def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore) -> None:
-    metrics = Metrics()
-    service = Service(manager, Serve(), metrics)
+    service = Service(manager, Serve())
 
     async def use() -> None:
         assert (await service.servable("tiny")).version == 2
@@ -54,6 +52,7 @@ def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore)
 
     asyncio.run(use())
     service.close()
-    assert b'millrace_rows_total{model="size",version="1"} 3.0' in metrics.render([])
+    found = {servable.name: statistics for servable, statistics, _ in service.statistics()}
+    assert (found["size"].batch_rows.total, found["size"].succeeded.count, found["tiny"].succeeded.count) == (3, 1, 0)
     with pytest.raises(ModelNotFound):
         ServableManager(model_store, served("size")).loaded("tiny")

@@ -1,0 +1,41 @@
+"""What a protocol hands to the batcher: values that are still as they came, and two ways to tensors."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from serve.servable import Array, Arrays
+
+Columns = dict[str, list[Any]]
+
+
+class Question(Protocol):
+    """A request whose values are still as they came; each protocol has its own."""
+
+    def columns(self) -> Columns | None:
+        """The values of a tabular signature by input, all of as many rows; None if anything is unusual."""
+
+    def inputs(self) -> Arrays:
+        """One tensor per input.
+
+        Raises:
+            InvalidRequest: Says what does not fit.
+        """
+
+
+class Decoded:
+    """A question whose tensors are known.
+
+    Args:
+        inputs: By name.
+    """
+
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        self._inputs = dict(inputs)
+
+    def columns(self) -> Columns | None:
+        """None: there are no values to decode."""
+        return None
+
+    def inputs(self) -> Arrays:
+        """As they are."""
+        return self._inputs

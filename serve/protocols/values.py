@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.features import INT64_MIN, Feature
-from serve.errors import BadValue
+from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import describe, kind_of
 from serve.signatures import TensorInfo
 
@@ -190,7 +190,7 @@ def _decode_string(position: int, value: Any, info: TensorInfo) -> bytes:
     raise _mistyped(position, value, info)
 
 
-class BadBase64(ValueError):
+class BadBase64(InvalidRequest):
     """An object is no ``{"b64": "..."}``."""
 
 

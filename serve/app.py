@@ -37,7 +37,7 @@ def create_app(manager: ServableManager, settings: Serve) -> FastAPI:
     app.router.routes.extend(build_routes(entries))
     app.include_router(_pages(service, metrics))
     app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
-    app.add_middleware(Edge, metrics=metrics)
+    app.add_middleware(Edge, metrics=metrics, is_draining=lambda: service.is_draining)
     app.state.service = service
     app.state.metrics = metrics
     return app

@@ -3,6 +3,7 @@
 import logging
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import Request
@@ -120,11 +121,13 @@ class Edge:
     Args:
         app: The routes.
         metrics: Where requests are counted.
+        is_draining: Whether clients should connect elsewhere from now on.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, is_draining: Callable[[], bool] = lambda: False) -> None:
         self._app = app
         self._metrics = metrics
+        self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -137,6 +140,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self._is_draining():
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         try:

@@ -54,7 +54,8 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
         app = create_app(manager, settings)
         reloader = Reloader(manager, app.state.metrics, settings.reload_s)
         reloader.start()
-        _serve(Server(configure(app, settings), address_of(listener), on_ready), listener)
+        server = Server(configure(app, settings), address_of(listener), on_ready, app.state.service.drain)
+        _serve(server, listener)
         reloader.stop()
         app.state.service.close()
     finally:
@@ -127,19 +128,45 @@ class Server(uvicorn.Server):
         config: Of uvicorn.
         address: Where it answers.
         on_ready: Called with the address when it does.
+        on_drain: Called at SIGTERM; says how many seconds to go on answering.
     """
 
-    def __init__(self, config: uvicorn.Config, address: str, on_ready: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        address: str,
+        on_ready: Callable[[str], None] | None = None,
+        on_drain: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         super().__init__(config)
         self._address = address
         self._on_ready = on_ready
+        self._on_drain = on_drain
+        self._is_draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, then say so."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         logger.info("ready at %s, its routes at %s/docs", self._address, self._address)
         if self._on_ready:
             self._on_ready(self._address)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """At SIGTERM, still answer until whoever sends requests has seen that this server is not ready any more.
+
+        At a second one, and at SIGINT, which is somebody at a keyboard, close at once.
+        """
+        if sig != signal.SIGTERM or self._is_draining or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        self._is_draining = True
+        seconds = self._on_drain()
+        if seconds:
+            logger.info("not ready any more; closing in %g s", seconds)
+        # From a signal's handler the loop may only be told, not changed.
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, super().handle_exit, sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: look after the connections at every tenth."""

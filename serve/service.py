@@ -46,10 +46,25 @@ class Service:
         self.manager = manager
         self._settings = settings
         self._max_body = settings.max_body_mb * 1024 * 1024
+        self.is_draining = False
         self._desks: dict[Servable, _Desk] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in a thread of its own it never stands before a prediction.
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model has a version that answers, and the service is not about to close."""
+        return self.manager.is_ready and not self.is_draining
+
+    def drain(self) -> float:
+        """Be ready no more, though requests are still answered.
+
+        Returns:
+            For how many seconds.
+        """
+        self.is_draining = True
+        return self._settings.drain_s
 
     def close(self) -> None:
         """Let go of the threads."""

@@ -66,6 +66,8 @@ class Serve(Section):
     """How long a request's body may take."""
     write_deadline_s: float = Field(20.0, gt=0)
     """How long a client may stop to read its answer."""
+    drain_s: float = Field(0.0, ge=0)
+    """How long to go on answering after SIGTERM, not ready, so that a load balancer sends requests elsewhere."""
     reload_s: float = Field(10.0, gt=0)
     """About how often to look for a newer version in the store."""
     max_batch_rows: int = Field(1024, ge=1)

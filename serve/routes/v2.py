@@ -39,10 +39,11 @@ class Endpoints:
         return json_response(b'{"live":true}')
 
     async def ready(self, _: Request) -> Response:
-        """Whether every model has a version that answers."""
-        if self._service.manager.is_ready:
+        """Whether every model has a version that answers, and the service is not about to close."""
+        if self._service.is_ready:
             return json_response(b'{"ready":true}')
-        return error_response("not every model is loaded", 503)
+        said = "the service is about to close" if self._service.is_draining else "not every model is loaded"
+        return error_response(said, 503)
 
     async def models(self, _: Request) -> Response:
         """Names of the models served."""

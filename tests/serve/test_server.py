@@ -114,6 +114,25 @@ class Halves:
         return self._status
 
 
+@pytest.mark.tf
+def test_goes_on_answering_for_a_while_when_it_is_told_to_end(model_store: ModelStore) -> None:
+    code = CODE.replace('{"port": 0}', '{"port": 0, "drain_s": 2}')
+    command = [sys.executable, "-c", code, model_store.store.root]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        with httpx.Client(base_url=address) as client:
+            assert client.get("/v2/health/ready").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            while client.get("/v2/health/ready").status_code == 200:
+                time.sleep(0.01)
+            answer = client.post("/v1/models/tiny:predict", json={"instances": [ROW]})
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert client.get("/v2/health/live").status_code == 200
+        assert process.wait(timeout=30) == 0
+
+
 def test_a_port_in_use_is_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

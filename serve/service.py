@@ -17,6 +17,7 @@ from serve.edge import read_body
 from serve.errors import InvalidRequest
 from serve.manager import ServableManager
 from serve.questions import Question
+from serve.rowwise import Reported, Sifting, answer_good_rows
 from serve.servable import Arrays, Servable
 from serve.signatures import Signature
 from serve.statistics import Statistics
@@ -142,6 +143,22 @@ class Service:
             raise
         desk.statistics.succeeded.add(time.perf_counter() - started)
         return answered
+
+    async def report(
+        self,
+        servable: Servable,
+        signature: Signature,
+        rows: Sifting,
+        size: int,
+        outputs: Sequence[str] | None = None,
+    ) -> Reported:
+        """Answer the rows of a request that fit, and say of the others why they do not; see `infer`."""
+
+        async def ask(question: Question) -> Arrays:
+            return await self.infer(servable, signature, question, size, outputs)
+
+        wanted = {name: signature.outputs[name] for name in signature.wanted(outputs)}
+        return await answer_good_rows(rows, ask, wanted)
 
     async def encode(
         self, servable: Servable, call: Callable[_P, _R], outputs: Arrays, *arguments: _P.args, **_: _P.kwargs

@@ -6,27 +6,21 @@ classification.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
-from pipelines.config.dotted import suggestion
-from serve.errors import BadValue, InvalidRequest
-from serve.protocols.document import MAX_SHOWN, describe, dump_json, parse_json
-from serve.protocols.tensors import (
-    DATATYPES,
-    datatype_of,
-    decode_binary,
-    decode_json,
-    dtype_of,
-    encode_binary,
-    encode_json,
-)
+from serve.errors import InvalidRequest
+from serve.protocols.document import describe, dump_json, parse_json
+from serve.protocols.named_tensors import NamedTensor, decode_tensors, parameters_of, read_tensors
+from serve.protocols.tensors import DATATYPES, datatype_of, dtype_of, encode_binary, encode_json
 from serve.protocols.values import Array
-from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature
+from serve.signatures import SERVING_DEFAULT, Signature, find_signature
 
 LENGTH_HEADER: Final = "inference-header-content-length"
+ROW_OK: Final = "row_ok"
+"""Name of the output that tells good rows, for a request that reports bad ones."""
 EXTENSIONS: Final = (
     "binary_tensor_data",
     "binary_data",
@@ -37,7 +31,6 @@ EXTENSIONS: Final = (
     "statistics",
 )
 """As Triton and as KServe spell them."""
-SHARED_MEMORY: Final = "shared_memory_region"
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,7 @@ class InferRequest:
         tensors: What stands under ``inputs``.
         blobs: The bytes behind the JSON.
         outputs: What is answered, in this order.
+        parameters: What the client asks for beside.
     """
 
     id: str
@@ -72,6 +66,15 @@ class InferRequest:
     tensors: Any
     blobs: memoryview
     outputs: tuple[WantedOutput, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self) -> list[NamedTensor]:
+        """The tensors; their values are still JSON, flat, or bytes.
+
+        Raises:
+            InvalidRequest: Says which input does not fit, what was expected and what came.
+        """
+        return read_tensors(self.tensors, self.blobs, self.signature)
 
     def columns(self) -> dict[str, list[Any]] | None:
         """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
@@ -98,7 +101,7 @@ class InferRequest:
         Raises:
             InvalidRequest: Says which input does not fit, what was expected and what came.
         """
-        return _decode_inputs(self.tensors, self.blobs, self.signature)
+        return decode_tensors(self.read())
 
 
 def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str, Signature]) -> InferRequest:
@@ -119,7 +122,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     document = parse_json(whole[:header_length], ignore_rest=False)
     if not isinstance(document, dict):
         raise InvalidRequest(f"expected an object with 'inputs', found {describe(document)}")
-    parameters = _parameters(document, "the request")
+    parameters = parameters_of(document, "the request")
     name = parameters.get("signature_name", SERVING_DEFAULT)
     if not isinstance(name, str):
         raise InvalidRequest(f"parameters: signature_name is no string: {describe(name)}")
@@ -131,84 +134,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     outputs = _decode_outputs(
         document.get("outputs"), signature, is_binary=parameters.get("binary_data_output") is True
     )
-    return InferRequest(identity or str(uuid.uuid4()), signature, document.get("inputs"), blobs, outputs)
-
-
-def _parameters(value: dict[str, Any], where: str) -> dict[str, Any]:
-    parameters = value.get("parameters")
-    if parameters is None:
-        return {}
-    if not isinstance(parameters, dict):
-        raise InvalidRequest(f"{where}: parameters: expected an object, found {describe(parameters)}")
-    if SHARED_MEMORY in parameters:
-        raise InvalidRequest(f"{where}: shared memory is not offered")
-    return parameters
-
-
-def _decode_inputs(listed: Any, blobs: memoryview, signature: Signature) -> dict[str, Array]:
-    if not isinstance(listed, list):
-        raise InvalidRequest(f"inputs: expected a list of tensors, found {describe(listed)}")
-    decoded: dict[str, Array] = {}
-    problems: list[str] = []
-    position = 0
-    for number, tensor in enumerate(listed):
-        name, info = _named(number, tensor, signature, decoded)
-        size = _parameters(tensor, f"input '{name}'").get("binary_data_size")
-        if size is not None and (type(size) is not int or not 0 <= size <= len(blobs) - position):
-            raise InvalidRequest(
-                f"input '{name}': binary_data_size is {describe(size)}, "
-                f"and {len(blobs) - position} bytes are left after the JSON"
-            )
-        blob = None if size is None else blobs[position : position + size]
-        position += size or 0
-        try:
-            decoded[name] = _decode_tensor(tensor, blob, info)
-        except BadValue as error:
-            problems.append(f"input '{name}', value {error.position}: {error.reason}")
-        except InvalidRequest as error:
-            problems.append(f"input '{name}': {error}")
-    if problems:
-        raise InvalidRequest(problems)
-    missing = [f"'{n}' ({DATATYPES.get(i.dtype, i.dtype)})" for n, i in signature.inputs.items() if n not in decoded]
-    if missing:
-        raise InvalidRequest(
-            f"expected {len(signature.inputs)} inputs, found {len(decoded)}: missing {', '.join(missing)}"
-        )
-    if position != len(blobs):
-        raise InvalidRequest(
-            f"{len(blobs) - position} bytes after the JSON belong to no input: no binary_data_size names them"
-        )
-    return decoded
-
-
-def _named(number: int, tensor: Any, signature: Signature, seen: Mapping[str, Array]) -> tuple[str, TensorInfo]:
-    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
-        raise InvalidRequest(f"inputs[{number}]: expected an object with a name, found {describe(tensor)}")
-    name = tensor["name"]
-    if name not in signature.inputs:
-        near = suggestion(name[:MAX_SHOWN], list(signature.inputs))
-        raise InvalidRequest(f"inputs[{number}]: the model has no input {describe(name)}; {near}")
-    if name in seen:
-        raise InvalidRequest(f"inputs[{number}]: input '{name}' is there twice")
-    return name, signature.inputs[name]
-
-
-def _decode_tensor(tensor: dict[str, Any], blob: memoryview | None, info: TensorInfo) -> Array:
-    expected, found = datatype_of(info.dtype), tensor.get("datatype")
-    if found != expected:
-        raise InvalidRequest(f"expected datatype {expected}, found {describe(found)}")
-    shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
-        raise InvalidRequest(f"shape: expected a list of sizes, found {describe(shape)}")
-    if not info.takes(tuple(shape)):
-        raise InvalidRequest(f"expected shape {list(info.shape or ())}, found {describe(shape)}")
-    if blob is not None:
-        if "data" in tensor:
-            raise InvalidRequest("has both data and binary_data_size")
-        return decode_binary(blob, tuple(shape), info)
-    if "data" not in tensor:
-        raise InvalidRequest("has neither data nor the parameter binary_data_size")
-    return decode_json(tensor["data"], tuple(shape), info)
+    return InferRequest(identity or str(uuid.uuid4()), signature, document.get("inputs"), blobs, outputs, parameters)
 
 
 def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tuple[WantedOutput, ...]:
@@ -220,7 +146,7 @@ def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tu
     for number, output in enumerate(listed):
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise InvalidRequest(f"outputs[{number}]: expected an object with a name, found {describe(output)}")
-        parameters = _parameters(output, f"outputs[{number}]")
+        parameters = parameters_of(output, f"outputs[{number}]")
         binary, classes = parameters.get("binary_data", is_binary), parameters.get("classification", 0)
         if type(binary) is not bool or type(classes) is not int or classes < 0:
             raise InvalidRequest(f"outputs[{number}]: binary_data is true or false, classification a number of classes")
@@ -230,16 +156,20 @@ def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tu
 
 
 def encode_infer(
-    request: InferRequest, model: str, version: int, outputs: Mapping[str, Array], labels: Sequence[str] = ()
+    request: InferRequest,
+    model: tuple[str, int],
+    outputs: Mapping[str, Array],
+    labels: Sequence[str] = (),
+    row_errors: Sequence[dict[str, Any]] | None = None,
 ) -> tuple[bytes, int | None]:
     """Write an infer response.
 
     Args:
         request: What it answers.
-        model: The model's name.
-        version: The version that answered.
+        model: The name and the version that answered.
         outputs: What it answered.
         labels: Names of the classes, for outputs whose best classes are asked for.
+        row_errors: What is wrong with bad rows, if the request asks; the output `row_ok` is then there too.
 
     Returns:
         The body, and how many bytes of it are JSON if binary tensors follow.
@@ -248,7 +178,9 @@ def encode_infer(
         InvalidRequest: JSON has no form for an output.
     """
     listed, blobs = [], []
-    for wanted in request.outputs:
+    is_binary = any(wanted.is_binary for wanted in request.outputs)
+    extra = () if row_errors is None else (WantedOutput(ROW_OK, is_binary),)
+    for wanted in (*request.outputs, *extra):
         values = outputs[wanted.name]
         if wanted.classes:
             values = best_classes(wanted.name, values, wanted.classes, labels)
@@ -263,7 +195,10 @@ def encode_infer(
         else:
             tensor["data"] = encode_json(wanted.name, values)
         listed.append(tensor)
-    answer = {"model_name": model, "model_version": str(version), "id": request.id, "outputs": listed}
+    name, version = model
+    answer = {"model_name": name, "model_version": str(version), "id": request.id, "outputs": listed}
+    if row_errors is not None:
+        answer["row_errors"] = list(row_errors)
     header = dump_json(answer)
     return b"".join([header, *blobs]), len(header) if blobs else None
 

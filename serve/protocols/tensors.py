@@ -8,6 +8,7 @@ import struct
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.features import INT64_MIN
 from serve.errors import InvalidRequest
@@ -53,11 +54,11 @@ def dtype_of(values: Array) -> str:
     return "string" if values.dtype.kind == "O" else values.dtype.name
 
 
-def decode_json(data: Any, shape: tuple[int, ...], info: TensorInfo) -> Array:
-    """A tensor's ``data``, flat or nested, in row-major order.
+def flat_values(data: Any, shape: tuple[int, ...], info: TensorInfo) -> list[Any]:
+    """The values of a tensor's ``data``, flat or nested, in row-major order.
 
     Raises:
-        InvalidRequest: Its size is not that of the shape, the lists are ragged, or a value is of another dtype.
+        InvalidRequest: Its size is not that of the shape, the lists are ragged, or JSON has no form for the dtype.
     """
     if info.dtype in BINARY_ONLY:
         raise InvalidRequest(f"{DATATYPES[info.dtype]} data via JSON is not supported: send it as binary")
@@ -68,7 +69,16 @@ def decode_json(data: Any, shape: tuple[int, ...], info: TensorInfo) -> Array:
     )
     if len(values) != math.prod(shape):
         raise InvalidRequest(f"expected {math.prod(shape)} values for shape {list(shape)}, found {len(values)}")
-    return decode_values(values, info).reshape(shape)
+    return values
+
+
+def decode_json(data: Any, shape: tuple[int, ...], info: TensorInfo) -> Array:
+    """A tensor's ``data`` as an array.
+
+    Raises:
+        InvalidRequest: It does not have this shape, or a value is of another dtype.
+    """
+    return decode_values(flat_values(data, shape, info), info).reshape(shape)
 
 
 def decode_binary(data: memoryview, shape: tuple[int, ...], info: TensorInfo) -> Array:
@@ -92,26 +102,24 @@ def decode_binary(data: memoryview, shape: tuple[int, ...], info: TensorInfo) ->
             raw = values.view(np.uint8)
             if (raw > 1).any():
                 raise InvalidRequest("a BOOL is a byte of 0 or 1, found another")
-    _check_domain(values, info)
-    return values.reshape(shape)
-
-
-def _check_domain(values: Array, info: TensorInfo) -> None:
-    """What JSON values are asked one by one: no missing value where none may be, no infinity."""
-    feature = info.feature
-    if feature is None:
-        return
-    if values.dtype.kind == "f":
-        wrong = np.isinf(values) if feature.nullable else ~np.isfinite(values)
-    elif values.dtype == np.int64:
-        wrong = values == INT64_MIN if not feature.nullable else np.zeros(len(values), np.bool_)
-        if feature.dtype == "bool":
-            wrong = (values != 0) & (values != 1) & (values != INT64_MIN)
-    else:
-        return
+    wrong = unfit(values, info)
     if wrong.any():
         position = int(np.flatnonzero(wrong)[0])
         raise InvalidRequest(f"value {position}: {values[position]} is not taken")
+    return values.reshape(shape)
+
+
+def unfit(values: Array, info: TensorInfo) -> npt.NDArray[np.bool_]:
+    """Which of flat values, of the right dtype, the feature does not take: missing where none may be, or infinite."""
+    feature = info.feature
+    if feature is not None and values.dtype.kind == "f":
+        return np.isinf(values) if feature.nullable else ~np.isfinite(values)
+    if feature is not None and values.dtype == np.int64:
+        if feature.dtype == "bool":
+            return np.asarray((values != 0) & (values != 1) & (values != INT64_MIN))
+        if not feature.nullable:
+            return np.asarray(values == INT64_MIN)
+    return np.zeros(1, np.bool_)
 
 
 def _split_strings(data: memoryview, count: int) -> Array:

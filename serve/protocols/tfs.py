@@ -37,11 +37,13 @@ class PredictRequest:
         signature: What is asked.
         value: What stands under ``instances`` or ``inputs``.
         is_row_form: Whether it came as ``instances`` and is answered with ``predictions``.
+        parameters: What the client asks for beside.
     """
 
     signature: Signature
     value: Any
     is_row_form: bool
+    parameters: Any = None
 
     def columns(self) -> dict[str, list[Any]] | None:
         """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
@@ -98,9 +100,9 @@ def decode_predict(body: bytes, signatures: Mapping[str, Signature]) -> PredictR
             "'inputs' or 'instances' keys to exist"
         )
     if "instances" in document:
-        return PredictRequest(signature, document["instances"], is_row_form=True)
+        return PredictRequest(signature, document["instances"], True, document.get("parameters"))
     if "inputs" in document:
-        return PredictRequest(signature, document["inputs"], is_row_form=False)
+        return PredictRequest(signature, document["inputs"], False, document.get("parameters"))
     raise InvalidRequest("Missing 'inputs' or 'instances' key")
 
 

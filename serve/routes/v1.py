@@ -13,8 +13,10 @@ from starlette.responses import Response
 from serve.edge import json_response
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.protocols import examples, kserve_v1, tfs
+from serve.protocols.tfs_rows import PredictRows, encode_reported
 from serve.questions import Decoded
 from serve.routes.table import Entry
+from serve.rowwise import wants_report
 from serve.servable import Servable
 from serve.service import Service, version_of
 
@@ -88,6 +90,10 @@ class Endpoints:
     async def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
         service = self._service
         asked = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
+        if wants_report(asked.parameters, asked.signature):
+            rows = await service.convert(PredictRows, len(body), asked)
+            reported = await service.report(servable, asked.signature, rows, len(body))
+            return await service.encode(servable, encode_reported, reported.outputs, reported, asked.is_row_form)
         outputs = await service.infer(servable, asked.signature, asked, len(body))
         return await service.encode(servable, tfs.encode_predict, outputs, outputs, asked.is_row_form)
 

@@ -10,7 +10,9 @@ from serve.edge import error_response, json_response
 from serve.errors import InvalidRequest
 from serve.protocols import oip, repository
 from serve.protocols.document import dump_json, parse_json
+from serve.protocols.oip_rows import InferRows, with_row_ok
 from serve.routes.table import Entry
+from serve.rowwise import wants_report
 from serve.servable import MAX_BATCH, Servable
 from serve.service import MAX_DIGITS, Service, version_of
 from serve.signatures import SERVING_DEFAULT, find_signature
@@ -100,10 +102,16 @@ class Endpoints:
         service, header = self._service, None if length is None else int(length)
         asked = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
         names = [output.name for output in asked.outputs]
-        outputs = await service.infer(servable, asked.signature, asked, len(body), names)
-        labels = class_labels(servable.spec)
+        row_errors = None
+        if wants_report(asked.parameters, asked.signature):
+            rows = await service.convert(InferRows, len(body), asked)
+            reported = await service.report(servable, asked.signature, rows, len(body), names)
+            outputs, row_errors = with_row_ok(reported), [error.as_dict() for error in reported.errors]
+        else:
+            outputs = await service.infer(servable, asked.signature, asked, len(body), names)
+        model, labels = (servable.name, servable.version), class_labels(servable.spec)
         answer, json_bytes = await service.encode(
-            servable, oip.encode_infer, outputs, asked, servable.name, servable.version, outputs, labels
+            servable, oip.encode_infer, outputs, asked, model, outputs, labels, row_errors
         )
         if json_bytes is None:
             return json_response(answer)

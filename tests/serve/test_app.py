@@ -212,3 +212,18 @@ def test_an_error_inside_tensorflow_is_logged_and_told_in_general_words(
     monkeypatch.setitem(tiny._functions, "serving_default", broken)
     assert "secret" not in error_of(predict(app, {"instances": [ROW]}), 500)
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [{"amount": "x"}, {"city": None}, {"amount": POISON}, {"more": 1}])
+def test_one_bad_row_does_not_fail_999_good_ones(app: FastAPI, bad: dict[str, Any]) -> None:
+    rows = [{**ROW, "amount": n % 500} for n in range(1000)]
+    expected = predict(app, {"instances": rows}).json()["predictions"]
+    rows[700] = {**ROW, **bad}
+    error_of(predict(app, {"instances": rows}), 400)
+    answer = predict(app, {"instances": rows, "parameters": {"on_row_error": "report"}}).json()
+    assert answer["predictions"][700] is None
+    assert [error["row"] for error in answer["row_errors"]] == [700]
+    assert len(answer["predictions"]) == 1000
+    for number, row in enumerate(answer["predictions"]):
+        if number != 700:
+            assert row["probability"] == pytest.approx(expected[number]["probability"], abs=1e-6)

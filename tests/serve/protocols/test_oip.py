@@ -135,7 +135,7 @@ def test_which_outputs_and_how() -> None:
         ({"inputs": [tensor("x", shape=[2, -1])]}, "shape: expected a list of sizes"),
         ({"inputs": [tensor("x", shape=[2.0, 2])]}, "shape: expected a list of sizes"),
         ({"inputs": [tensor("x", shape=[3, 2])]}, "input 'x': expected 6 values for shape [3, 2], found 4"),
-        ({"inputs": [tensor("x", data=[1, 2, 3, "4"])]}, "input 'x', value 3: JSON Value: \"4\" Type: String"),
+        ({"inputs": [tensor("x", data=[1, 2, 3, "4"]), tensor("s")]}, "input 'x', value 3: JSON Value: "),
         ({"inputs": [tensor("x", data=None)]}, "has neither data nor the parameter binary_data_size"),
         ({"inputs": [tensor("x", parameters={"binary_data_size": 16})]}, "and 0 bytes are left after the JSON"),
         ({"inputs": [tensor("x", parameters={"shared_memory_region": "r"})]}, "shared memory is not offered"),
@@ -188,7 +188,7 @@ def test_null_and_text_times_for_a_model_of_ours() -> None:
 
 def test_answers_in_json_and_in_bytes() -> None:
     inputs = [tensor("x"), tensor("s")]
-    body, length = oip.encode_infer(decode({"id": "i", "inputs": inputs}), "m", 3, ANSWER)
+    body, length = oip.encode_infer(decode({"id": "i", "inputs": inputs}), ("m", 3), ANSWER)
     assert length is None
     assert json.loads(body) == {
         "model_name": "m",
@@ -200,7 +200,7 @@ def test_answers_in_json_and_in_bytes() -> None:
         ],
     }
     mixed = decode({"inputs": inputs, "outputs": [{"name": "t"}, {"name": "y", "parameters": {"binary_data": True}}]})
-    body, length = oip.encode_infer(mixed, "m", 3, ANSWER)
+    body, length = oip.encode_infer(mixed, ("m", 3), ANSWER)
     assert length is not None
     text, values = json.loads(body[:length])["outputs"]
     assert text["data"] == ["a", "b"]

@@ -94,6 +94,18 @@ def test_every_dtype_both_ways_in_bytes(half: FastAPI, compress: Any) -> None:
     assert position == len(response.content)
 
 
+def test_bad_rows_beside_good_ones(app: FastAPI) -> None:
+    inputs = row_inputs(ROW, {**ROW, "city": 5}, {**ROW, "amount": POISON}, {**ROW, "amount": 9})
+    asked = {"inputs": inputs, "parameters": {"on_row_error": "report"}, "outputs": [{"name": "probability"}]}
+    answer = infer(app, asked).json()
+    found = {output["name"]: output for output in answer["outputs"]}
+    assert found["row_ok"] == {"name": "row_ok", "shape": [4], "datatype": "BOOL", "data": [True, False, False, True]}
+    assert found["probability"]["data"][1:3] == [0, 0]
+    assert [(error["row"], error["field"]) for error in answer["row_errors"]] == [(1, "city"), (2, "probability")]
+    error_of(infer(app, {"inputs": inputs}), 400)
+    error_of(infer(app, {**asked, "parameters": {"on_row_error": "skip"}}), 400)
+
+
 def test_classes_on_request(app: FastAPI) -> None:
     best = {"name": "probabilities", "parameters": {"classification": 2}}
     answer = infer(app, {"inputs": row_inputs(ROW), "outputs": [best]}, "/v2/models/kinds/infer").json()

@@ -1,0 +1,73 @@
+"""The Open Inference Protocol where one bad row fails itself alone: ``"parameters": {"on_row_error": "report"}``."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serve.errors import BadValue, InvalidRequest
+from serve.protocols.oip import ROW_OK, InferRequest
+from serve.protocols.tensors import unfit
+from serve.protocols.values import Array, decode_values
+from serve.questions import Decoded
+from serve.rowwise import Reported
+
+if TYPE_CHECKING:
+    from serve.signatures import TensorInfo
+
+
+class InferRows:
+    """The rows of an infer request.
+
+    Args:
+        asked: The request.
+
+    Raises:
+        InvalidRequest: Its tensors do not fit, whatever their values are.
+    """
+
+    def __init__(self, asked: InferRequest) -> None:
+        self._columns: dict[str, tuple[TensorInfo, tuple[int, ...], list[Any] | Array]] = {}
+        for tensor in asked.read():
+            # Of bytes, any value for now: each row is looked at by itself.
+            values: Any = tensor.values
+            if isinstance(values, memoryview):
+                values = replace(tensor, info=replace(tensor.info, feature=None)).decode()
+            self._columns[tensor.name] = (tensor.info, tensor.shape, values)
+        counts = {shape[0] for _, shape, _ in self._columns.values()}
+        if len(counts) != 1:
+            raise InvalidRequest("the inputs do not have as many rows as each other")
+        self.count = counts.pop()
+
+    def check(self, row: int) -> tuple[str, str] | None:
+        """The input and the rule that a row breaks, if any."""
+        for name, (info, shape, values) in self._columns.items():
+            if isinstance(values, np.ndarray):
+                if unfit(values[row : row + 1].ravel(), info).any():
+                    return name, "a value that the input does not take"
+                continue
+            size = math.prod(shape[1:])
+            try:
+                decode_values(values[row * size : (row + 1) * size], info)
+            except BadValue as error:
+                return name, error.reason
+        return None
+
+    def only(self, rows: Sequence[int]) -> Decoded:
+        """The same request of some rows."""
+        decoded = {}
+        for name, (info, shape, values) in self._columns.items():
+            if isinstance(values, np.ndarray):
+                decoded[name] = values[list(rows)]
+                continue
+            size = math.prod(shape[1:])
+            taken = [value for row in rows for value in values[row * size : (row + 1) * size]]
+            decoded[name] = decode_values(taken, info).reshape(len(rows), *shape[1:])
+        return Decoded(decoded)
+
+
+def with_row_ok(outputs: Reported) -> dict[str, Array]:
+    """The outputs, and one more that tells good rows."""
+    return {**outputs.outputs, ROW_OK: outputs.row_ok}

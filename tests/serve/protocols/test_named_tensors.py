@@ -1,0 +1,28 @@
+"""Which tensor is for which input; what is refused is tested with whole requests, see `test_oip`."""
+
+import numpy as np
+import pytest
+
+from serve.errors import InvalidRequest
+from serve.protocols.named_tensors import decode_tensors, read_tensors
+from tests.serve.protocols.test_oip import SIGNATURES, tensor
+
+SIGNATURE = SIGNATURES["serving_default"]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    wrong = [tensor("x", shape=[9]), tensor("s", datatype="FP32")]
+    with pytest.raises(InvalidRequest, match=r"input 'x': expected shape .*; input 's': expected datatype BYTES"):
+        read_tensors(wrong, memoryview(b""), SIGNATURE)
+    values = read_tensors([tensor("x", data=[1, 2, 3, "4"]), tensor("s", data=["a", 5])], memoryview(b""), SIGNATURE)
+    with pytest.raises(InvalidRequest, match=r"input 'x', value 3: .*; input 's', value 1: "):
+        decode_tensors(values)
+
+
+def test_values_stay_as_they_came_until_they_are_asked_for() -> None:
+    blob = np.array([1, 2, 3, 4], np.float32).tobytes()
+    x = tensor("x", data=None, parameters={"binary_data_size": len(blob)})
+    binary, text = read_tensors([x, tensor("s")], memoryview(blob), SIGNATURE)
+    assert isinstance(binary.values, memoryview)
+    assert text.values == ["a", "b"]
+    assert decode_tensors([binary, text])["x"].tolist() == [[1, 2], [3, 4]]

@@ -79,7 +79,11 @@ def dump_json(value: object, *, non_finite: bool = False) -> bytes:
     """
     if non_finite:
         return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair, which a client sent and now gets back: JSON can escape it, UTF-8 cannot hold it.
+        return json.dumps(value, default=_plain, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:

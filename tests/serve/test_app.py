@@ -107,21 +107,31 @@ def test_hostile_sizes_are_answered_shortly(app: FastAPI) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud800", "a\udfff"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("\ud800"), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from([*ROW, "extra", ""]), value=JSON, drop=st.booleans(), columns=st.booleans())
+@given(
+    name=st.sampled_from([*ROW, "extra", "", "\ud800"]),
+    value=JSON,
+    drop=st.booleans(),
+    columns=st.booleans(),
+    report=st.booleans(),
+)
 def test_no_mutation_of_one_field_is_a_server_error(
-    app: FastAPI, name: str, value: Any, drop: bool, columns: bool
+    app: FastAPI, name: str, value: Any, drop: bool, columns: bool, report: bool
 ) -> None:
     row = {**ROW, name: value}
     if drop:
         del row[name]
-    body = {"inputs": {n: [v] for n, v in row.items()}} if columns else {"instances": [row]}
+    body: Any = {"inputs": {n: [v] for n, v in row.items()}} if columns else {"instances": [row]}
+    if report:
+        body["parameters"] = {"on_row_error": "report"}
     response = predict(app, body)
     if response.status_code == 200:
         assert "NaN" not in response.text

@@ -66,6 +66,10 @@ def test_refuses_what_is_not_json(body: bytes) -> None:
         parse_json(body)
 
 
+def test_half_a_surrogate_pair_is_escaped() -> None:
+    assert dump_json({"id": "a\ud800", "x": np.array([0.1], np.float32)}) == b'{"id":"a\\ud800","x":[0.1]}'
+
+
 def test_writes_what_json_has_not_as_tokens_or_null() -> None:
     values = {"a": np.array([math.nan, 0.1], np.float32), "b": [np.float64(INF), np.int32(3)]}
     assert dump_json(values, non_finite=True) == b'{"a":[NaN,0.1],"b":[Infinity,3]}'

@@ -10,6 +10,8 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
@@ -179,6 +181,47 @@ def test_the_index_takes_an_empty_body(app: FastAPI) -> None:
     assert {each["state"] for each in ready} == {"READY"}
     for wrong in (b"[]", b'{"ready":1}', b"x"):
         error_of(ask(app, "POST", "/v2/repository/index", content=wrong), 400)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud800", "a\udfff"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("\ud800"), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+KEYS = ("name", "shape", "datatype", "data", "parameters", "other")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(0, len(INPUTS) - 1), key=st.sampled_from(KEYS), value=JSON, report=st.booleans())
+def test_no_mutation_of_one_tensor_is_a_server_error(
+    app: FastAPI, number: int, key: str, value: Any, report: bool
+) -> None:
+    document: dict[str, Any] = {"inputs": row_inputs(ROW, ROW)}
+    document["inputs"][number][key] = value
+    if report:
+        document["parameters"] = {"on_row_error": "report"}
+    response = infer(app, document)
+    if response.status_code != 200:
+        error_of(response, 400)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(["id", "parameters", "outputs", "inputs", "other"]), value=JSON)
+def test_no_mutation_of_a_document_is_a_server_error(app: FastAPI, key: str, value: Any) -> None:
+    response = infer(app, {"inputs": row_inputs(ROW), key: value})
+    if response.status_code != 200:
+        error_of(response, 400)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(blob=st.binary(max_size=64), size=st.integers(-1, 70), datatype=st.sampled_from(list(DATATYPES.values())))
+def test_no_bytes_are_a_server_error(half: FastAPI, blob: bytes, size: int, datatype: str) -> None:
+    dtype = next(dtype for dtype, word in DATATYPES.items() if word == datatype)
+    tensor = {"name": f"{dtype}_in", "shape": [2], "datatype": datatype, "parameters": {"binary_data_size": size}}
+    header = json.dumps({"inputs": [tensor], "parameters": {"signature_name": "echo"}}).encode()
+    error_of(infer(half, header + blob, "/v2/models/half/infer", **{LENGTH: str(len(header))}), 400)
 
 
 CAPTURED_REQUEST = (

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.errors import MillraceError
-from serve.errors import BadValue, InferenceFailed, InvalidRequest, Overloaded
+from serve.errors import BadValue, InferenceFailed, Overloaded
 from serve.protocols.values import decode_values
 from serve.questions import Columns, Decoded, Question
 from serve.servable import Array, Arrays, Servable
@@ -29,7 +29,7 @@ from serve.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
-Result = Arrays | MillraceError
+Result = Arrays | Exception
 """What a request is answered with."""
 MAX_CULPRITS: Final = 4
 """After so many bad values in a batch its requests are decoded one by one."""
@@ -117,7 +117,7 @@ class Batcher:
 
     async def _enqueue(self, pending: _Pending, loop: asyncio.AbstractEventLoop) -> Arrays:
         if self._queued and self._queued + pending.rows > self._max_queued:
-            raise Overloaded(self._servable.name, self._queued)
+            raise Overloaded(f"{self._queued} rows wait for model '{self._servable.name}'")
         self._queue.append(pending)
         self._queued += pending.rows
         if not self._is_running:
@@ -203,7 +203,8 @@ class Batcher:
             if not joined:
                 break
             try:
-                together = self._decode_together([columns for _, columns in joined])
+                exact = any(pending.question.is_exact for pending, _ in joined)
+                together = self._decode_together([columns for _, columns in joined], exact=exact)
                 break
             except BadValue as error:
                 culprit = _member_at(joined, error.position)
@@ -222,11 +223,9 @@ class Batcher:
             return members, parts[0]
         return members, {n: np.concatenate([part[n] for part in parts]) for n in self.signature.inputs if parts}
 
-    def _decode_together(self, columns: Sequence[Columns]) -> Arrays:
-        if len(columns) == 1:
-            return {name: decode_values(columns[0][name], info) for name, info in self.signature.inputs.items()}
+    def _decode_together(self, columns: Sequence[Columns], *, exact: bool) -> Arrays:
         return {
-            name: decode_values(list(chain.from_iterable(c[name] for c in columns)), info)
+            name: decode_values(list(chain.from_iterable(c[name] for c in columns)), info, exact=exact)
             for name, info in self.signature.inputs.items()
         }
 
@@ -237,13 +236,15 @@ class Batcher:
             inputs = pending.question.inputs()
             pending.rows = self._servable.check(self.signature, inputs) or 0
             pending.inputs = inputs
-        except InvalidRequest as error:
+        except Exception as error:  # a bug that one request meets is not its neighbours' fault
             results[id(pending)] = error
 
     def _answer(self, members: list[_Pending], inputs: Arrays, results: dict[int, Result]) -> None:
         try:
             answered = self._compute(inputs, sum(p.rows for p in members))
-        except (InferenceFailed, InvalidRequest) as error:
+            if len(members) > 1:
+                _check_lengths(self._servable, answered, sum(p.rows for p in members))
+        except Exception as error:  # TensorFlow's, or a bug: the members are asked again, and only the culprit fails
             if len(members) == 1:
                 results[id(members[0])] = error
                 return
@@ -265,6 +266,13 @@ def _member_at(joined: Sequence[tuple[_Pending, Columns]], position: int) -> int
         if position < 0:
             return number
     raise IndexError(position)
+
+
+def _check_lengths(servable: Servable, answered: Arrays, rows: int) -> None:
+    for name, values in answered.items():
+        if values.shape[:1] != (rows,):
+            reason = f"output '{name}' has shape {values.shape} for {rows} rows: it is no model to join requests for"
+            raise InferenceFailed(servable.name, servable.version, reason)
 
 
 def _split(members: Sequence[_Pending], arrays: Arrays) -> list[tuple[_Pending, Arrays]]:

@@ -1,5 +1,6 @@
 """What stands before the routes: body limits, one shape of every error, and the count of requests."""
 
+import asyncio
 import logging
 import time
 import zlib
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """How zlib undoes each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
+MAX_STREAMS: Final = 16
+"""Members of a gzip body; each costs a copy of what follows it."""
 CLIENT_GONE: Final = 499
 """Counted, never sent: the client left before its answer."""
 
@@ -85,14 +88,17 @@ async def read_body(request: Request, limit: int) -> bytes:
         if len(body) > limit:
             raise BodyTooLarge(limit)
     bits = ENCODINGS[encoding]
-    return bytes(body) if bits is None else decompress(bytes(body), bits, limit)
+    if bits is None:
+        return bytes(body)
+    # Off the event loop: a small body may be a large one.
+    return await asyncio.to_thread(decompress, bytes(body), bits, limit)
 
 
 def decompress(body: bytes, bits: int, limit: int) -> bytes:
     """Undo a compression, never beyond a size.
 
     Args:
-        body: One or more streams.
+        body: One stream of deflate, or a few of gzip.
         bits: zlib's ``wbits``, which says of what kind.
         limit: In bytes.
 
@@ -101,7 +107,7 @@ def decompress(body: bytes, bits: int, limit: int) -> bytes:
         InvalidRequest: It is damaged or cut off.
     """
     made = bytearray()
-    while body:
+    for _ in range(MAX_STREAMS if bits > zlib.MAX_WBITS else 1):
         stream = zlib.decompressobj(bits)
         try:
             made += stream.decompress(body, limit + 1 - len(made))
@@ -112,7 +118,9 @@ def decompress(body: bytes, bits: int, limit: int) -> bytes:
         if not stream.eof:
             raise InvalidRequest("the compressed body is cut off")
         body = stream.unused_data
-    return bytes(made)
+        if not body:
+            return bytes(made)
+    raise InvalidRequest("the compressed body has more parts than are taken")
 
 
 class Edge:
@@ -146,8 +154,8 @@ class Edge:
 
         try:
             await self._app(scope, receive, watch)
-        except ClientDisconnect:
-            status = CLIENT_GONE
+        except (ClientDisconnect, asyncio.CancelledError):
+            status = CLIENT_GONE  # a request is cancelled when its connection is lost
         except Exception as error:  # the edge: a bug must not reach the client, nor end the server
             logger.error("a bug while answering %s", _route(scope), exc_info=error)
             if not status:

@@ -16,7 +16,8 @@ ArtifactNotFound
 Refused
 └── TableDiffers          the predictions table has a column in another type
 StorageError
-├── Overloaded            more rows wait than the server takes
+├── Overloaded            more requests or rows wait than the server takes
+├── InferenceLate         the answer took longer than a request may
 ├── ModelNotReady         the version is there, but cannot be served now
 ├── InferenceFailed       TensorFlow raised on inputs that fit the model
 └── ScoringFailed         Spark did not finish
@@ -142,17 +143,24 @@ class ModelNotReady(StorageError):
 
 
 class Overloaded(StorageError):
-    """More rows wait for a model than the server takes; nothing was computed.
+    """More waits than the server takes; nothing was computed.
 
     Attributes:
         retry_after_s: When to ask again.
     """
 
-    def __init__(self, name: str, queued: int) -> None:
-        super().__init__(f"model '{name}' is busy: {queued} rows wait", hint="ask again, more slowly")
-        self.name = name
-        self.queued = queued
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the server is busy: {what}", hint="ask again, more slowly")
         self.retry_after_s = 1
+
+
+class InferenceLate(StorageError):
+    """The answer took longer than a request may."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(f"model '{shorten(name, 64)}' did not answer within {seconds:g} s")
+        self.name = name
+        self.seconds = seconds
 
 
 class TableDiffers(Refused):
@@ -206,6 +214,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     NonFiniteOutput: 400,
     ArtifactNotFound: 404,
     Overloaded: 429,
+    InferenceLate: 504,
     ModelNotReady: 503,
     ModelDamaged: 503,
     InferenceFailed: 500,

@@ -1,6 +1,9 @@
 """Model versions that another system wrote into the store: TensorFlow Serving's layout, without a ``model.json``."""
 
+import contextlib
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.models import ModelStore
@@ -8,8 +11,11 @@ from pipelines.storage import download, mapped_errors
 from serve.errors import ModelNotFound
 
 
-def fetch_foreign(store: ModelStore, name: str, version: int) -> Path:
-    """The folder of a version on this machine: where it lies, or a copy among the machine's temporary files.
+@contextlib.contextmanager
+def foreign_copy(store: ModelStore, name: str, version: int) -> Iterator[Path]:
+    """The folder of a version on this machine: where it lies, or a copy.
+
+    A copy of what could not be loaded is removed; one that was loaded stays, for TensorFlow may read its assets later.
 
     Raises:
         ModelNotFound: There is no such version.
@@ -19,8 +25,13 @@ def fetch_foreign(store: ModelStore, name: str, version: int) -> Path:
         raise ModelNotFound(name, version)
     place = store.store.uri("models", name, str(version))
     if "://" not in place:
-        return Path(place)
+        yield Path(place)
+        return
     folder = Path(tempfile.mkdtemp(prefix=f"millrace-{name}-{version}-"))
-    with mapped_errors("model version", f"{name}/{version}"):
-        download(place, folder)
-    return folder
+    try:
+        with mapped_errors("model version", f"{name}/{version}"):
+            download(place, folder)
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

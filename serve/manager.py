@@ -1,5 +1,6 @@
 """Which model versions are loaded: the newest of each model, and a few others that were asked for."""
 
+import contextlib
 import gc
 import logging
 import threading
@@ -10,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from pipelines.config.profile import ServedModel
-from pipelines.errors import ArtifactNotFound, MillraceError
+from pipelines.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError
 from pipelines.models import MANIFEST, ModelStore
 from serve.errors import ModelNotFound, ModelNotReady, UnknownLabel
-from serve.foreign import fetch_foreign
+from serve.foreign import foreign_copy
 from serve.servable import Servable
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,11 @@ class ServableManager:
         for model in self._models.values():
             with model.lock:
                 model.current = self._load_newest(model)
+            for label, version in model.settings.labels.items():
+                try:
+                    self.get(model.name, version)
+                except MillraceError as error:
+                    logger.error("the label %s of model %s names nothing that answers: %s", label, model.name, error)
         _settle()
 
     def refresh(self, name: str) -> Literal["loaded", "refused"] | None:
@@ -114,18 +120,30 @@ class ServableManager:
             StorageError: The store cannot be read.
         """
         model = self._model(name)
-        newest = max(self._store.versions(name), default=0)
+        outcome: Literal["loaded", "refused"] | None = None
         with model.lock:
-            if newest <= (model.current.version if model.current else 0) or model.is_refused(newest):
-                return None
-            try:
-                servable = model.others.get(newest) or self._load_version(model, newest)
-            except (ModelNotReady, ModelNotFound):
-                return "refused"
-            model.current = servable
-            model.others.pop(newest, None)
-        _settle()
-        return "loaded"
+            running = model.current.version if model.current else 0
+            newer = [version for version in reversed(self._store.versions(name)) if version > running]
+            for version in newer:
+                if model.is_refused(version):
+                    continue
+                try:
+                    known = version in model.others
+                    self._promote(model, model.others.pop(version) if known else self._load_version(model, version))
+                except (ModelNotReady, ModelNotFound):
+                    outcome = "refused"
+                    continue
+                outcome = "loaded"
+                break
+        if outcome == "loaded":
+            _settle()
+        return outcome
+
+    def _promote(self, model: _Model, servable: Servable) -> None:
+        """Let a version answer instead of the current one, which stays loaded if a label names it."""
+        old, model.current = model.current, servable
+        if old and old.version in model.settings.labels.values():
+            model.others[old.version] = old
 
     def loaded(self, name: str, version: int | None = None) -> Servable | None:
         """The servable, if it is loaded; never waits.
@@ -137,7 +155,11 @@ class ServableManager:
         current = model.current
         if current and version in (None, current.version):
             return current
-        return model.others.get(version) if version is not None else None
+        found = model.others.get(version) if version is not None else None
+        if found:
+            with contextlib.suppress(KeyError):  # evicted by another thread this moment
+                model.others.move_to_end(found.version)
+        return found
 
     def all_loaded(self, name: str) -> list[Servable]:
         """Every version of a model that is loaded."""
@@ -175,8 +197,10 @@ class ServableManager:
                 raise ModelNotReady(name, None, "no version of it is loaded")
             servable = self._load_version(model, version)
             model.others[version] = servable
-            while len(model.others) > self._kept:
-                model.others.popitem(last=False)
+            labelled = set(model.settings.labels.values())
+            evictable = [number for number in model.others if number not in labelled]
+            for number in evictable[: max(0, len(evictable) - self._kept)]:
+                del model.others[number]
             return servable
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
@@ -186,8 +210,12 @@ class ServableManager:
             ModelNotFound: No such model is served, or no such version is in the store.
         """
         model = self._model(name)
-        known = set(self._store.versions(name)) | set(model.others)
-        known |= {model.current.version} if model.current else set()
+        known = {servable.version for servable in self.all_loaded(name)}
+        try:
+            known |= set(self._store.versions(name))
+        except (StorageError, ConfigError) as error:
+            logger.warning("the model store cannot be read: %s", error)  # what is loaded is known without it
+            known |= model.failures.keys()
         if version is not None and version not in known:
             raise ModelNotFound(name, version)
         return [self._status(model, n) for n in sorted(known, reverse=True) if version in (None, n)]
@@ -227,6 +255,10 @@ class ServableManager:
             servable = self._open(model, version)
         except ArtifactNotFound as error:
             raise ModelNotFound(model.name, version) from error
+        except (StorageError, ConfigError):
+            raise  # it says nothing of the version, which may be asked for again at once
+        except OSError as error:
+            raise StorageError(f"this machine cannot keep model {model.name} version {version}: {error}") from error
         except MillraceError as error:
             model.failures[version] = (time.monotonic(), error)
             logger.error("refused: %s", error)
@@ -242,8 +274,9 @@ class ServableManager:
         is_ours = self._store.store.exists("models", model.name, str(version), MANIFEST)
         if is_ours or not model.settings.allow_foreign:
             return Servable.load(self._store.open(model.name, version), self._threads)
-        folder = fetch_foreign(self._store, model.name, version)
-        return Servable.load_foreign(model.name, version, folder, self._threads)
+        with foreign_copy(self._store, model.name, version) as folder:
+            joins = model.settings.join_requests
+            return Servable.load_foreign(model.name, version, folder, self._threads, joins=joins)
 
 
 def _settle() -> None:

@@ -29,9 +29,12 @@ _REASONS = {
     404: "No such model or version.",
     413: "The body is over the limit.",
     415: "The body is compressed in another way than gzip or deflate.",
+    408: "The head or the body came too slowly.",
+    429: "More waits than the server takes; Retry-After says when to ask again.",
     500: "A bug of the server or the model.",
     501: "The protocol has no form for this dtype, or the model does not offer this.",
     503: "The model is not loaded.",
+    504: "The answer took too long.",
 }
 
 

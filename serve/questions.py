@@ -11,6 +11,14 @@ Columns = dict[str, list[Any]]
 class Question(Protocol):
     """A request whose values are still as they came; each protocol has its own."""
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether whole numbers that a float cannot hold exactly are refused."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it says that it has; a guess, until it is decoded."""
+
     def columns(self) -> Columns | None:
         """The values of a tabular signature by input, all of as many rows; None if anything is unusual."""
 
@@ -29,8 +37,15 @@ class Decoded:
         inputs: By name.
     """
 
+    is_exact = False
+
     def __init__(self, inputs: Mapping[str, Array]) -> None:
         self._inputs = dict(inputs)
+
+    @property
+    def rows(self) -> int:
+        """Of the first that has any."""
+        return next((len(values) for values in self._inputs.values() if values.ndim), 1)
 
     def columns(self) -> Columns | None:
         """None: there are no values to decode."""

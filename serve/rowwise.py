@@ -90,7 +90,10 @@ def wants_report(parameters: Any, signature: Signature) -> bool:
 
 
 async def answer_good_rows(
-    sifting: Sifting, infer: Callable[[Question], Awaitable[Arrays]], outputs: Mapping[str, TensorInfo]
+    sifting: Sifting,
+    infer: Callable[[Question], Awaitable[Arrays]],
+    outputs: Mapping[str, TensorInfo],
+    work: Callable[..., Awaitable[Any]],
 ) -> Reported:
     """Ask for the rows that fit; those whose answer is no number are taken out, and the others asked again.
 
@@ -98,28 +101,42 @@ async def answer_good_rows(
         sifting: The request.
         infer: Asks a question.
         outputs: What is answered, for a request without one good row.
+        work: Calls a function with its arguments where it may take long.
 
     Raises:
         InvalidRequest: The request itself does not fit.
     """
-    errors = [RowError(row, *found) for row in range(sifting.count) if (found := sifting.check(row))]
-    bad = {error.row for error in errors}
-    good = [row for row in range(sifting.count) if row not in bad]
+    errors, good = await work(_sift, sifting)
     answered: Arrays = {}
     while good:
         try:
-            answered = await infer(sifting.only(good))
+            answered = await infer(await work(sifting.only, good))
             break
         except NonFiniteOutput as error:
-            lost = [good[number] for number in error.rows]
-            errors += [RowError(row, error.output, "the answer is not finite") for row in lost]
-            good = [row for row in good if row not in set(lost)]
+            lost = {good[number] for number in error.rows}
+            errors += [RowError(row, error.output, "the answer is not finite") for row in sorted(lost)]
+            good = [row for row in good if row not in lost]
     if not good:
         answered = {name: _none(info) for name, info in outputs.items()}
     row_ok = np.zeros(sifting.count, np.bool_)
     row_ok[good] = True
-    full = {name: _spread(values, row_ok) for name, values in answered.items()}
+    full = await work(_spread_all, answered, row_ok)
     return Reported(full, row_ok, sorted(errors, key=lambda error: error.row)[:MAX_ERRORS])
+
+
+def _sift(sifting: Sifting) -> tuple[list[RowError], list[int]]:
+    errors, good = [], []
+    for row in range(sifting.count):
+        found = sifting.check(row)
+        if found:
+            errors.append(RowError(row, *found))
+        else:
+            good.append(row)
+    return errors, good
+
+
+def _spread_all(answered: Arrays, row_ok: npt.NDArray[np.bool_]) -> Arrays:
+    return {name: _spread(values, row_ok) for name, values in answered.items()}
 
 
 def _none(info: TensorInfo) -> npt.NDArray[Any]:

@@ -1,5 +1,6 @@
 """A model version, loaded: checked, warmed up, and asked by arrays; it knows no transport."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from pipelines.digests import digest_of
 from pipelines.features import Dictionary, Encoded, FeatureSpec
 from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, checked_copy, list_files
-from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput
+from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Unimplemented
 from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo, check_inputs, find_signature, read_signatures
 
 MAX_BATCH: Final = 16_384
@@ -22,6 +23,10 @@ Memory stays bounded, and the activations of a small model stay in the processor
 trunk this makes 1.4 times the rows per second of 65,536.
 """
 WARM_UP_ROWS: Final = (1, 2, 64)
+CLIENTS: Final = frozenset({3, 9, 11})
+"""INVALID_ARGUMENT, FAILED_PRECONDITION and OUT_OF_RANGE, for which TensorFlow Serving answers 400; 501 for 12."""
+
+logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -72,6 +77,11 @@ class Origin:
     digest: str
     manifest: ModelManifest | None = None
 
+    @property
+    def place(self) -> str:
+        """The version in a message."""
+        return f"{self.name}/{self.version}"
+
 
 class Servable:
     """A loaded model version.
@@ -80,10 +90,13 @@ class Servable:
         origin: What it is.
         loaded: What TensorFlow loaded; held, because it owns the variables.
         signatures: What it can be asked.
+        joins: Whether a first dimension of any size counts rows that do not see each other, so that requests may be
+            answered together. So it is in models of Millrace; in others somebody has to know.
     """
 
-    def __init__(self, origin: Origin, loaded: Any, signatures: Mapping[str, Signature]) -> None:
+    def __init__(self, origin: Origin, loaded: Any, signatures: Mapping[str, Signature], *, joins: bool = True) -> None:
         self.origin = origin
+        self.joins = joins
         self.signatures = signatures
         self._loaded = loaded
         self._functions = {name: loaded.signatures[name] for name in signatures}
@@ -106,30 +119,40 @@ class Servable:
         return servable
 
     @classmethod
-    def load_foreign(cls, name: str, version: int, folder: Path, threads: int | None = None) -> "Servable":
+    def load_foreign(
+        cls, name: str, version: int, folder: Path, threads: int | None = None, *, joins: bool = False
+    ) -> "Servable":
         """Load a SavedModel that another system wrote in TensorFlow Serving's layout; nothing vouches for its files.
+
+        Args:
+            name: The model.
+            version: Its number.
+            folder: The SavedModel.
+            threads: See `import_tensorflow`.
+            joins: See the class.
 
         Raises:
             ModelDamaged: TensorFlow cannot load it, or it has no signature.
         """
         digest = digest_of([[file.path, file.sha256] for file in list_files(folder)])
-        servable = cls._load(Origin(name, version, folder, digest), threads)
+        servable = cls._load(Origin(name, version, folder, digest), threads, joins=joins)
         for signature in servable.signatures.values():
             if signature.is_batched and not any(i.dtype == "string" for i in signature.inputs.values()):
                 servable._warm_up(signature.name, 1)
         return servable
 
     @classmethod
-    def _load(cls, origin: Origin, threads: int | None) -> "Servable":
+    def _load(cls, origin: Origin, threads: int | None, *, joins: bool = True) -> "Servable":
         tf = import_tensorflow(threads)
         spec = origin.manifest.features if origin.manifest else None
         try:
             signatures = read_signatures(origin.folder, spec)
-            servable = cls(origin, tf.saved_model.load(str(origin.folder)), signatures)
+            servable = cls(origin, tf.saved_model.load(str(origin.folder)), signatures, joins=joins)
         except Exception as error:  # TensorFlow raises many kinds
-            raise ModelDamaged(_place(origin), f"TensorFlow cannot load it: {error}") from error
+            logger.error("TensorFlow cannot load %s: %s", origin.place, error)
+            raise ModelDamaged(origin.place, f"TensorFlow cannot load it: {type(error).__name__}") from error
         if not signatures:
-            raise ModelDamaged(_place(origin), "it has no signature")
+            raise ModelDamaged(origin.place, "it has no signature")
         return servable
 
     @property
@@ -161,14 +184,12 @@ class Servable:
             signature: Which function is asked.
 
         Raises:
-            UnknownSignature: There is none of this name.
-            InvalidRequest: Names, dtypes or shapes do not fit; TensorFlow was not called.
+            InvalidRequest: No such signature, or names, dtypes or shapes do not fit; TensorFlow was not called.
             NonFiniteOutput: An answer of a model of Millrace is NaN or infinite; other models may mean it.
             InferenceFailed: TensorFlow raised.
         """
         asked = find_signature(self.signatures, signature)
-        rows = self.check(asked, inputs, outputs)
-        return self.select(asked, self.answer(asked, inputs, rows), outputs)
+        return self.select(asked, self.answer(asked, inputs, self.check(asked, inputs, outputs)), outputs)
 
     def check(
         self, asked: Signature, inputs: Mapping[str, Encoded], outputs: Sequence[str] | None = None
@@ -179,7 +200,7 @@ class Servable:
             InvalidRequest: Names, dtypes or shapes do not fit.
         """
         asked.wanted(outputs)
-        return check_inputs(asked, inputs)
+        return check_inputs(asked, inputs, counts_rows=self.joins)
 
     def select(self, asked: Signature, answered: Arrays, outputs: Sequence[str] | None) -> Arrays:
         """The outputs that are wanted.
@@ -194,14 +215,10 @@ class Servable:
         return results
 
     def infer_encoded(self, columns: Mapping[str, Encoded]) -> Arrays:
-        """Answer for columns of a table, as `pipelines.features.encode` makes them.
+        """Answer for columns of a table, as `pipelines.features.encode` makes them; see `infer` for the errors.
 
         Strings are looked up from their dictionary inside TensorFlow, never copied row by row. Answers may hold NaN:
         the caller asks `non_finite_rows` and keeps the row's reason.
-
-        Raises:
-            InvalidRequest: Names, dtypes or shapes do not fit; TensorFlow was not called.
-            InferenceFailed: TensorFlow raised.
         """
         asked = self.signatures[SERVING_DEFAULT]
         return self.answer(asked, columns, check_inputs(asked, columns))
@@ -231,11 +248,13 @@ class Servable:
         try:
             answered = self._functions[asked.name](**tensors)
             return {name: _to_array(tensor) for name, tensor in answered.items()}
-        except self._tf.errors.InvalidArgumentError as error:
-            if self.spec is None:  # what a graph refuses of inputs that fit its signature: their sizes, mostly
-                raise InvalidRequest(str(error.message)[:1000]) from error
-            raise InferenceFailed(self.name, self.version, str(error)) from error
         except self._tf.errors.OpError as error:
+            said = str(error.message)[:1000]
+            if self.spec is None and error.error_code in CLIENTS:
+                # What a graph refuses of inputs that fit its signature: their sizes, mostly.
+                raise InvalidRequest(said) from error
+            if self.spec is None and error.error_code == 12:  # noqa: PLR2004 - see CLIENTS
+                raise Unimplemented(said) from error
             raise InferenceFailed(self.name, self.version, str(error)) from error
 
     def _check_manifest(self, manifest: ModelManifest) -> None:
@@ -247,7 +266,7 @@ class Servable:
             for name in sorted(said.keys() | seen.keys()):
                 if said.get(name) != seen.get(name):
                     reason = f"{what} '{name}': its manifest says {said.get(name)}, its signature {seen.get(name)}"
-                    raise ModelDamaged(_place(self.origin), reason)
+                    raise ModelDamaged(self.origin.place, reason)
 
     def _warm_up(self, signature: str, rows: int) -> None:
         asked = self.signatures[signature]
@@ -262,11 +281,7 @@ class Servable:
         for name, values in outputs.items():
             if asked.outputs[name].is_batched and values.shape[:1] != (rows,):
                 reason = f"output '{name}' has shape {values.shape} for {rows} rows"
-                raise ModelDamaged(_place(self.origin), reason)
-
-
-def _place(origin: Origin) -> str:
-    return f"{origin.name}/{origin.version}"
+                raise ModelDamaged(self.origin.place, reason)
 
 
 def _to_array(tensor: Any) -> Array:

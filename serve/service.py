@@ -1,12 +1,14 @@
 """What the routes of every protocol share: the models, the threads that work, the limits."""
 
 import asyncio
+import contextlib
+import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from starlette.requests import Request
 
@@ -14,7 +16,7 @@ from pipelines.config.profile import Serve
 from pipelines.errors import MillraceError
 from serve.batching import Batcher
 from serve.edge import read_body
-from serve.errors import InvalidRequest
+from serve.errors import InferenceLate, InvalidRequest, Overloaded
 from serve.manager import ServableManager
 from serve.questions import Question
 from serve.rowwise import Reported, Sifting, answer_good_rows
@@ -29,8 +31,6 @@ MAX_DIGITS: Final = 18
 """Of a version number; it fits an int64."""
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
 """Calls of TensorFlow, and large bodies, that are worked on at the same time; the others wait."""
-ROW_BYTES: Final = 512
-"""About what a row takes in JSON; counts rows in a queue before they are decoded."""
 INLINE_BYTES: Final = 65_536
 """Up to this size a body is decoded on the event loop: handing it to a thread would take longer."""
 
@@ -48,10 +48,11 @@ class Service:
         self._settings = settings
         self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
+        self._admitted = 0
         self._desks: dict[Servable, _Desk] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
-        # Loading takes seconds: in a thread of its own it never stands before a prediction.
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        # Loading takes seconds: in threads of its own it never stands before a prediction, nor before a status.
+        self._loader = ThreadPoolExecutor(4, thread_name_prefix="load")
 
     @property
     def is_ready(self) -> bool:
@@ -85,6 +86,21 @@ class Service:
         found = self.manager.loaded(name, version)
         return found if found else await self.load(self.manager.get, name, version)
 
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A prediction is in the server, from its head to its answer.
+
+        Raises:
+            Overloaded: There are as many as it takes; the body was not read.
+        """
+        if self._admitted >= self._settings.max_requests:
+            raise Overloaded(f"{self._admitted} requests are being answered")
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
     async def body(self, request: Request) -> bytes:
         """A request's body; see `read_body` for its errors."""
         return await read_body(request, self._max_body)
@@ -100,11 +116,13 @@ class Service:
         """
         if size <= INLINE_BYTES:
             return call(*arguments, **_)
-        return await asyncio.get_running_loop().run_in_executor(self._workers, call, *arguments)
+        bound = functools.partial(call, *arguments, **_)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, bound)
 
     async def load(self, call: Callable[_P, _R], *arguments: _P.args, **_: _P.kwargs) -> _R:
-        """Ask the store in a thread, one call after the other."""
-        return await asyncio.get_running_loop().run_in_executor(self._loader, call, *arguments)
+        """Ask the store in a thread."""
+        bound = functools.partial(call, *arguments, **_)
+        return await asyncio.get_running_loop().run_in_executor(self._loader, bound)
 
     async def infer(
         self,
@@ -128,16 +146,21 @@ class Service:
             NonFiniteOutput: An answer of a model of Millrace is NaN or infinite.
             InferenceFailed: TensorFlow raised.
             Overloaded: Too many rows wait already.
+            InferenceLate: The answer took too long; whatever still computes it goes on.
         """
         started = time.perf_counter()
         desk = self._desk(servable)
         batcher = desk.batchers.get(signature.name) or self._open(desk, servable, signature)
         try:
-            if signature.is_tabular and size <= INLINE_BYTES:
-                answered = await batcher.ask(question, 1 + size // ROW_BYTES, outputs)
-            else:
-                inputs = await self.convert(question.inputs, size)
-                answered = await batcher.infer(inputs, outputs)
+            async with asyncio.timeout(self._settings.infer_deadline_s):
+                if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
+                    answered = await batcher.ask(question, question.rows, outputs)
+                else:
+                    inputs = await self.convert(question.inputs, size)
+                    answered = await batcher.infer(inputs, outputs)
+        except TimeoutError as error:
+            desk.statistics.failed.add(time.perf_counter() - started)
+            raise InferenceLate(servable.name, self._settings.infer_deadline_s) from error
         except MillraceError:
             desk.statistics.failed.add(time.perf_counter() - started)
             raise
@@ -158,7 +181,11 @@ class Service:
             return await self.infer(servable, signature, question, size, outputs)
 
         wanted = {name: signature.outputs[name] for name in signature.wanted(outputs)}
-        return await answer_good_rows(rows, ask, wanted)
+
+        async def work(call: Callable[..., _R], *arguments: Any) -> _R:
+            return await self.convert(call, size, *arguments)
+
+        return await answer_good_rows(rows, ask, wanted, work)
 
     async def encode(
         self, servable: Servable, call: Callable[_P, _R], outputs: Arrays, *arguments: _P.args, **_: _P.kwargs

@@ -106,8 +106,13 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     return signatures[name]
 
 
-def check_inputs(asked: Signature, inputs: Mapping[str, Encoded]) -> int | None:
+def check_inputs(asked: Signature, inputs: Mapping[str, Encoded], *, counts_rows: bool = True) -> int | None:
     """How many rows the inputs hold, if their first dimension counts rows.
+
+    Args:
+        asked: What is taken.
+        inputs: What there is.
+        counts_rows: Whether a first dimension of any size is one of rows; else it may mean anything.
 
     Raises:
         InvalidRequest: They do not fit the signature.
@@ -116,7 +121,11 @@ def check_inputs(asked: Signature, inputs: Mapping[str, Encoded]) -> int | None:
     problems += [f"the model has no input '{n}'" for n in inputs.keys() - asked.inputs.keys()]
     for name in asked.inputs.keys() & inputs.keys():
         problems += _mismatches(asked.inputs[name], inputs[name])
-    lengths = {name: len(column) for name, column in inputs.items()} if asked.is_batched and not problems else {}
+    lengths = (
+        {name: len(column) for name, column in inputs.items()}
+        if counts_rows and asked.is_batched and not problems
+        else {}
+    )
     if len(set(lengths.values())) > 1:
         problems.append(f"inputs differ in length: {lengths}")
     if problems:

@@ -45,6 +45,9 @@ class ServedModel(Section):
 
     allow_foreign: bool = False
     """Serve versions that have no `model.json`, as other systems write them; nothing vouches for their files."""
+    join_requests: bool = False
+    """Of a version without `model.json`: answer several requests by one call. Right only where the first dimension of
+    every input and output counts rows that do not see each other."""
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Names for versions, such as `canary: 3`, that clients may use instead of numbers."""
 
@@ -70,6 +73,10 @@ class Serve(Section):
     """How long to go on answering after SIGTERM, not ready, so that a load balancer sends requests elsewhere."""
     reload_s: float = Field(10.0, gt=0)
     """About how often to look for a newer version in the store."""
+    infer_deadline_s: float = Field(30.0, gt=0)
+    """How long a request may wait for its answer; later it gets 504."""
+    max_requests: int = Field(512, ge=1)
+    """Predictions that may be in the server at the same time; the next gets 429 before its body is read."""
     max_batch_rows: int = Field(1024, ge=1)
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)

@@ -134,7 +134,7 @@ def _serialise(example: Example) -> bytes:
         feature = feature_pb2.Feature()
         if kind:
             getattr(feature, f"{kind}_list").value.extend(values)
-        made.features.feature[name].CopyFrom(feature)
+        made.features.feature[name.encode(errors="replace").decode()].CopyFrom(feature)
     return bytes(made.SerializeToString())
 
 
@@ -199,7 +199,10 @@ def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec |
         shape = (rows, found.size // rows)
         texts = [[""] * shape[1]] * rows if classes is None else classes.reshape(shape).tolist()
         names = [[t.decode(errors="replace") if isinstance(t, bytes) else t for t in row] for row in texts]
-        scores = np.zeros(shape, np.float32) if scores is None else scores.reshape(shape)
+        scores = np.zeros(shape, np.float32) if scores is None else scores
+        if scores.size != found.size:
+            raise InvalidRequest("the signature answers not one score for each class")
+        scores = scores.reshape(shape)
     results = [list(map(list, zip(row, score, strict=True))) for row, score in zip(names, scores, strict=True)]
     return dump_json({"results": results}, non_finite=not np.isfinite(scores).all())
 

@@ -14,6 +14,8 @@ from serve.signatures import Signature, TensorInfo
 SHARED_MEMORY: Final = "shared_memory_region"
 MAX_SIZE: Final = 2**31
 """Of a dimension, not included."""
+MAX_EMPTY: Final = 65_536
+"""Of a dimension of a tensor that holds nothing: a few bytes must not count as millions of rows."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,12 @@ class NamedTensor:
             BadValue: A value is of another dtype.
             InvalidRequest: The bytes are not those of such a tensor.
         """
-        if isinstance(self.values, memoryview):
-            return decode_binary(self.values, self.shape, self.info)
-        return decode_values(self.values, self.info).reshape(self.shape)
+        try:
+            if isinstance(self.values, memoryview):
+                return decode_binary(self.values, self.shape, self.info)
+            return decode_values(self.values, self.info, exact=False).reshape(self.shape)
+        except ValueError as error:  # numpy has tensors of at most 64 dimensions, and of a certain size
+            raise InvalidRequest(f"shape: {str(error)[:200]}") from error
 
 
 def parameters_of(value: dict[str, Any], where: str) -> dict[str, Any]:
@@ -146,6 +151,8 @@ def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, 
     shape = tuple(listed)
     if not info.takes(shape):
         raise InvalidRequest(f"expected shape {list(info.shape or ())}, found {describe(listed)}")
+    if 0 in shape and max(shape) > MAX_EMPTY:
+        raise InvalidRequest(f"shape: nothing in it, and a size of more than {MAX_EMPTY}: {describe(listed)}")
     if blob is None and "data" not in tensor:
         raise InvalidRequest("has neither data nor the parameter binary_data_size")
     if blob is not None and "data" in tensor:

@@ -67,6 +67,16 @@ class InferRequest:
     blobs: memoryview
     outputs: tuple[WantedOutput, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    is_exact = False
+
+    @property
+    def rows(self) -> int:
+        """How many rows it says that it has."""
+        try:
+            rows = self.tensors[0]["shape"][0]
+        except (TypeError, KeyError, IndexError):
+            return 1
+        return rows if type(rows) is int and rows > 0 else 1
 
     def read(self) -> list[NamedTensor]:
         """The tensors; their values are still JSON, flat, or bytes.
@@ -90,7 +100,7 @@ class InferRequest:
                 usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and tensor["shape"] == shape == [len(data)]
             except (KeyError, TypeError):
                 return None
-            if not usual or type(data) is not list or "parameters" in tensor:
+            if not usual or type(data) is not list or type(shape[0]) is not int or "parameters" in tensor:
                 return None
             columns[name] = data
         return columns if len(columns) == len(infos) else None
@@ -127,7 +137,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     if not isinstance(name, str):
         raise InvalidRequest(f"parameters: signature_name is no string: {describe(name)}")
     signature = find_signature(signatures, name)
-    identity = document.get("id", "")
+    identity = document.get("id") or ""
     if not isinstance(identity, str):
         raise InvalidRequest(f"id: expected a string, found {describe(identity)}")
     blobs = whole[len(body) if header_length is None else header_length :]

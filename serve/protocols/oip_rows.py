@@ -50,7 +50,7 @@ class InferRows:
                 continue
             size = math.prod(shape[1:])
             try:
-                decode_values(values[row * size : (row + 1) * size], info)
+                decode_values(values[row * size : (row + 1) * size], info, exact=False)
             except BadValue as error:
                 return name, error.reason
         return None
@@ -64,7 +64,7 @@ class InferRows:
                 continue
             size = math.prod(shape[1:])
             taken = [value for row in rows for value in values[row * size : (row + 1) * size]]
-            decoded[name] = decode_values(taken, info).reshape(len(rows), *shape[1:])
+            decoded[name] = decode_values(taken, info, exact=False).reshape(len(rows), *shape[1:])
         return Decoded(decoded)
 
 

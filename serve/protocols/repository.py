@@ -22,7 +22,11 @@ def encode_metadata(name: str, versions: Sequence[int], signature: Signature) ->
 
     def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
         return [
-            {"name": i.name, "datatype": DATATYPES.get(i.dtype, i.dtype), "shape": list(i.shape or (-1,))}
+            {
+                "name": i.name,
+                "datatype": DATATYPES.get(i.dtype, i.dtype),
+                "shape": [-1] if i.shape is None else list(i.shape),
+            }
             for i in infos.values()
         ]
 
@@ -54,7 +58,7 @@ def encode_index(versions: Sequence[tuple[str, int, str, str]], *, ready_only: b
 
 def encode_config(name: str, signature: Signature, max_batch: int) -> bytes:
     """Write a model's configuration; of batched tensors it leaves out the first dimension, as Triton does."""
-    is_batched = signature.is_batched
+    is_batched = signature.is_batched and max_batch > 0
 
     def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
         return [

@@ -123,6 +123,8 @@ def unfit(values: Array, info: TensorInfo) -> npt.NDArray[np.bool_]:
 
 
 def _split_strings(data: memoryview, count: int) -> Array:
+    if count * _LENGTH.size > len(data):
+        raise InvalidRequest(f"expected {count} strings, found {len(data)} bytes")
     values = np.empty(count, object)
     position = 0
     for number in range(count):

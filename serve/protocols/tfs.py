@@ -44,6 +44,12 @@ class PredictRequest:
     value: Any
     is_row_form: bool
     parameters: Any = None
+    is_exact = True
+
+    @property
+    def rows(self) -> int:
+        """How many rows it says that it has."""
+        return len(self.value) if self.is_row_form and isinstance(self.value, list) else 1
 
     def columns(self) -> dict[str, list[Any]] | None:
         """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""

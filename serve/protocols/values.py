@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 TENSORFLOW_NAMES: Final = {"float32": "float", "float64": "double", "float16": "half"}
 """What TensorFlow calls a dtype, where numpy has another word."""
 
+_WHOLE: Final = 2**1000
+"""Whole numbers below it are floats without an error, though maybe rounded."""
 FEW: Final = 8
 """Up to so many values are faster looked at one by one than by numpy."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,14 +52,21 @@ def type_name(info: TensorInfo) -> str:
     return f"{name}, or {', '.join(more)}" if more else name
 
 
-def decode_values(values: list[Any], info: TensorInfo) -> Array:
+def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) -> Array:
     """Turn JSON values that are no lists into a flat array of an input's dtype.
 
     Null, and NaN in numbers, is a missing value where the feature allows it.
 
+    Args:
+        values: As the parser made them.
+        info: What is taken.
+        exact: Refuse a whole number that a float cannot hold exactly, as TensorFlow Serving does.
+
     Raises:
         BadValue: The first value that does not fit.
     """
+    if not exact and info.dtype in _FLOATS:
+        values = [float(value) if type(value) is int and abs(value) < _WHOLE else value for value in values]
     fast = _decode_uniform(values, info) if len(values) > FEW else None
     if fast is not None:
         return fast

@@ -83,9 +83,10 @@ class Endpoints:
 
     async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Response:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
-        body = await self._service.body(request)
         answer = self._predict if method == "predict" else self._examples
-        return json_response(await answer(servable, body, method))
+        with self._service.admitted():
+            body = await self._service.body(request)
+            return json_response(await answer(servable, body, method))
 
     async def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
         service = self._service

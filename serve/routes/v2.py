@@ -69,7 +69,7 @@ class Endpoints:
         """A model's configuration, as Triton shows it."""
         servable = await self._servable(request)
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
-        return json_response(repository.encode_config(servable.name, signature, MAX_BATCH))
+        return json_response(repository.encode_config(servable.name, signature, MAX_BATCH if servable.joins else 0))
 
     async def stats(self, request: Request) -> Response:
         """What the loaded versions have done, or those of a model, or one."""
@@ -98,8 +98,17 @@ class Endpoints:
         length = request.headers.get(oip.LENGTH_HEADER)
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
             raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
-        body = await self._service.body(request)
-        service, header = self._service, None if length is None else int(length)
+        header = None if length is None else int(length)
+        with self._service.admitted():
+            body = await self._service.body(request)
+            answer, json_bytes = await self._infer(servable, body, header)
+        if json_bytes is None:
+            return json_response(answer)
+        headers = {"Inference-Header-Content-Length": str(json_bytes)}
+        return Response(answer, headers=headers, media_type="application/octet-stream")
+
+    async def _infer(self, servable: Servable, body: bytes, header: int | None) -> tuple[bytes, int | None]:
+        service = self._service
         asked = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
         names = [output.name for output in asked.outputs]
         row_errors = None
@@ -110,13 +119,7 @@ class Endpoints:
         else:
             outputs = await service.infer(servable, asked.signature, asked, len(body), names)
         model, labels = (servable.name, servable.version), class_labels(servable.spec)
-        answer, json_bytes = await service.encode(
-            servable, oip.encode_infer, outputs, asked, model, outputs, labels, row_errors
-        )
-        if json_bytes is None:
-            return json_response(answer)
-        headers = {"Inference-Header-Content-Length": str(json_bytes)}
-        return Response(answer, headers=headers, media_type="application/octet-stream")
+        return await service.encode(servable, oip.encode_infer, outputs, asked, model, outputs, labels, row_errors)
 
     def _versions(self) -> list[tuple[str, int, str, str]]:
         manager = self._service.manager

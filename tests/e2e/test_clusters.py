@@ -1,6 +1,7 @@
 """The flights on YARN and on Spark's own cluster, their store on HDFS: the same rows and metrics as locally."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pipelines.jobs.hadoop.cluster import Cluster
 from pipelines.jobs.hadoop.layout import Size
 from pipelines.storage import Store
 from pipelines.tables import CLEAN, PREDICTIONS
-from tests.e2e.commands import ROOT, metrics_of, rows_digest, run_command
+from tests.e2e.commands import ROOT, Done, metrics_of, rows_digest, run_command
 from train.metrics import flatten
 
 pytestmark = [pytest.mark.e2e, pytest.mark.hdfs, pytest.mark.timeout(900)]
@@ -28,39 +29,49 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.stop()
 
 
+Run = tuple[Done, Store]
+
+
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The flights' store after a run on this machine."""
-    folder = tmp_path_factory.mktemp("local")
-    done = run_command(folder, "millrace", "run", FLIGHTS, *SHORT)
-    assert done.code == 0, done.err
-    return Store(str(folder / "millrace-store"))
+def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """How the product ended on this machine and on each cluster, and what it made there."""
+
+    def run(profile: str) -> Run:
+        folder = tmp_path_factory.mktemp(profile)
+        if profile == "local":
+            return run_command(folder, "millrace", "run", FLIGHTS, *SHORT), Store(str(folder / "millrace-store"))
+        done = run_command(folder, "millrace", "run", FLIGHTS, *SHORT, *where(cluster, profile), **cluster.env)
+        return done, Store(f"{cluster.hdfs}/{profile}")
+
+    # Two at once: each leaves a third of two cores idle, three would be too many for the memory of a small machine.
+    with ThreadPoolExecutor(2) as pool:
+        profiles = ("local", "standalone", "yarn")
+        return dict(zip(profiles, pool.map(run, profiles), strict=True))
+
+
+def where(cluster: Cluster, profile: str) -> tuple[str, ...]:
+    path = cluster.folder / "profiles" / f"{profile}.yaml"
+    return "--profile", str(path), "--set", f"store.root={cluster.hdfs}/{profile}"
 
 
 @pytest.mark.parametrize("profile", ["yarn", "standalone"])
-def test_the_same_product_on_a_cluster(
-    profile: str, cluster: Cluster, tmp_path: Path, local: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in cluster.env.items():
-        monkeypatch.setenv(name, value)
-    store = Store(f"{cluster.hdfs}/{profile}")
-    where = ("--profile", str(cluster.folder / "profiles" / f"{profile}.yaml"), "--set", f"store.root={store.root}")
-    done = run_command(tmp_path, "millrace", "run", FLIGHTS, *SHORT, *where)
+def test_the_same_product_on_a_cluster(profile: str, runs: dict[str, Run]) -> None:
+    (done, local), (there, store) = runs["local"], runs[profile]
     assert done.code == 0, done.err
-    assert [s["outcome"] for s in done.result["stages"]] == ["committed"] * 3
+    assert there.code == 0, there.err
+    assert [s["outcome"] for s in there.result["stages"]] == ["committed"] * 3
     assert rows_digest(store, "flights", CLEAN) == rows_digest(local, "flights", CLEAN)
     assert rows_digest(store, "flights", PREDICTIONS)[0] == rows_digest(local, "flights", PREDICTIONS)[0]
-    here, there = (flatten(metrics_of(each, "flights")["model"]) for each in (local, store))
-    assert there == pytest.approx(here, abs=1e-6)
-    if profile == "yarn":
-        _score_in_the_cluster(tmp_path, where)
+    here, elsewhere = (flatten(metrics_of(each, "flights")["model"]) for each in (local, store))
+    assert elsewhere == pytest.approx(here, abs=1e-6)
 
 
-def _score_in_the_cluster(folder: Path, where: tuple[str, ...]) -> None:
-    """The driver in a container too: what it did is known by its record."""
+def test_a_driver_in_a_container(cluster: Cluster, runs: dict[str, Run], tmp_path: Path) -> None:
+    """What it did is known by its record."""
+    assert runs["yarn"][0].code == 0
     there = (
         *SHORT,
-        *where,
+        *where(cluster, "yarn"),
         "--set",
         "spark.deploy_mode=cluster",
         "--set",
@@ -68,6 +79,6 @@ def _score_in_the_cluster(folder: Path, where: tuple[str, ...]) -> None:
         "--date",
         "2014-01-01",
     )
-    done = run_command(folder, "millrace", "score", FLIGHTS, *there)
+    done = run_command(tmp_path, "millrace", "score", FLIGHTS, *there, **cluster.env)
     assert (done.code, done.result["outcome"]) == (0, "committed"), done.err
     assert "submitted as application_" in done.err

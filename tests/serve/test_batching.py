@@ -176,7 +176,7 @@ def test_who_has_gone_is_not_answered(size: Servable, executor: Executor, monkey
 def test_only_equal_inner_shapes_share_a_call(
     foreign: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servable = Servable.load_foreign("half", 1, foreign)
+    servable = Servable.load_foreign("half", 1, foreign, joins=True)
     held = Held(servable, monkeypatch)
     batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), max_rows=64, max_queued=64)
     widths = [1, 2, 3, 2, 3, 2]
@@ -187,10 +187,27 @@ def test_only_equal_inner_shapes_share_a_call(
 
 
 def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor) -> None:
-    servable = Servable.load_foreign("half", 1, foreign)
+    servable = Servable.load_foreign("half", 1, foreign, joins=True)
     signature = servable.signatures["serving_default"]
     batcher = Batcher(servable, signature, executor, Statistics(), max_rows=64, max_queued=64)
     assert asyncio.run(batcher.infer({"x": np.float32(2)}))["y"] == 3
+
+
+def test_a_model_whose_answers_are_not_rows_is_asked_alone(
+    foreign: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servable = Servable.load_foreign("half", 1, foreign, joins=True)
+    answer = servable.answer
+
+    def summed(asked: Any, columns: Any, rows: Any) -> Any:
+        return {"y": answer(asked, columns, rows)["y"].sum(axis=0, keepdims=True)}
+
+    monkeypatch.setattr(servable, "answer", summed)
+    held = Held(servable, monkeypatch)
+    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), max_rows=64, max_queued=64)
+    requests = [{"x": np.full((2, 1), n, np.float32)} for n in (1, 2, 3)]
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
+    assert [answer["y"].tolist() for answer in answers] == [[[4]], [[8]], [[12]]]
 
 
 def test_outputs_by_name(tiny: Servable, executor: Executor) -> None:

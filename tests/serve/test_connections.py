@@ -1,7 +1,9 @@
 """Clients that are slow, and their neighbours."""
 
+import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -20,6 +22,7 @@ from tests.serve.client import listening
 DEADLINES = Serve(port=0, head_deadline_s=0.5, body_deadline_s=0.5, write_deadline_s=0.5)
 IN_TIME_S = 0.5 + 1.5
 """The deadline, and the sweep after it."""
+cancelled = threading.Event()
 BIG = 24 * 1024 * 1024
 """More than the kernel buffers on both sides."""
 
@@ -32,6 +35,13 @@ def address() -> Iterator[tuple[str, int]]:
     @app.post("/echo")
     async def echo(request: Request) -> Response:
         return Response(await read_body(request, 1_000_000))
+
+    @app.get("/wait")
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
 
     @app.get("/big")
     async def big() -> Response:
@@ -138,3 +148,58 @@ def test_what_is_no_request_gets_the_one_shape_of_errors(address: tuple[str, int
         received = read_all(connection)
     assert received.startswith(b"HTTP/1.1 " + status)
     assert b'\r\n\r\n{"error":"' in received
+
+
+def test_a_header_without_an_end_is_refused(address: tuple[str, int]) -> None:
+    started = time.monotonic()
+    with connected(address) as connection, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        connection.sendall(b"GET /echo HTTP/1.1\r\nX: ")
+        for _ in range(1000):
+            connection.sendall(b"x" * 65_536)
+        pytest.fail("64 MiB of a header were taken")
+    assert time.monotonic() - started < IN_TIME_S
+
+
+def test_a_connection_that_says_nothing_more_is_let_go(address: tuple[str, int]) -> None:
+    """Neither a body that came after its answer, nor an empty line, keeps a connection for ever."""
+    for sent in (b"ok", b"\r\n"):
+        with connected(address) as connection:
+            length = b"2" if sent == b"ok" else b"0"
+            connection.sendall(b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
+            assert b"404" in connection.recv(65_536)
+            connection.sendall(sent)
+            started = time.monotonic()
+            assert read_all(connection) == b""
+            assert time.monotonic() - started < IN_TIME_S
+
+
+def test_a_reader_that_stands_still_is_let_go_whatever_else_it_sends(address: tuple[str, int]) -> None:
+    with connected(address) as connection:
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok")
+        time.sleep(IN_TIME_S + 0.5)
+        assert len(read_all(connection)) < BIG
+
+
+def test_an_offer_of_another_protocol_is_answered_in_this_one(address: tuple[str, int]) -> None:
+    """What Java's client sends first."""
+    head = (
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nContent-Length: 6\r\n\r\n"
+    )
+    for parts in ([head + b"abcdef"], [head, b"abc", b"def"], [head + b"abc", b"def"]):
+        with connected(address) as connection:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.05)
+            received = read_all(connection)
+        assert received.startswith(b"HTTP/1.1 200")
+        assert received.endswith(b"abcdef")
+
+
+def test_who_has_gone_is_cancelled(address: tuple[str, int]) -> None:
+    cancelled.clear()
+    with connected(address) as connection:
+        connection.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+    assert cancelled.wait(5)

@@ -12,6 +12,8 @@ CASES = [
     (errors.EncodingRefused("gzip"), 415),
     (errors.BadValue("x", 0, "found b"), 400),
     (errors.Unimplemented("x"), 501),
+    (errors.Overloaded("x"), 429),
+    (errors.InferenceLate("m", 1), 504),
     (errors.UnknownLabel("x"), 400),
     (errors.UnknownSignature("x", ["y"]), 400),
     (FeatureMismatch("x", expected="a", found="b"), 400),

@@ -11,7 +11,7 @@ from pipelines.jobs.hadoop.cluster import Cluster
 from pipelines.models import ModelDamaged, ModelStore
 from pipelines.storage import Store
 from serve.errors import InvalidRequest, ModelNotFound
-from serve.foreign import fetch_foreign
+from serve.foreign import foreign_copy
 from serve.manager import ServableManager
 from serve.servable import Servable
 from tests.serve.foreign import ECHOED
@@ -35,8 +35,8 @@ def test_is_served_where_it_is_allowed(store_with: ModelStore) -> None:
     assert servable.infer({"x": np.array([[1, 3]], np.float32)})["y"].tolist() == [[2.5, 3.5]]
     with pytest.raises(ModelDamaged, match=r"model\.json is missing"):
         ServableManager(store_with, {"half": ServedModel()}).load()
-    with pytest.raises(ModelNotFound):
-        fetch_foreign(store_with, "half", 8)
+    with pytest.raises(ModelNotFound), foreign_copy(store_with, "half", 8):
+        pytest.fail("there is no version 8")
 
 
 def test_every_dtype_and_rank_comes_back(foreign: Path) -> None:
@@ -48,6 +48,14 @@ def test_every_dtype_and_rank_comes_back(foreign: Path) -> None:
     for dtype, values in inputs.items():
         assert (answered[dtype].dtype, answered[dtype].shape) == (values.dtype, values.shape)
         np.testing.assert_array_equal(answered[dtype], values)
+
+
+def test_requests_are_joined_only_where_somebody_knows(foreign: Path) -> None:
+    unlike = {"x": np.ones((3, 2), np.float32)}
+    servable = Servable.load_foreign("half", 1, foreign)
+    assert servable.check(servable.signatures["double"], unlike) is None
+    joined = Servable.load_foreign("half", 1, foreign, joins=True)
+    assert joined.check(joined.signatures["double"], unlike) == 3
 
 
 def test_numbers_that_are_none_pass(foreign: Path) -> None:

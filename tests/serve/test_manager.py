@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.errors import ArtifactNotFound
+from pipelines.config.profile import ServedModel
+from pipelines.errors import ArtifactNotFound, StorageError
 from pipelines.models import ModelDamaged, ModelManifest, ModelStore, ModelVersion
 from pipelines.storage import Store
 from serve import manager as module
@@ -201,3 +202,60 @@ def test_what_is_dropped_is_let_go(copied: ModelStore) -> None:
     (folder / ".2").rename(folder / "2")
     assert manager.refresh("tiny") == "loaded"
     assert old() is None
+
+
+def test_a_label_keeps_its_version_loaded(copied: ModelStore) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, {"tiny": ServedModel(labels={"stable": 1, "gone": 9})}, kept_versions=0)
+    manager.load()
+    stable = manager.get("tiny")
+    (folder / ".2").rename(folder / "2")
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.loaded("tiny", manager.version_of("tiny", "stable")) is stable
+    assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]
+    again = ServableManager(copied, {"tiny": ServedModel(labels={"stable": 1})})
+    again.load()
+    assert [s.version for s in again.all_loaded("tiny")] == [2, 1]
+
+
+def test_of_newer_versions_the_newest_that_is_whole_takes_over(copied: ModelStore) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    shutil.copytree(folder / ".2", folder / "3")  # its manifest says 2
+    (folder / ".2").rename(folder / "2")
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.get("tiny").version == 2
+    assert manager.status("tiny", 3)[0].state == "END"
+    assert manager.refresh("tiny") is None
+
+
+def test_while_the_store_is_away_status_tells_what_is_loaded(
+    copied: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+
+    def away(_: str) -> list[int]:
+        raise StorageError("the NameNode is away")
+
+    monkeypatch.setattr(copied, "versions", away)
+    assert manager.status("tiny") == [VersionStatus(2, "AVAILABLE")]
+    with pytest.raises(StorageError):
+        manager.refresh("tiny")
+
+
+def test_a_storage_error_is_not_held_against_a_version(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+
+    def full(*_: object) -> Servable:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Servable, "load", full)
+    with pytest.raises(StorageError, match="cannot keep model tiny version 1"):
+        manager.get("tiny", 1)
+    monkeypatch.undo()
+    assert manager.get("tiny", 1).version == 1

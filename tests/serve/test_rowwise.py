@@ -39,7 +39,7 @@ def answer(rows: Rows, infinite: Sequence[int] = ()) -> Reported:
             raise NonFiniteOutput("y", lost)
         return {"y": np.stack([x, -x], axis=1), "t": np.array([b"%d" % v for v in x.astype(int)], object)}
 
-    return asyncio.run(answer_good_rows(rows, infer, OUTPUTS))
+    return asyncio.run(answer_good_rows(rows, infer, OUTPUTS, asyncio.to_thread))
 
 
 def test_the_answer_keeps_its_length() -> None:

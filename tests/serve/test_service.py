@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore
-from serve.errors import InvalidRequest, ModelNotFound, UnknownLabel
+from serve.errors import InferenceLate, InvalidRequest, ModelNotFound, Overloaded, UnknownLabel
 from serve.manager import ServableManager
 from serve.questions import Decoded
 from serve.service import Service, version_of
@@ -56,3 +57,30 @@ def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore)
     assert (found["size"].batch_rows.total, found["size"].succeeded.count, found["tiny"].succeeded.count) == (3, 1, 0)
     with pytest.raises(ModelNotFound):
         ServableManager(model_store, served("size")).loaded("tiny")
+
+
+@pytest.mark.tf
+def test_too_many_at_once_and_too_late(manager: ServableManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(manager, Serve(max_requests=2, infer_deadline_s=0.1))
+    size = manager.get("size")
+    answer, go = size.answer, threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        go.wait(20)
+        return answer(*arguments)
+
+    async def use() -> None:
+        with service.admitted(), service.admitted():
+            with pytest.raises(Overloaded, match="2 requests are being answered"), service.admitted():
+                pytest.fail("a third was let in")
+            with pytest.raises(InferenceLate, match=r"did not answer within 0\.1 s"):
+                question = Decoded({"amount": np.ones(1, np.float32)})
+                await service.infer(size, size.signatures["serving_default"], question, 10)
+            go.set()
+        with service.admitted():
+            pass
+
+    monkeypatch.setattr(size, "answer", slow)
+    asyncio.run(use())
+    service.close()
+    assert [s.failed.count for servable, s, _ in service.statistics() if servable is size] == [1]

@@ -151,6 +151,8 @@ def test_outputs_that_are_no_results() -> None:
     for outputs in ({}, {"scores": np.zeros((1, 2))}):
         with pytest.raises(InvalidRequest, match="answers neither classes nor scores"):
             encode_classify(outputs, 2, None)
+    with pytest.raises(InvalidRequest, match="one score for each class"):
+        encode_classify({"classes": np.array([[b"a"]], object), "scores": np.zeros((1, 2))}, 1, None)
     for outputs in ({}, {"outputs": np.zeros(3)}, {"outputs": np.array([b"a", b"b"], object)}):
         with pytest.raises(InvalidRequest, match="does not answer one number"):
             encode_regress(outputs, 2)

@@ -5,6 +5,7 @@ import pytest
 
 from serve.errors import InvalidRequest
 from serve.protocols.named_tensors import decode_tensors, read_tensors
+from serve.signatures import PREDICT, Signature, TensorInfo
 from tests.serve.protocols.test_oip import SIGNATURES, tensor
 
 SIGNATURE = SIGNATURES["serving_default"]
@@ -17,6 +18,15 @@ def test_every_problem_is_told_at_once() -> None:
     values = read_tensors([tensor("x", data=[1, 2, 3, "4"]), tensor("s", data=["a", 5])], memoryview(b""), SIGNATURE)
     with pytest.raises(InvalidRequest, match=r"input 'x', value 3: .*; input 's', value 1: "):
         decode_tensors(values)
+
+
+def test_tensors_of_nothing_are_not_taken_for_millions_of_rows() -> None:
+    free = {"s": Signature("s", PREDICT, {"x": TensorInfo("x", "float32", None)}, {})}["s"]
+    for shape in ([2**31 - 1, 0], [0, 2**31 - 1]):
+        with pytest.raises(InvalidRequest, match="nothing in it, and a size of more than"):
+            read_tensors([tensor("x", shape=shape, data=[])], memoryview(b""), free)
+    with pytest.raises(InvalidRequest, match="shape: "):
+        decode_tensors(read_tensors([tensor("x", shape=[1] * 65, data=[1])], memoryview(b""), free))
 
 
 def test_values_stay_as_they_came_until_they_are_asked_for() -> None:

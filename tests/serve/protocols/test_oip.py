@@ -49,7 +49,8 @@ def decode(document: Any, *blobs: bytes, signatures: dict[str, Signature] | None
     tensors = asked.inputs()
     columns = asked.columns() if asked.signature.is_tabular else None
     for name, values in (columns or {}).items():
-        np.testing.assert_array_equal(decode_values(values, asked.signature.inputs[name]), tensors[name])
+        decoded = decode_values(values, asked.signature.inputs[name], exact=asked.is_exact)
+        np.testing.assert_array_equal(decoded, tensors[name])
     return asked
 
 
@@ -102,6 +103,22 @@ def test_the_id_is_echoed_or_made() -> None:
     assert all(re.fullmatch("[0-9a-f-]{36}", each) for each in made)
 
 
+def test_what_a_client_leaves_empty_is_not_there() -> None:
+    check(decode({"id": None, "parameters": None, "outputs": None, "inputs": [tensor("x"), tensor("s")]}))
+
+
+def test_whole_numbers_are_rounded_to_floats() -> None:
+    """Many languages write a whole float without its point, and the protocol does not ask what a float can hold."""
+    found = decode({"inputs": [tensor("x", data=[16777217, 2, 3, 4]), tensor("s")]}).inputs()["x"]
+    assert found[0, 0] == np.float32(16777217)
+    asked = decode(
+        {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP32", "data": [16777217]}]},
+        signatures=ours("amount"),
+    )
+    assert asked.inputs()["amount"] == np.float32(16777217)
+    assert not asked.is_exact
+
+
 def test_which_outputs_and_how() -> None:
     inputs = [tensor("x"), tensor("s")]
     everything = decode({"inputs": inputs}).outputs
@@ -134,6 +151,8 @@ def test_which_outputs_and_how() -> None:
         ({"inputs": [tensor("x", shape=[4])]}, "input 'x': expected shape [-1, 2], found [4]"),
         ({"inputs": [tensor("x", shape=[2, -1])]}, "shape: expected a list of sizes"),
         ({"inputs": [tensor("x", shape=[2.0, 2])]}, "shape: expected a list of sizes"),
+        ({"inputs": [tensor("x", shape=[2**31 - 1, 0][::-1])]}, "expected shape [-1, 2]"),
+        ({"inputs": [tensor("s", shape=[0, 2**30][:1], data=[])]}, "missing 'x'"),
         ({"inputs": [tensor("x", shape=[3, 2])]}, "input 'x': expected 6 values for shape [3, 2], found 4"),
         ({"inputs": [tensor("x", data=[1, 2, 3, "4"]), tensor("s")]}, "input 'x', value 3: JSON Value: "),
         ({"inputs": [tensor("x", data=None)]}, "has neither data nor the parameter binary_data_size"),

@@ -33,3 +33,5 @@ def test_metadata() -> None:
     shown = json.loads(encode_metadata("m", [1, 2], ours("amount")[SERVING_DEFAULT]))
     assert (shown["name"], shown["versions"], shown["platform"]) == ("m", ["1", "2"], "tensorflow_savedmodel")
     assert shown["inputs"] == [{"name": "amount", "datatype": "FP32", "shape": [-1]}]
+    scalar = Signature("s", PREDICT, {"x": TensorInfo("x", "int32", ()), "y": TensorInfo("y", "int32", None)}, {})
+    assert [i["shape"] for i in json.loads(encode_metadata("m", [1], scalar))["inputs"]] == [[], [-1]]

@@ -82,10 +82,12 @@ def test_what_is_no_json_tensor(data: Any, shape: tuple[int, ...], dtype: str, s
         (b"\0" * 7, (2,), "float32", "expected 8 bytes for shape [2] and datatype FP32, found 7"),
         (b"\0" * 9, (2,), "float32", "found 9"),
         (b"\2", (1,), "bool", "a BOOL is a byte of 0 or 1"),
-        (b"\1\0\0", (1,), "string", "expected 1 strings, found the bytes of 0"),
+        (b"\1\0\0", (1,), "string", "expected 1 strings, found 3 bytes"),
         (b"\5\0\0\0abc", (1,), "string", "string 0 is longer than the bytes that are left"),
         (b"\1\0\0\0ab", (1,), "string", "1 bytes are left after 1 strings"),
         (struct.pack("<I", 2**32 - 1), (1,), "string", "is longer than"),
+        (b"\0\0\0\0", (2**31 - 1,), "string", "expected 2147483647 strings, found 4 bytes"),
+        (b"\0\0\0\0\1\0\0\0", (2,), "string", "string 1 is longer than"),
     ],
 )
 def test_what_is_no_binary_tensor(data: bytes, shape: tuple[int, ...], dtype: str, said: str) -> None:

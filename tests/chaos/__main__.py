@@ -63,7 +63,7 @@ class Ground:
 
 
 def at_once(*parts: Iterator[Goal]) -> Iterator[Goal]:
-    """Parts of both stores together: a stage that starts leaves a third of two cores idle. Nothing in them is timed."""
+    """Parts of both stores together: a stage that starts leaves a third of two cores idle. Little in them is timed."""
     with ThreadPoolExecutor(len(parts)) as pool:
         for goals in pool.map(list, parts):
             yield from goals
@@ -88,7 +88,6 @@ def _appends(ground: Ground) -> Iterator[Goal]:
 def _points(ground: Ground) -> Iterator[Goal]:
     chains = (Chain(ground.hdfs("points"), "kill9"), Chain(ground.local("points"), "raise"))
     yield from at_once(*(chain.goals() for chain in chains))
-    yield from terminate_everywhere(ground.local("terminated"))
 
 
 def _rivals(ground: Ground) -> Iterator[Goal]:
@@ -101,6 +100,11 @@ def _rivals(ground: Ground) -> Iterator[Goal]:
 
 
 def _namenode(ground: Ground) -> Iterator[Goal]:
+    # While the stages on HDFS wait, those on the local disk are ended.
+    yield from at_once(_away(ground), terminate_everywhere(ground.local("terminated")))
+
+
+def _away(ground: Ground) -> Iterator[Goal]:
     away = {"ingest.before_commit": 60.0, "train.before_publish": 60.0, "score.before_commit": 60.0}
     yield from daemons.namenode_away(ground.hdfs("away-60"), ground.golden, ground.cluster, away)
     away = {"ingest.before_reading": 5.0, "train.before_measure": 5.0, "score.before_tasks": 5.0}

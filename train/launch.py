@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def run_ranks(
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     try:
-        with listen(host, secrets.token_bytes(32), receive) as address, _quiet_threads():
+        with listen(host, secrets.token_bytes(32), receive) as address, _quiet_threads(), _kept_signals():
             results = horovod.spark.run(
                 train_rank,
                 args=(dataclasses.replace(args, events=address),),
@@ -89,6 +90,18 @@ def run_ranks(
     except Exception as error:
         raise explain(errors, output.lines + complaints.lines, error) from error
     return next(result for result in results if result is not None)
+
+
+@contextlib.contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Horovod takes the signals that end a run, and keeps them: after it, nothing would end the driver."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

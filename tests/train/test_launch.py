@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,11 @@ def args(
 def run(spark: "SparkSession", args: WorkerArgs, **train: Any) -> dict[str, Any]:
     section = Train.model_validate({**args.train.model_dump(by_alias=True), **train})
     changed = WorkerArgs(**{**vars(args), "train": section})
-    return run_ranks(spark, changed, Ranks(world_size=2), lambda event: None)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return run_ranks(spark, changed, Ranks(world_size=2), lambda event: None)
+    finally:
+        assert signal.getsignal(signal.SIGTERM) is before, "Horovod kept the signal that ends a run"
 
 
 def test_a_rank_that_raises_ends_the_run_with_its_own_error(

@@ -176,7 +176,7 @@ def terminate_everywhere(place: Place) -> Iterator[Goal]:
             if point in IN_WORKERS or point.partition("@")[0] in IN_RANKS or point in ONLY_REMOTE:
                 continue
             say(f"{place.name}: SIGTERM at {point}")
-            running = place.start(stage, fail=f"{point}=hang")
+            running = place.start(stage, fail=f"{point}=once:hang")
             reached = running.wait_fired()
             started = time.monotonic()
             running.send(signal.SIGTERM)

@@ -65,5 +65,5 @@ def _ask(store: Store, product: Product, sample: pa.Table) -> list[float]:
     rows: list[dict[str, Any]] = sample.select(list(INPUTS)).to_pylist()
     body = {"instances": [{**row, "found": row["found"] and row["found"].isoformat()} for row in rows]}
     answers = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
-    app.state.endpoints.close()
+    app.state.service.close()
     return [answer if isinstance(answer, float) else answer["prediction"] for answer in answers]

@@ -116,7 +116,7 @@ class Halves:
 
 @pytest.mark.tf
 def test_goes_on_answering_for_a_while_when_it_is_told_to_end(model_store: ModelStore) -> None:
-    code = CODE.replace('{"port": 0}', '{"port": 0, "drain_s": 2}')
+    code = CODE.replace('{"port": 0}', '{"port": 0, "drain_s": 5}')
     command = [sys.executable, "-c", code, model_store.store.root]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -4,8 +4,10 @@ Executors are processes of their own (``local-cluster``), so that the driver's m
 runs in a fresh process; start-up and a warm-up are not counted. ``python -m benchmarks.ingest 4 FOLDER`` runs one size.
 """
 
+import contextlib
 import csv
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -27,6 +29,8 @@ from pipelines.storage import Store
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+logger = logging.getLogger(__name__)
+
 SIZES = (1, 4, 20)
 ROUNDS = {1: 2, 4: 2, 20: 1}
 MOST_BESIDE_PLAIN = 1.5
@@ -42,6 +46,7 @@ def measure(folder: Path) -> list[Figure]:
         command = [sys.executable, "-m", "benchmarks.ingest", str(size), str(folder)]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         found[size] = json.loads(done.stdout.strip().splitlines()[-1])
+        logger.info("%dx: %s", size, found[size])
     figures = []
     for size, one in found.items():
         ratio = one["ours_s"] / one["plain_s"]
@@ -141,10 +146,16 @@ class DriverMemory:
 
     def _watch(self) -> None:
         me = psutil.Process()
-        jvm = [p for p in me.children(recursive=True) if "org.apache.spark.deploy.SparkSubmit" in p.cmdline()]
+        jvm = [process for process in me.children(recursive=True) if _is_driver(process)]
         while not self._done.wait(POLL_S):
             held = sum(process.memory_info().rss for process in (me, *jvm))
             self.peak_mb = max(self.peak_mb, held / 2**20)
+
+
+def _is_driver(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):  # Spark's start leaves a shell that is gone and not yet forgotten
+        return "org.apache.spark.deploy.SparkSubmit" in process.cmdline()
+    return False
 
 
 def _timed(action: Callable[[], Any]) -> float:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from pipelines.features import INT64_MIN, FeatureSpec
+from serve.describe import class_labels
 from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import describe, dump_json, kind_of
 from serve.protocols.tfs import decode_document
@@ -165,7 +166,7 @@ def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[
     Raises:
         InvalidRequest: The model is no classifier.
     """
-    labels = [str(label) for label in spec.label.classes]
+    labels = class_labels(spec)
     if spec.label.task == "binary":
         positive = outputs["probability"]
         return labels, np.stack([1 - positive, positive], axis=1)
@@ -174,14 +175,13 @@ def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[
     raise InvalidRequest("the model predicts a number: ask it to regress or predict")
 
 
-def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec | None, top: int | None = None) -> bytes:
+def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec | None) -> bytes:
     """Write a classify response: for each row, pairs of label and score.
 
     Args:
         outputs: Of a signature of that kind: ``classes``, ``scores`` or both; else those of a model of Millrace.
         rows: How many examples were asked for.
         spec: Of a model of Millrace.
-        top: Only so many of the best.
 
     Raises:
         InvalidRequest: The outputs are no classification.
@@ -189,7 +189,7 @@ def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec |
     classes, scores = outputs.get("classes"), outputs.get("scores")
     if spec is not None and classes is None and scores is None:
         labels, scores = class_scores(outputs, spec)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+        order = np.argsort(-scores, axis=1, kind="stable")
         scores = np.take_along_axis(scores, order, axis=1)
         names = [[labels[index] for index in row] for row in order.tolist()]
     else:

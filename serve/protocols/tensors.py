@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipelines.features import INT64_MIN
 from serve.errors import InvalidRequest
 from serve.protocols.nested import flatten
-from serve.protocols.values import Array, decode_values
+from serve.protocols.values import Array
 from serve.signatures import TensorInfo
 
 DATATYPES: Final = {
@@ -70,15 +70,6 @@ def flat_values(data: Any, shape: tuple[int, ...], info: TensorInfo) -> list[Any
     if len(values) != math.prod(shape):
         raise InvalidRequest(f"expected {math.prod(shape)} values for shape {list(shape)}, found {len(values)}")
     return values
-
-
-def decode_json(data: Any, shape: tuple[int, ...], info: TensorInfo) -> Array:
-    """A tensor's ``data`` as an array.
-
-    Raises:
-        InvalidRequest: It does not have this shape, or a value is of another dtype.
-    """
-    return decode_values(flat_values(data, shape, info), info).reshape(shape)
 
 
 def decode_binary(data: memoryview, shape: tuple[int, ...], info: TensorInfo) -> Array:

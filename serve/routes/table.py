@@ -1,7 +1,7 @@
 """A protocol's routes as a table.
 
 They are plain Starlette routes: the bodies are read raw, so that FastAPI's machinery for arguments and responses has
-nothing to do in them, and costs a third of the time of a small request.
+nothing to do in them.
 """
 
 from collections.abc import Awaitable, Callable

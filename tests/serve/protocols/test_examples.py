@@ -133,8 +133,8 @@ def test_a_model_of_ours_names_its_classes_best_first() -> None:
         "results": [[["0", 0.75], ["1", 0.25]], [["1", 0.75], ["0", 0.25]]]
     }
     outputs = {"probabilities": np.array([[0.2, 0.5, 0.3]], np.float32)}
-    best = json.loads(encode_classify(outputs, 1, spec_of("multiclass"), top=2))
-    assert best == {"results": [[["mid", 0.5], ["high", 0.3]]]}
+    best = json.loads(encode_classify(outputs, 1, spec_of("multiclass")))
+    assert best == {"results": [[["mid", 0.5], ["high", 0.3], ["low", 0.2]]]}
     with pytest.raises(InvalidRequest, match="predicts a number"):
         encode_classify({"prediction": np.zeros(1)}, 1, spec_of("regression"))
 

@@ -11,9 +11,15 @@ import pytest
 from pipelines.features import INT64_MIN
 from serve.errors import InvalidRequest
 from serve.protocols import tensors
-from serve.protocols.tensors import DATATYPES, decode_binary, decode_json, encode_binary, encode_json
+from serve.protocols.tensors import DATATYPES, decode_binary, encode_binary, encode_json
+from serve.protocols.values import decode_values
 from serve.signatures import TensorInfo
 from tests.serve.signatures import ours
+
+
+def decode_json(data: Any, shape: tuple[int, ...], info: TensorInfo) -> Any:
+    return decode_values(tensors.flat_values(data, shape, info), info).reshape(shape)
+
 
 RNG = np.random.default_rng(3)
 

@@ -5,7 +5,7 @@ import random
 import threading
 from typing import Final
 
-from pipelines.errors import StorageError
+from pipelines.errors import ConfigError, StorageError
 from serve.manager import ServableManager
 from serve.metrics import Metrics
 
@@ -45,7 +45,7 @@ class Reloader:
         for name in self._manager.names:
             try:
                 outcome = self._manager.refresh(name)
-            except StorageError as error:
+            except (StorageError, ConfigError) as error:
                 reachable = False
                 logger.warning("the model store cannot be read, what is loaded goes on answering: %s", error)
                 break

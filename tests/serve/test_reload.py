@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import StorageError
+from pipelines.errors import ConfigError, MillraceError, StorageError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.manager import ServableManager
@@ -49,15 +49,16 @@ def test_finds_a_version_by_itself_and_counts(older: ModelStore, model_store: Mo
     assert b'millrace_reloads_total{model="tiny",outcome="loaded"} 1.0' in metrics.render([])
 
 
+@pytest.mark.parametrize("error", [StorageError("the NameNode is away"), ConfigError("no permission")])
 def test_what_is_loaded_goes_on_while_the_store_is_away(
-    older: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: MillraceError, older: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager, metrics = ServableManager(older, served("tiny")), Metrics()
     manager.load()
     reloader = Reloader(manager, metrics, 60)
 
     def away(_: str) -> list[int]:
-        raise StorageError("the NameNode is away")
+        raise error
 
     monkeypatch.setattr(older, "versions", away)
     reloader.look()

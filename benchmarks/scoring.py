@@ -20,7 +20,7 @@ from pipelines.models import ModelStore, ModelVersion
 from pipelines.storage import Store
 from pipelines.tables import CLEAN, TableVersion, find_table
 from serve import score
-from serve.servable import Servable
+from serve.saved_model import LoadedModel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -148,7 +148,7 @@ def score_directly(table: TableVersion, model: ModelVersion) -> float:
     rows = pa.concat_tables(
         [pq.read_table(f.path, columns=names, partitioning=None) for f in table.files_of("train")[:2]]
     )
-    servable = Servable.load(model, threads=os.cpu_count())
+    servable = LoadedModel.load(model, threads=os.cpu_count())
     batches = [
         {f.name: encode(rows[f.name].slice(start, BATCH_ROWS), f) for f in spec.inputs}
         for start in range(0, rows.num_rows, BATCH_ROWS)

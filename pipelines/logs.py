@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 CONTEXT: Final[ContextVar[dict[str, str] | None]] = ContextVar("millrace_log_context", default=None)
-"""Fields added to every record of this context: run_id, stage, rank, model."""
+"""Fields added to every record of this context: run_id, stage, rank, model, request_id."""
 
 PACKAGES: Final = ("pipelines", "ingest", "train", "serve")
 """Whose records are shown from INFO on; those of other libraries from WARNING on."""
@@ -30,7 +30,8 @@ class LineFormatter(logging.Formatter):
         stage = fields.get("stage", record.name.partition(".")[0])
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        line = f"{clock} {stage:>7}  {level}{record.getMessage()}"
+        asked = f" [{fields['request_id']}]" if "request_id" in fields else ""
+        line = f"{clock} {stage:>7}  {level}{record.getMessage()}{asked}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -19,7 +19,8 @@ from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
 from pipelines.rows import RowRange, read_rows
 from pipelines.storage import files_of, mapped_errors, open_input
 from pipelines.vocabularies import Words, count_unseen, read_vocabularies
-from serve.servable import Arrays, Servable, non_finite_rows
+from serve.saved_model import LoadedModel
+from serve.servable import Arrays, non_finite_rows
 
 ERROR: Final = "error"
 """Column that says why a row has no prediction; null where it has one."""
@@ -82,7 +83,7 @@ WRITTEN_DDL: Final = (
 
 
 @functools.lru_cache(maxsize=2)
-def cached_servable(place: str, digest: str, threads: int) -> Servable:
+def cached_servable(place: str, digest: str, threads: int) -> LoadedModel:
     """The servable of this process; it outlives a job, so that the next one starts warm.
 
     Raises:
@@ -92,7 +93,7 @@ def cached_servable(place: str, digest: str, threads: int) -> Servable:
         manifest = ModelManifest.model_validate_json(file.read())
     if manifest.digest != digest:
         raise ModelDamaged(place, "it was replaced while the job ran")
-    return Servable.load(ModelVersion(place, manifest), threads)
+    return LoadedModel.load(ModelVersion(place, manifest), threads)
 
 
 def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -159,7 +160,7 @@ def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> t
     return rows, rejected
 
 
-def _score(pieces: Iterable[Piece], servable: Servable, job: Job, unseen: Unseen | None) -> Iterator[pa.RecordBatch]:
+def _score(pieces: Iterable[Piece], servable: LoadedModel, job: Job, unseen: Unseen | None) -> Iterator[pa.RecordBatch]:
     features = servable.spec.inputs if servable.spec else ()
     names = list(dict.fromkeys([f.name for f in features] + list(job.keys)))
     for piece in pieces:

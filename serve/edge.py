@@ -14,6 +14,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import MillraceError
+from pipelines.logs import CONTEXT
+from serve.correlation import HEADER, context_of
 from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, Overloaded, Unimplemented, message_of, status_of
 from serve.metrics import Metrics
 from serve.protocols.document import dump_json
@@ -130,9 +132,18 @@ class Edge:
         app: The routes.
         metrics: Where requests are counted.
         is_draining: Whether clients should connect elsewhere from now on.
+        logs_requests: Whether each request is one line of the log.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, is_draining: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        is_draining: Callable[[], bool] = lambda: False,
+        *,
+        logs_requests: bool = False,
+    ) -> None:
+        self._logs_requests = logs_requests
         self._app = app
         self._metrics = metrics
         self._is_draining = is_draining
@@ -143,13 +154,17 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        context = context_of(scope["headers"])
+        CONTEXT.set({**(CONTEXT.get() or {}), **context})
+        mine = (HEADER, context["request_id"].encode())
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], mine]
                 if self._is_draining():
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -161,7 +176,10 @@ class Edge:
             if not status:
                 await error_response(message_of(error), 500)(scope, receive, watch)
         finally:
-            self._metrics.count_request(_route(scope), status or 500, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.count_request(_route(scope), status or 500, seconds)
+            if self._logs_requests:
+                logger.info("%s %s %d in %.1f ms", scope["method"], _route(scope), status or 500, 1000 * seconds)
 
 
 def _route(scope: Scope) -> str:

@@ -14,6 +14,7 @@ DataRejected
 ArtifactNotFound
 └── ModelNotFound         no such model is served, or no such version is in the store
 Refused
+├── Forbidden             whoever asks may not do this
 └── TableDiffers          the predictions table has a column in another type
 StorageError
 ├── Overloaded            more requests or rows wait than the server takes
@@ -163,6 +164,15 @@ class InferenceLate(StorageError):
         self.seconds = seconds
 
 
+class Forbidden(Refused):
+    """Whoever asks may not do this."""
+
+    def __init__(self, scope: str) -> None:
+        hint = "whoever runs the server can allow it: serve.model_control: true" if scope == "control" else ""
+        super().__init__(f"this needs the scope '{scope}', which you do not have", hint=hint)
+        self.scope = scope
+
+
 class TableDiffers(Refused):
     """The predictions table has a column of this name in another type."""
 
@@ -212,6 +222,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     FeatureMismatch: 400,
     # TF Serving answers 400 for its OUT_OF_RANGE; the request's rows are what the model cannot judge.
     NonFiniteOutput: 400,
+    Forbidden: 403,
     ArtifactNotFound: 404,
     Overloaded: 429,
     InferenceLate: 504,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from serve.servable import Servable
@@ -66,6 +66,9 @@ class _Versions:
         """Every family."""
         labels = ["model", "version"]
         loaded = GaugeMetricFamily("millrace_model_loaded", "1 for each loaded version.", labels=[*labels, "digest"])
+        restarts = CounterMetricFamily(
+            "millrace_model_restarts", "How often a version's process ended and was started again.", labels=labels
+        )
         queued = GaugeMetricFamily("millrace_queued_rows", "Rows that wait for a batch.", labels=labels)
         rows = HistogramMetricFamily("millrace_batch_rows", "Rows of TensorFlow's calls.", labels=labels)
         phases = HistogramMetricFamily(
@@ -81,10 +84,11 @@ class _Versions:
         for servable, statistics, waiting in self._versions:
             mine = [servable.name, str(servable.version)]
             loaded.add_metric([*mine, servable.origin.digest], 1)
+            restarts.add_metric(mine, servable.restarts)
             queued.add_metric(mine, waiting)
             rows.add_metric(mine, statistics.batch_rows.buckets(), statistics.batch_rows.total)
             for phase, seconds in statistics.phases.items():
                 phases.add_metric([*mine, phase], seconds.buckets(), seconds.total)
             for outcome, seconds in (("succeeded", statistics.succeeded), ("failed", statistics.failed)):
                 infers.add_metric([*mine, outcome], seconds.buckets(), seconds.total)
-        yield from (loaded, queued, rows, phases, infers)
+        yield from (loaded, restarts, queued, rows, phases, infers)

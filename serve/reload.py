@@ -3,8 +3,10 @@
 import logging
 import random
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from pipelines.config.profile import ServedModel
 from pipelines.errors import ConfigError, StorageError
 from serve.manager import ServableManager
 from serve.metrics import Metrics
@@ -22,9 +24,20 @@ class Reloader:
         manager: The models.
         metrics: Where reloads are counted.
         interval_s: About how long to wait between two looks.
+        sizes_of: Sizes of the batches that a model answers now.
+        reread: The models to serve, if their configuration has changed since the last call.
     """
 
-    def __init__(self, manager: ServableManager, metrics: Metrics, interval_s: float) -> None:
+    def __init__(
+        self,
+        manager: ServableManager,
+        metrics: Metrics,
+        interval_s: float,
+        sizes_of: Callable[[str], Sequence[int]] = lambda _: (),
+        reread: Callable[[], Mapping[str, ServedModel] | None] = lambda: None,
+    ) -> None:
+        self._reread = reread
+        self._sizes_of = sizes_of
         self._manager = manager
         self._metrics = metrics
         self._interval_s = interval_s
@@ -41,10 +54,18 @@ class Reloader:
 
     def look(self) -> None:
         """Look once."""
+        try:
+            models = self._reread()
+        except ConfigError as error:
+            logger.error("the changed configuration is not taken, the old one stays: %s", error)
+        else:
+            if models is not None:
+                self._manager.configure(models)
+                logger.info("the configuration has changed: served now: %s", ", ".join(self._manager.names))
         reachable = True
         for name in self._manager.names:
             try:
-                outcome = self._manager.refresh(name)
+                outcome = self._manager.refresh(name, self._sizes_of(name))
             except (StorageError, ConfigError) as error:
                 reachable = False
                 logger.warning("the model store cannot be read, what is loaded goes on answering: %s", error)

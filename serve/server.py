@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -20,6 +21,7 @@ from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.app import create_app
 from serve.connections import PunctualProtocol, punctual
+from serve.isolation.parent import IsolatedServable
 from serve.manager import ServableManager
 from serve.reload import Reloader
 
@@ -32,13 +34,21 @@ TICKS: Final = 10
 """Of a tenth of a second each: how often late connections are looked for."""
 
 
-def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | None = None) -> None:
+def run(
+    product: Product,
+    store: Store,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    reread: Callable[[], Product | None] = lambda: None,
+) -> None:
     """Serve a product's model until SIGTERM or SIGINT, then finish what is in flight and return.
 
     Args:
         product: Names the model, and where to listen.
         store: Holds the model.
         on_ready: Called with the address once requests are answered.
+        reread: The configuration, if it has changed since the last call; which models are served, and how, is taken
+            from it without a restart.
 
     Raises:
         ConfigError: The address cannot be listened on.
@@ -48,11 +58,18 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
     settings = product.config.serve
     listener = listen(settings)
     try:
-        models = {product.config.product: ServedModel(), **settings.models}
-        manager = ServableManager(ModelStore(store), models)
+        # A model starts anew once nobody waits for its answer any more.
+        host = partial(
+            IsolatedServable,
+            answer_within_s=settings.infer_deadline_s,
+            logs_json=settings.log_format == "json",
+        )
+        manager = ServableManager(ModelStore(store), models_of(product), host=host)
         manager.load()
         app = create_app(manager, settings)
-        reloader = Reloader(manager, app.state.metrics, settings.reload_s)
+        reloader = Reloader(
+            manager, app.state.metrics, settings.reload_s, app.state.service.batch_sizes, lambda: _models_if(reread())
+        )
         reloader.start()
         server = Server(configure(app, settings), address_of(listener), on_ready, app.state.service.drain)
         _serve(server, listener)
@@ -61,6 +78,15 @@ def run(product: Product, store: Store, *, on_ready: Callable[[str], None] | Non
     finally:
         listener.close()
     logger.info("stopped")
+
+
+def models_of(product: Product) -> dict[str, ServedModel]:
+    """The models that a product serves: its own, and those that its configuration names."""
+    return {product.config.product: ServedModel(), **product.config.serve.models}
+
+
+def _models_if(product: Product | None) -> dict[str, ServedModel] | None:
+    return models_of(product) if product else None
 
 
 def configure(app: FastAPI, settings: Serve) -> uvicorn.Config:

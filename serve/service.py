@@ -202,6 +202,10 @@ class Service:
         desks = ((s, self._desk(s)) for name in self.manager.names for s in self.manager.all_loaded(name))
         return [(s, desk.statistics, sum(b.queued for b in desk.batchers.values())) for s, desk in desks]
 
+    def batch_sizes(self, name: str) -> list[int]:
+        """About how many rows the batches of a model have had."""
+        return sorted({rows for s in self.manager.all_loaded(name) for rows in self._desk(s).statistics.sizes()})
+
     def _desk(self, servable: Servable) -> "_Desk":
         desk = self._desks.get(servable)
         if desk is None:

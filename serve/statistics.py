@@ -69,6 +69,10 @@ class Statistics:
     encode: Distribution = field(default_factory=Distribution)
     batch_rows: Distribution = field(default_factory=lambda: Distribution(BUCKETS_ROWS))
 
+    def sizes(self) -> list[int]:
+        """The buckets of rows that calls have fallen into, by their upper bounds."""
+        return [int(bound) for bound, count in zip(BUCKETS_ROWS, self.batch_rows.counts, strict=False) if count]
+
     @property
     def phases(self) -> dict[str, Distribution]:
         """What a request goes through, in its order."""

@@ -28,6 +28,7 @@ from train.fit import fit
 from train.plan import SplitPlan, World
 from train.rank import Rank, WorkerArgs, watchdog
 from train.rows import Reader
+from train.warmup import write_warmup
 
 SAMPLE_ROWS: Final = 1_000
 """Test rows whose answers are kept to be compared with the exported model's, the batch table's and the server's."""
@@ -109,6 +110,7 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory(prefix="millrace-export-") as folder:
         write_saved_model(Path(folder, "model"), serve, preprocessing, trunk)
         write_vocabularies(Path(folder, "model"), args.statistics.vocabularies)
+        write_warmup(Path(folder, "model"), args.spec, sample[0][0], sample[1][0])
         write_sample(Path(folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
         alive()
         with mapped_errors("folder", args.folder):

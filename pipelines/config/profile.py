@@ -48,6 +48,11 @@ class ServedModel(Section):
     join_requests: bool = False
     """Of a version without `model.json`: answer several requests by one call. Right only where the first dimension of
     every input and output counts rows that do not see each other."""
+    versions: Literal["latest", "all"] | list[Annotated[int, Field(ge=1)]] = "latest"
+    """Which versions are loaded: `latest`, others only when they are asked for by number; `all`; or those listed, and
+    no others. The newest of them answers."""
+    latest_count: int = Field(1, ge=1)
+    """With `latest`: how many of the newest are loaded."""
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Names for versions, such as `canary: 3`, that clients may use instead of numbers."""
 
@@ -81,6 +86,12 @@ class Serve(Section):
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)
     """Rows that may wait for one model; a request that would make it more gets 429 at once."""
+    model_control: bool = False
+    """Let whoever reaches the service load and unload models."""
+    log_format: Literal["lines", "json"] = "lines"
+    """How log lines are written; `json` has one object a line, with the id of the request and of its trace."""
+    log_requests: bool = False
+    """Log each request."""
     models: dict[str, ServedModel] = Field(default_factory=dict)
     """Models of the store that are served beside the product's own, and how; the product's own may be named too."""
 

@@ -17,7 +17,8 @@ from urllib.error import HTTPError
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
-from pipelines.config import load_product
+from pipelines.config import Product, load_product
+from pipelines.config.load import find_profile
 from pipelines.errors import StorageError, shorten
 from pipelines.logs import configure_logging
 from pipelines.storage import Store
@@ -29,9 +30,46 @@ def serve_product(path: Path, profile: str, settings: list[str]) -> None:
     """Serve the newest version of a product's model until a signal ends the process."""
     from serve.server import run
 
-    product = load_product(path, profile=profile, settings=settings)
-    configure_logging()
-    run(product, Store(product.config.store.root))
+    watched = Watched(path, profile, settings)
+    product = watched.load()
+    configure_logging(as_json=product.config.serve.log_format == "json")
+    run(product, Store(product.config.store.root), reread=watched.reread)
+
+
+class Watched:
+    """A configuration that is read again when its files have changed.
+
+    Args:
+        path: The product file.
+        profile: Name or path of a profile.
+        settings: Overrides.
+    """
+
+    def __init__(self, path: Path, profile: str, settings: list[str]) -> None:
+        self._path, self._profile, self._settings = path, profile, settings
+        self._seen: object = None
+
+    def load(self) -> Product:
+        """Read it.
+
+        Raises:
+            ConfigError: It has mistakes.
+        """
+        self._seen = self._state()
+        return load_product(self._path, profile=self._profile, settings=self._settings)
+
+    def reread(self) -> Product | None:
+        """Read it if a file has changed since it was read last.
+
+        Raises:
+            ConfigError: It has mistakes, or is gone; told once for each change.
+        """
+        return self.load() if self._state() != self._seen else None
+
+    def _state(self) -> object:
+        files = [self._path, find_profile(self._profile, self._path)]
+        stats = [file.stat() if file and file.exists() else None for file in files]
+        return [(stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None for stat in stats]
 
 
 @contextlib.contextmanager

@@ -128,12 +128,12 @@ def entries(service: Service) -> list[Entry]:
     """The routes below /v1."""
     endpoints = Endpoints(service)
     return [
-        *(Entry("POST", f"{path}:predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
-        *(Entry("POST", f"{path}:classify", endpoints.classify) for path in (MODEL, VERSION, LABEL)),
-        *(Entry("POST", f"{path}:regress", endpoints.regress) for path in (MODEL, VERSION, LABEL)),
-        Entry("POST", f"{MODEL}:explain", endpoints.explain),
-        Entry("GET", "/v1/models", endpoints.models),
-        *(Entry("GET", f"{path}/metadata", endpoints.metadata) for path in (MODEL, VERSION, LABEL)),
-        *(Entry("GET", path, endpoints.status) for path in (VERSION, LABEL, MODEL)),
-        Entry("", "/v1/{rest:path}", endpoints.other, is_shown=False),
+        *(Entry("POST", f"{path}:predict", "predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
+        *(Entry("POST", f"{path}:classify", "predict", endpoints.classify) for path in (MODEL, VERSION, LABEL)),
+        *(Entry("POST", f"{path}:regress", "predict", endpoints.regress) for path in (MODEL, VERSION, LABEL)),
+        Entry("POST", f"{MODEL}:explain", "predict", endpoints.explain),
+        Entry("GET", "/v1/models", "look", endpoints.models),
+        *(Entry("GET", f"{path}/metadata", "look", endpoints.metadata) for path in (MODEL, VERSION, LABEL)),
+        *(Entry("GET", path, "look", endpoints.status) for path in (VERSION, LABEL, MODEL)),
+        Entry("", "/v1/{rest:path}", "predict", endpoints.other, is_shown=False),
     ]

@@ -13,7 +13,8 @@ from serve.protocols.document import dump_json, parse_json
 from serve.protocols.oip_rows import InferRows, with_row_ok
 from serve.routes.table import Entry
 from serve.rowwise import wants_report
-from serve.servable import MAX_BATCH, Servable
+from serve.saved_model import MAX_BATCH
+from serve.servable import Servable
 from serve.service import MAX_DIGITS, Service, version_of
 from serve.signatures import SERVING_DEFAULT, find_signature
 
@@ -92,6 +93,27 @@ class Endpoints:
         found = await self._service.load(self._versions)
         return json_response(repository.encode_index(found, ready_only=asked.get("ready", False)))
 
+    async def load(self, request: Request) -> Response:
+        """Serve a model again that was unloaded, or look for its newer versions."""
+        name = await self._controlled(request)
+        await self._service.load(self._service.manager.load_model, name)
+        return json_response(dump_json({"name": name, "load": True}))
+
+    async def unload(self, request: Request) -> Response:
+        """Let go of a model; requests in flight are still answered."""
+        name = await self._controlled(request)
+        await self._service.load(self._service.manager.unload_model, name)
+        return json_response(dump_json({"name": name, "unload": True}))
+
+    async def _controlled(self, request: Request) -> str:
+        """The model that is named; parameters of Triton's own, such as a configuration to load by, are not taken."""
+        body = await self._service.body(request)
+        asked = parse_json(body, ignore_rest=False) if body.strip() else {}
+        parameters = asked.get("parameters", {}) if isinstance(asked, dict) else None
+        if not isinstance(parameters, dict) or parameters.keys() - {"unload_dependents"}:
+            raise InvalidRequest("load and unload take no parameters here: models are configured where the server is")
+        return str(request.path_params["name"])
+
     async def infer(self, request: Request) -> Response:
         """Answer for the tensors in the body."""
         servable = await self._servable(request)
@@ -133,15 +155,17 @@ def entries(service: Service) -> list[Entry]:
     """The routes below /v2."""
     endpoints = Endpoints(service)
     return [
-        *(Entry("POST", f"{path}/infer", endpoints.infer) for path in (MODEL, VERSION)),
-        Entry("GET", "/v2", endpoints.server),
-        Entry("GET", "/v2/models", endpoints.models),
-        *(Entry("GET", f"{path}/ready", endpoints.model_ready) for path in (MODEL, VERSION)),
-        *(Entry("GET", f"{path}/config", endpoints.config) for path in (MODEL, VERSION)),
-        *(Entry("GET", f"{path}/stats", endpoints.stats) for path in (MODEL, VERSION)),
-        Entry("GET", "/v2/models/stats", endpoints.stats),
-        *(Entry("GET", path, endpoints.model) for path in (MODEL, VERSION)),
-        Entry("POST", "/v2/repository/index", endpoints.index),
-        Entry("GET", "/v2/health/live", endpoints.live),
-        Entry("GET", "/v2/health/ready", endpoints.ready),
+        *(Entry("POST", f"{path}/infer", "predict", endpoints.infer) for path in (MODEL, VERSION)),
+        Entry("GET", "/v2", "look", endpoints.server),
+        Entry("GET", "/v2/models", "look", endpoints.models),
+        *(Entry("GET", f"{path}/ready", "look", endpoints.model_ready) for path in (MODEL, VERSION)),
+        *(Entry("GET", f"{path}/config", "look", endpoints.config) for path in (MODEL, VERSION)),
+        *(Entry("GET", f"{path}/stats", "look", endpoints.stats) for path in (MODEL, VERSION)),
+        Entry("GET", "/v2/models/stats", "look", endpoints.stats),
+        *(Entry("GET", path, "look", endpoints.model) for path in (MODEL, VERSION)),
+        Entry("POST", "/v2/repository/index", "look", endpoints.index),
+        Entry("POST", "/v2/repository/models/{name:plain}/load", "control", endpoints.load),
+        Entry("POST", "/v2/repository/models/{name:plain}/unload", "control", endpoints.unload),
+        Entry("GET", "/v2/health/live", "look", endpoints.live),
+        Entry("GET", "/v2/health/ready", "look", endpoints.ready),
     ]

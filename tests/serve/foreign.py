@@ -7,7 +7,7 @@ classify), and an echo for each dtype.
 from pathlib import Path
 from typing import Any, Final
 
-from serve.servable import import_tensorflow
+from serve.saved_model import import_tensorflow
 from serve.signatures import CLASSIFY, REGRESS
 
 ECHOED: Final = {

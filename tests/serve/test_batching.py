@@ -14,10 +14,11 @@ from serve.batching import Batcher
 from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.manager import ServableManager
 from serve.protocols import tfs
+from serve.saved_model import LoadedModel
 from serve.servable import Arrays, Servable
 from serve.statistics import Statistics
 from tests.serve.models import POISON
-from tests.serve.test_servable import rows
+from tests.serve.test_saved_model import rows
 
 UNLUCKY = 13.0
 
@@ -176,7 +177,7 @@ def test_who_has_gone_is_not_answered(size: Servable, executor: Executor, monkey
 def test_only_equal_inner_shapes_share_a_call(
     foreign: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servable = Servable.load_foreign("half", 1, foreign, joins=True)
+    servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     held = Held(servable, monkeypatch)
     batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), max_rows=64, max_queued=64)
     widths = [1, 2, 3, 2, 3, 2]
@@ -187,7 +188,7 @@ def test_only_equal_inner_shapes_share_a_call(
 
 
 def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor) -> None:
-    servable = Servable.load_foreign("half", 1, foreign, joins=True)
+    servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     signature = servable.signatures["serving_default"]
     batcher = Batcher(servable, signature, executor, Statistics(), max_rows=64, max_queued=64)
     assert asyncio.run(batcher.infer({"x": np.float32(2)}))["y"] == 3
@@ -196,7 +197,7 @@ def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor
 def test_a_model_whose_answers_are_not_rows_is_asked_alone(
     foreign: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servable = Servable.load_foreign("half", 1, foreign, joins=True)
+    servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     answer = servable.answer
 
     def summed(asked: Any, columns: Any, rows: Any) -> Any:

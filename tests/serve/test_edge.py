@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import json
 import logging
+import re
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +15,7 @@ from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from pipelines.logs import configure_logging
 from serve.edge import HANDLERS, Edge, decompress, read_body
 from serve.errors import BodyTooLarge
 from serve.metrics import Metrics
@@ -146,3 +149,31 @@ def test_a_client_that_left_is_no_bug(app: FastAPI, metrics: Metrics, caplog: py
     asyncio.run(app(scope, receive, send))
     assert (sent, caplog.records) == ([], [])
     assert b'status="499"' in metrics.render([])
+
+
+def test_every_answer_has_its_request_id(app: FastAPI) -> None:
+    assert ask(app, "POST", "/read", headers={"X-Request-ID": "mine"}).headers["x-request-id"] == "mine"
+    given = {ask(app, "GET", path).headers["x-request-id"] for path in ("/read", "/bug", "/nothing")}
+    assert len(given) == 3
+
+
+def test_log_lines_tell_the_request(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    try:
+        configure_logging(as_json=True)
+        ask(app, "GET", "/bug", headers={"X-Request-ID": "mine", "traceparent": trace})
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+    entry = json.loads(capsys.readouterr().err.splitlines()[0])
+    assert entry["message"] == "a bug while answering /bug"
+    assert (entry["request_id"], entry["trace_id"]) == ("mine", "0af7651916cd43dd8448eb211c80319c")
+
+
+def test_each_request_is_a_line_where_that_is_wanted(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    app = FastAPI(exception_handlers=HANDLERS)
+    app.add_middleware(Edge, metrics=metrics, logs_requests=True)
+    with caplog.at_level(logging.INFO):
+        ask(app, "GET", "/nothing/of/a/client's/choice")
+    assert re.search(r"GET unmatched 404 in \d+\.\d ms", caplog.text)

@@ -13,7 +13,7 @@ from pipelines.storage import Store
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.foreign import foreign_copy
 from serve.manager import ServableManager
-from serve.servable import Servable
+from serve.saved_model import LoadedModel
 from tests.serve.foreign import ECHOED
 from tests.serve.protocols.test_tensors import array_of
 
@@ -40,7 +40,7 @@ def test_is_served_where_it_is_allowed(store_with: ModelStore) -> None:
 
 
 def test_every_dtype_and_rank_comes_back(foreign: Path) -> None:
-    servable = Servable.load_foreign("half", 1, foreign)
+    servable = LoadedModel.load_foreign("half", 1, foreign)
     inputs = {
         dtype: array_of(dtype, tuple(2 if size == -1 else size for size in shape)) for dtype, shape in ECHOED.items()
     }
@@ -52,20 +52,20 @@ def test_every_dtype_and_rank_comes_back(foreign: Path) -> None:
 
 def test_requests_are_joined_only_where_somebody_knows(foreign: Path) -> None:
     unlike = {"x": np.ones((3, 2), np.float32)}
-    servable = Servable.load_foreign("half", 1, foreign)
+    servable = LoadedModel.load_foreign("half", 1, foreign)
     assert servable.check(servable.signatures["double"], unlike) is None
-    joined = Servable.load_foreign("half", 1, foreign, joins=True)
+    joined = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     assert joined.check(joined.signatures["double"], unlike) == 3
 
 
 def test_numbers_that_are_none_pass(foreign: Path) -> None:
-    servable = Servable.load_foreign("half", 1, foreign)
+    servable = LoadedModel.load_foreign("half", 1, foreign)
     odd = np.array([np.nan, np.inf, -np.inf], np.float32)
     np.testing.assert_array_equal(servable.infer({"x": odd})["y"], odd)
 
 
 def test_what_the_graph_refuses_is_the_requests_fault(foreign: Path) -> None:
-    servable = Servable.load_foreign("half", 1, foreign)
+    servable = LoadedModel.load_foreign("half", 1, foreign)
     with pytest.raises(InvalidRequest, match="parse"):
         servable.infer({"inputs": np.array([b"no example"], object)}, signature="classify_x_to_y")
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_loaded_is_told(foreign: Path, tmp_path: Path, damage: st
     folder = Path(shutil.copytree(foreign, tmp_path / "7"))
     (folder / damage).write_bytes(b"x")
     with pytest.raises(ModelDamaged, match="TensorFlow cannot load it"):
-        Servable.load_foreign("half", 7, folder)
+        LoadedModel.load_foreign("half", 7, folder)
 
 
 @pytest.mark.hdfs

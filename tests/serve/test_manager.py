@@ -14,12 +14,14 @@ from pipelines.config.profile import ServedModel
 from pipelines.errors import ArtifactNotFound, StorageError
 from pipelines.models import ModelDamaged, ModelManifest, ModelStore, ModelVersion
 from pipelines.storage import Store
-from serve import manager as module
+from serve import versions as module
 from serve.errors import ModelNotFound, ModelNotReady
-from serve.manager import ServableManager, VersionStatus
+from serve.manager import ServableManager
+from serve.saved_model import LoadedModel
 from serve.servable import Servable
+from serve.versions import VersionStatus
 from tests.serve.models import served
-from tests.serve.test_servable import rows
+from tests.serve.test_saved_model import rows
 
 pytestmark = pytest.mark.tf
 
@@ -128,13 +130,13 @@ def test_many_callers_load_a_version_once(copied: ModelStore, monkeypatch: pytes
     manager = ServableManager(copied, served("tiny"))
     manager.load()
     calls: list[int] = []
-    load = Servable.load
+    load = LoadedModel.load
 
     def counted(*arguments: object) -> Servable:
         calls.append(1)
         return load(*arguments)  # type: ignore[arg-type] # passed through
 
-    monkeypatch.setattr(Servable, "load", counted)
+    monkeypatch.setattr(LoadedModel, "load", counted)
     found: list[Servable] = []
     threads = [threading.Thread(target=lambda: found.append(manager.get("tiny", 1))) for _ in range(8)]
     for thread in threads:
@@ -150,7 +152,7 @@ def test_a_newer_version_takes_over_while_requests_run(copied: ModelStore) -> No
     Path(copied.store.uri("models", "tiny", "2")).rename(Path(copied.store.uri("models", "tiny"), ".2"))
     manager.load()
     assert manager.refresh("tiny") is None
-    expected = {1: manager.get("tiny").infer(rows(2)), 2: Servable.load(version_of(copied, 2)).infer(rows(2))}
+    expected = {1: manager.get("tiny").infer(rows(2)), 2: LoadedModel.load(version_of(copied, 2)).infer(rows(2))}
     done, seen = threading.Event(), list[int]()
 
     def ask() -> None:
@@ -255,8 +257,39 @@ def test_a_storage_error_is_not_held_against_a_version(copied: ModelStore, monke
     def full(*_: object) -> Servable:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Servable, "load", full)
+    monkeypatch.setattr(LoadedModel, "load", full)
     with pytest.raises(StorageError, match="cannot keep model tiny version 1"):
         manager.get("tiny", 1)
     monkeypatch.undo()
     assert manager.get("tiny", 1).version == 1
+
+
+def test_models_are_added_and_dropped_while_it_runs(model_store: ModelStore, caplog: pytest.LogCaptureFixture) -> None:
+    manager = ServableManager(model_store, served("tiny"))
+    manager.load()
+    tiny = manager.get("tiny")
+    manager.configure(served("tiny", "size", "missing"))
+    assert (set(manager.names), manager.get("tiny"), manager.get("size").version) == ({"tiny", "size"}, tiny, 1)
+    assert "model missing is not served yet: there is no model 'missing'" in caplog.text
+    manager.configure(served("size"))
+    assert manager.names == ("size",)
+    with pytest.raises(ModelNotFound):
+        manager.get("tiny")
+
+
+def test_a_model_is_unloaded_and_loaded_again(manager: ServableManager, model_store: ModelStore) -> None:
+    manager = ServableManager(model_store, served("tiny", "size"))
+    manager.load()
+    manager.unload_model("tiny")
+    assert manager.is_ready
+    assert manager.all_loaded("tiny") == []
+    assert {(s.state, s.message) for s in manager.status("tiny")} == {("END", "unloaded")}
+    assert manager.refresh("tiny") is None
+    for version in (None, 1, 2):
+        with pytest.raises(ModelNotFound):
+            manager.get("tiny", version)
+    manager.load_model("tiny")
+    assert manager.get("tiny").version == 2
+    manager.load_model("tiny")
+    with pytest.raises(ModelNotFound):
+        manager.unload_model("nothing")

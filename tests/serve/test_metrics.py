@@ -15,7 +15,9 @@ def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
     statistics.batch_rows.add(7)
     statistics.compute.add(0.003)
     statistics.failed.add(0.2)
+    tiny.restarts = 2
     page = metrics.render([(tiny, statistics, 5)]).decode()
+    tiny.restarts = 0
     mine = 'model="tiny",'
     assert 'millrace_requests_total{route="/v1/models",status="200"} 1.0' in page
     assert 'millrace_request_seconds_bucket{le="0.0025",route="/v1/models"} 1.0' in page
@@ -26,6 +28,7 @@ def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
     assert f'millrace_infer_seconds_count{{{mine}outcome="failed",version="2"}} 1.0' in page
     assert f'millrace_queued_rows{{{mine}version="2"}} 5.0' in page
     assert f'millrace_model_loaded{{digest="{tiny.origin.digest}",{mine}version="2"}} 1.0' in page
+    assert f'millrace_model_restarts_total{{{mine}version="2"}} 2.0' in page
     assert "millrace_model_loaded{" not in metrics.render([]).decode()
 
 

@@ -2,10 +2,12 @@
 
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pipelines.config.profile import ServedModel
 from pipelines.errors import ConfigError, MillraceError, StorageError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
@@ -30,10 +32,14 @@ def add(store: ModelStore, model_store: ModelStore) -> None:
     staged.rename(staged.with_name("2"))
 
 
-def test_finds_a_version_by_itself_and_counts(older: ModelStore, model_store: ModelStore) -> None:
+def test_finds_a_version_by_itself_and_counts(
+    older: ModelStore, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manager, metrics = ServableManager(older, served("tiny")), Metrics()
     manager.load()
-    reloader = Reloader(manager, metrics, 0.05)
+    refresh, told = manager.refresh, list[object]()
+    monkeypatch.setattr(manager, "refresh", lambda name, sizes: told.append(sizes) or refresh(name, sizes))
+    reloader = Reloader(manager, metrics, 0.05, lambda name: [len(name)])
     reloader.start()
     try:
         add(older, model_store)
@@ -46,6 +52,7 @@ def test_finds_a_version_by_itself_and_counts(older: ModelStore, model_store: Mo
         reloader.stop()
         reloader._thread.join(30)
     assert not reloader._thread.is_alive()
+    assert told[0] == [len("tiny")]
     assert b'millrace_reloads_total{model="tiny",outcome="loaded"} 1.0' in metrics.render([])
 
 
@@ -68,3 +75,22 @@ def test_what_is_loaded_goes_on_while_the_store_is_away(
     monkeypatch.undo()
     reloader.look()
     assert b"millrace_store_reachable 1.0" in metrics.render([])
+
+
+def test_a_changed_configuration_is_taken(model_store: ModelStore, caplog: pytest.LogCaptureFixture) -> None:
+    manager = ServableManager(model_store, served("tiny"))
+    manager.load()
+    changes: list[object] = [None, ConfigError("line 3"), {**served("size"), "tiny": ServedModel(labels={"old": 1})}]
+
+    def reread() -> Mapping[str, ServedModel] | None:
+        change = changes.pop(0)
+        if isinstance(change, ConfigError):
+            raise change
+        return change  # type: ignore[return-value] # one of them
+
+    reloader = Reloader(manager, Metrics(), 60, reread=reread)
+    for names in (("tiny",), ("tiny",), ("tiny", "size")):
+        reloader.look()
+        assert set(manager.names) == set(names)
+    assert "is not taken, the old one stays: line 3" in caplog.text
+    assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]

@@ -53,6 +53,7 @@ def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore)
 
     asyncio.run(use())
     service.close()
+    assert service.batch_sizes("size") == [4]
     found = {servable.name: statistics for servable, statistics, _ in service.statistics()}
     assert (found["size"].batch_rows.total, found["size"].succeeded.count, found["tiny"].succeeded.count) == (3, 1, 0)
     with pytest.raises(ModelNotFound):

@@ -30,5 +30,11 @@ def test_nothing_is_lost_between_threads() -> None:
     assert counted.total == 40_000
 
 
+def test_sizes_in_use_are_those_of_the_buckets() -> None:
+    counted = Statistics()
+    counted.batch_rows.add(1, 33, 64, 10**6)
+    assert counted.sizes() == [1, 64]
+
+
 def test_phases_stand_in_a_requests_order() -> None:
     assert list(Statistics().phases) == ["decode", "queue", "compute", "encode"]

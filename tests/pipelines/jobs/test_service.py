@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import ConfigError, StorageError
-from pipelines.jobs.service import ask_rows, serve_product, service
+from pipelines.jobs.service import Watched, ask_rows, serve_product, service
 from tests.pipelines.products import write_product
 
 
@@ -59,3 +59,22 @@ def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_serving_a_wrong_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key 'epoch'"):
         serve_product(write_product(tmp_path), "local", ["train.epoch=3"])
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = write_product(tmp_path)
+    watched = Watched(path, "local", ["serve.port=0"])
+    assert watched.load().config.serve.models == {}
+    assert watched.reread() is None
+    path.write_text(path.read_text() + "\nserve:\n  models: {other: {versions: all}}\n")
+    changed = watched.reread()
+    assert changed
+    assert changed.config.serve.models["other"].versions == "all"
+    assert watched.reread() is None
+    path.write_text(path.read_text().replace("versions: all", "versions: some"))
+    with pytest.raises(ConfigError, match="versions"):
+        watched.reread()
+    assert watched.reread() is None  # told once
+    path.unlink()
+    with pytest.raises(ConfigError):
+        watched.reread()

@@ -7,6 +7,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from pipelines.config.profile import Serve
+from serve.access import Access
+from serve.edge import HANDLERS
 from serve.routes.table import ANY, Entry, build_routes
 
 
@@ -15,8 +18,14 @@ async def echo(request: Request) -> Response:
 
 
 async def ask(method: str, path: str) -> httpx.Response:
-    entries = [Entry("GET", "/a/{name:plain}", echo), Entry("GET", "/a/{name:plain}:do", echo), Entry("", "/b", echo)]
-    transport = httpx.ASGITransport(Starlette(routes=build_routes(entries)))
+    entries = [
+        Entry("GET", "/a/{name:plain}", "look", echo),
+        Entry("GET", "/a/{name:plain}:do", "look", echo),
+        Entry("", "/b", "predict", echo),
+        Entry("GET", "/c", "control", echo),
+    ]
+    app = Starlette(routes=build_routes(entries, Access(Serve())), exception_handlers=HANDLERS)
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.request(method, path)
 
@@ -27,3 +36,9 @@ def test_names_have_no_colon_and_a_route_says_which_it_is() -> None:
     assert asyncio.run(ask("GET", "/a/x:other")).status_code == 404
     assert asyncio.run(ask("POST", "/a/x")).status_code == 405
     assert {asyncio.run(ask(method, "/b")).status_code for method in ANY} == {200}
+
+
+def test_a_route_needs_its_scope() -> None:
+    answer = asyncio.run(ask("GET", "/c"))
+    assert answer.status_code == 403
+    assert answer.json() == {"error": "this needs the scope 'control', which you do not have"}

@@ -248,3 +248,30 @@ CAPTURED = [
 @pytest.mark.parametrize(("sent", "headers", "answered"), CAPTURED)
 def test_captured_bytes(half: FastAPI, sent: bytes, headers: dict[str, str], answered: bytes) -> None:
     assert infer(half, sent, "/v2/models/half/infer", **headers).content == answered
+
+
+def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
+    app: FastAPI, model_store: ModelStore
+) -> None:
+    path = "/v2/repository/models/tiny"
+    assert ask(app, "POST", f"{path}/unload").status_code == 403
+    manager = ServableManager(model_store, served("tiny"))
+    manager.load()
+    mine = create_app(manager, Serve(model_control=True))
+    body = {"parameters": {"unload_dependents": False}}
+    assert ask(mine, "POST", f"{path}/unload", json=body).json() == {"name": "tiny", "unload": True}
+    assert ask(mine, "GET", "/v2/models/tiny/ready").status_code == 503
+    assert ask(mine, "GET", "/v2/models/tiny").status_code == 404
+    assert ask(mine, "GET", "/v2/health/ready").status_code == 200
+    index = ask(mine, "POST", "/v2/repository/index").json()
+    assert {(entry["version"], entry["state"], entry["reason"]) for entry in index} == {
+        ("1", "UNAVAILABLE", "unloaded"),
+        ("2", "UNAVAILABLE", "unloaded"),
+    }
+    assert ask(mine, "POST", f"{path}/load").json() == {"name": "tiny", "load": True}
+    assert ask(mine, "GET", "/v2/models/tiny/ready").status_code == 200
+    assert ask(mine, "POST", "/v2/repository/models/nothing/load").status_code == 404
+    for asked in ([], {"parameters": {"config": "{}"}}, {"parameters": 1}):
+        refused = ask(mine, "POST", f"{path}/load", json=asked)
+        assert refused.status_code == 400, refused.text
+        assert "no parameters here" in refused.json()["error"]

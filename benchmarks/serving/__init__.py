@@ -1,0 +1,1 @@
+"""``make bench-serve``: the service beside the floor of its stack, other Python servers, and the direct call."""

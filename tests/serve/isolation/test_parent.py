@@ -1,0 +1,173 @@
+"""A model in a process of its own: what becomes of requests when it crashes, hangs, or cannot start."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from pipelines.models import ModelDamaged, ModelVersion
+from serve.batching import Batcher
+from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady
+from serve.isolation import parent
+from serve.isolation.parent import IsolatedServable
+from serve.saved_model import LoadedModel
+from serve.servable import Arrays
+from serve.statistics import Statistics
+from tests.serve.isolation.servables import BUG, CRASH, HANG, SIGNATURE, crashing, tricky, unless
+from tests.serve.test_saved_model import rows
+
+pytestmark = pytest.mark.tf
+
+
+def ask(servable: IsolatedServable, *values: float) -> Arrays:
+    return servable.infer({"x": np.array(values, np.float32)})
+
+
+def pid_of(servable: IsolatedServable) -> int:
+    assert servable.pid
+    return servable.pid
+
+
+def wait_for_end(pid: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(20)
+
+
+@pytest.fixture
+def servable() -> Iterator[IsolatedServable]:
+    servable = IsolatedServable("tricky/1", tricky, 30)
+    yield servable
+    os.kill(pid_of(servable), signal.SIGKILL)
+
+
+def test_answers_as_a_model_in_this_process(tiny: LoadedModel, tiny_version: ModelVersion) -> None:
+    isolated = IsolatedServable("tiny/2", partial(LoadedModel.load, tiny_version), 30)
+    assert isolated.pid != os.getpid()
+    assert (isolated.origin, isolated.signatures, isolated.joins) == (tiny.origin, tiny.signatures, tiny.joins)
+    for count in (1, 50, 600):
+        for name, values in tiny.infer(rows(count)).items():
+            np.testing.assert_allclose(isolated.infer(rows(count))[name], values, atol=1e-6)
+
+
+def test_errors_are_those_of_the_model(servable: IsolatedServable) -> None:
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        ask(servable, BUG)
+    with pytest.raises(InvalidRequest, match="no output 'z'"):
+        servable.infer({"x": np.zeros(1, np.float32)}, ["z"])
+    assert servable.restarts == 0
+
+
+def test_a_damaged_version_is_refused_as_such(tiny_version: ModelVersion, tmp_path: Path) -> None:
+    shutil.copytree(tiny_version.folder, tmp_path / "2")
+    (tmp_path / "2" / "saved_model.pb").write_bytes(b"x")
+    damaged = ModelVersion(str(tmp_path / "2"), tiny_version.manifest)
+    with pytest.raises(ModelDamaged, match=r"saved_model.pb does not have the digest"):
+        IsolatedServable("tiny/2", partial(LoadedModel.load, damaged), 30)
+
+
+def test_one_that_crashes_the_loader_is_refused() -> None:
+    with pytest.raises(ModelDamaged, match=r"tricky version 1: its process ended while it was loaded"):
+        IsolatedServable("tricky/1", crashing, 30)
+
+
+def test_a_process_that_ended_is_started_again(servable: IsolatedServable) -> None:
+    first = pid_of(servable)
+    os.kill(first, signal.SIGKILL)
+    with ThreadPoolExecutor(6) as pool:  # more at once than it has connections
+        answers = list(pool.map(lambda value: ask(servable, value), range(100, 140)))
+    assert [answer["y"].tolist() for answer in answers] == [[2.0 * value] for value in range(100, 140)]
+    assert {pid for answer in answers for pid in answer["pid"]} == {pid_of(servable)} != {first}
+    assert servable.restarts == 1
+
+
+def test_only_the_request_that_ends_processes_fails(servable: IsolatedServable) -> None:
+    async def ask_all(values: list[float]) -> list[Any]:
+        with ThreadPoolExecutor(2) as executor:
+            batcher = Batcher(servable, SIGNATURE, executor, Statistics(), max_rows=64, max_queued=100)
+            asked = (batcher.infer({"x": np.array([value], np.float32)}) for value in values)
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    answers = asyncio.run(ask_all([1, 2, CRASH, 3, 4]))
+    assert isinstance(answers.pop(2), InferenceFailed)
+    assert [answer["y"].tolist() for answer in answers] == [[2], [4], [6], [8]]
+
+
+def test_a_call_that_hangs_is_ended() -> None:
+    servable = IsolatedServable("tricky/1", tricky, 0.5)
+    first = pid_of(servable)
+    with ThreadPoolExecutor(2) as pool:
+        hanging = pool.submit(ask, servable, HANG)
+        with pytest.raises(InferenceLate, match=r"within 0\.5 s"):
+            hanging.result(20)
+    wait_for_end(first)
+    assert not psutil.pid_exists(first)
+    assert ask(servable, 2)["pid"].tolist() == [pid_of(servable)] != [first]
+
+
+def test_one_that_cannot_start_again_is_not_tried_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    servable = IsolatedServable("tricky/1", partial(unless, str(file)), 30)
+    os.kill(pid_of(servable), signal.SIGKILL)
+    file.touch()
+    with pytest.raises(ModelNotReady, match="a file is there"):
+        ask(servable, 1)
+    file.unlink()
+    with pytest.raises(ModelNotReady, match="a file is there"):
+        ask(servable, 1)
+    monkeypatch.setattr(parent, "RETRY_AFTER_S", 0.0)
+    assert ask(servable, 1)["y"].tolist() == [2]
+
+
+def test_it_ends_when_nobody_holds_it() -> None:
+    servable = IsolatedServable("tricky/1", tricky, 30)
+    first = pid_of(servable)
+    os.kill(first, signal.SIGKILL)
+    ask(servable, 1)
+    second = pid_of(servable)
+    open_before = len(os.listdir("/proc/self/fd"))
+    del servable
+    gc.collect()
+    wait_for_end(second)
+    assert not psutil.pid_exists(second)
+    assert len(os.listdir("/proc/self/fd")) < open_before
+
+
+SERVER = """
+import os, signal
+from serve.isolation.parent import IsolatedServable
+from tests.serve.isolation.servables import tricky
+if __name__ == "__main__":
+    servable = IsolatedServable("tricky/1", tricky, 30)
+    print(servable.pid, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("end", [subprocess.Popen.kill, subprocess.Popen.terminate])
+def test_it_ends_with_its_server(end: Callable[[Any], None], tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout
+        pid = int(server.stdout.readline())
+        children = psutil.Process(server.pid).children(recursive=True)
+        assert pid in {child.pid for child in children}
+        end(server)
+        server.wait(20)
+    gone, left = psutil.wait_procs(children, timeout=20)
+    assert left == []
+    assert len(gone) == len(children)

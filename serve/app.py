@@ -9,33 +9,45 @@ from serve.manager import ServableManager
 from serve.metrics import Metrics
 from serve.openapi import build_document
 from serve.routes import pages, v1, v2
-from serve.routes.table import build_routes
+from serve.routes.table import RouteTable, build_routes
 from serve.service import Service
 
 
-def create_app(manager: ServableManager, settings: Serve) -> FastAPI:
-    """Build the application.
+class Application(Edge):
+    """The application: an ASGI callable.
 
     Args:
         manager: Its models; loaded before or after.
         settings: Limits.
+
+    Attributes:
+        service: What the routes share.
+        metrics: What is counted.
+        openapi: The OpenAPI document.
     """
-    metrics = Metrics()
-    service = Service(manager, settings)
-    app = FastAPI(
-        title="Millrace",
-        description="Predictions from the models in the store, by the protocols of TensorFlow Serving, KServe, Triton.",
-        docs_url=None,
-        redoc_url=None,
-        exception_handlers=HANDLERS,
-        redirect_slashes=False,
-    )
-    entries = [*v1.entries(service), *v2.entries(service), *pages.entries(service, metrics)]
-    app.router.routes.extend(build_routes(entries, Access(settings)))
-    app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
-    app.add_middleware(
-        Edge, metrics=metrics, is_draining=lambda: service.is_draining, logs_requests=settings.log_requests
-    )
-    app.state.service = service
-    app.state.metrics = metrics
-    return app
+
+    def __init__(self, manager: ServableManager, settings: Serve) -> None:
+        self.metrics = Metrics()
+        self.service = Service(manager, settings)
+        app = FastAPI(
+            title="Millrace",
+            description="Predictions from the models in the store, by the protocols of TensorFlow Serving, KServe, "
+            "Triton.",
+            docs_url=None,
+            redoc_url=None,
+            exception_handlers=HANDLERS,
+            redirect_slashes=False,
+        )
+        entries = [*v1.entries(self.service), *v2.entries(self.service), *pages.entries(self.service, self.metrics)]
+        routes = build_routes(entries, Access(settings))
+        # FastAPI knows them, too: it says which methods a path takes.
+        app.router.routes.extend(routes)
+        app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
+        self.openapi = app.openapi
+        super().__init__(
+            app,
+            RouteTable(routes).find,
+            self.metrics,
+            is_draining=lambda: self.service.is_draining,
+            logs_requests=settings.log_requests,
+        )

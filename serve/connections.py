@@ -6,6 +6,8 @@ connection knows when its next step is due, and one sweep a second closes those 
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -16,6 +18,9 @@ from serve.protocols.document import dump_json
 
 logger = logging.getLogger(__name__)
 
+WHOLE_RESPONSE: Final = "millrace.whole_response"
+"""ASGI extension: a coroutine function that takes status, headers and body of an answer, and sends it."""
+Headers = Sequence[tuple[bytes, bytes]]
 MAX_HEAD_BYTES: Final = 65_536
 """Of a request line and its headers together."""
 MAX_DIGITS: Final = 18
@@ -34,7 +39,7 @@ class PunctualProtocol(HttpToolsProtocol):
         self._read_due = 0.0
         self._write_due: float | None = None
         self._unwritten = 0
-        self._head_bytes = self._unfinished = 0
+        self._unfinished = 0
         self._has_begun = False
         self._plain_body = 0
         """Bytes of a body that the parser leaves alone, since its request asks for another protocol."""
@@ -70,7 +75,7 @@ class PunctualProtocol(HttpToolsProtocol):
             self._take_plain_body(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("the request is no HTTP")
-        # A header without an end is never handed over: its bytes are counted as they come.
+        # A head without an end is never handed over: its bytes are counted as they come.
         self._unfinished = self._unfinished + len(data) if self._awaited == "head" else 0
         if not self._awaited and not self.transport.is_closing() and self._is_idle:
             self._expect("head", self.settings.head_deadline_s)
@@ -83,25 +88,19 @@ class PunctualProtocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._has_begun = True
-        self._head_bytes = 0
         self._expect("head", self.settings.head_deadline_s)
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the path."""
-        super().on_url(url)
-        self._count_head(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        super().on_header(name, value)
-        self._count_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
         """The head is there: the body is due."""
         if self.transport.is_closing():
             return
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+            self._refuse_head()
+            return
         self._expect("body", self.settings.body_deadline_s)
         super().on_headers_complete()
+        extensions: dict[str, Any] = {WHOLE_RESPONSE: partial(respond, self.cycle)}
+        self.scope["extensions"] = extensions
         if self.parser.should_upgrade():
             length = dict(self.headers).get(b"content-length", b"0")
             self._plain_body = int(length) if length.isdigit() and len(length) <= MAX_DIGITS else 0
@@ -185,11 +184,6 @@ class PunctualProtocol(HttpToolsProtocol):
         self._awaited = what
         self._read_due = self.loop.time() + seconds
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse_head()
-
     def _refuse_head(self) -> None:
         self._refuse(431, f"the request's head is larger than {MAX_HEAD_BYTES} bytes")
 
@@ -209,6 +203,34 @@ class PunctualProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+async def respond(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> None:
+    """Answer a request whose answer is whole, by one write; head and body by themselves would be two system calls.
+
+    It does what the cycle's `send` does for the two messages of such an answer.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    parts = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        if name == b"connection" and value == b"close":
+            cycle.keep_alive = False
+            continue
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+    if cycle.scope["method"] != "HEAD":
+        parts.append(body)
+    cycle.transport.write(b"".join(parts))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 def punctual(settings: Serve) -> type[PunctualProtocol]:

@@ -4,17 +4,20 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import MillraceError
 from pipelines.logs import CONTEXT
+from serve.connections import WHOLE_RESPONSE
 from serve.correlation import HEADER, context_of
 from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, Overloaded, Unimplemented, message_of, status_of
 from serve.metrics import Metrics
@@ -26,6 +29,7 @@ ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "de
 """How zlib undoes each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
 MAX_STREAMS: Final = 16
 """Members of a gzip body; each costs a copy of what follows it."""
+CLOSE: Final = (b"connection", b"close")
 CLIENT_GONE: Final = 499
 """Counted, never sent: the client left before its answer."""
 
@@ -67,6 +71,16 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     return error_response(said.get(error.status_code, str(error.detail)), error.status_code, headers)
 
 
+def header_of(request: Request, name: bytes) -> str | None:
+    """A header's value, if it is there; Starlette would decode the names of all the others too.
+
+    Args:
+        request: Whose.
+        name: In lower case.
+    """
+    return next((value.decode("latin-1") for key, value in request.scope["headers"] if key == name), None)
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, decompressed, whatever its Content-Type says.
 
@@ -76,24 +90,36 @@ async def read_body(request: Request, limit: int) -> bytes:
         EncodingRefused: It is compressed in another way than gzip and deflate.
         InvalidRequest: Content-Length is no number, or the body is not compressed as it says.
     """
-    encoding = request.headers.get("content-encoding", "identity").lower()
+    encoding = (header_of(request, b"content-encoding") or "identity").lower()
     if encoding not in ENCODINGS:
         raise EncodingRefused(encoding)
-    declared = request.headers.get("content-length", "0")
+    declared = header_of(request, b"content-length") or "0"
     if not (declared.isascii() and declared.isdigit()) or len(declared) > 18:  # noqa: PLR2004 - digits of an int64
         raise InvalidRequest("Content-Length is not a number of bytes")
     if int(declared) > limit:
         raise BodyTooLarge(limit)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise BodyTooLarge(limit)
+    body = await _receive(request, limit)
     bits = ENCODINGS[encoding]
     if bits is None:
-        return bytes(body)
+        return body
     # Off the event loop: a small body may be a large one.
-    return await asyncio.to_thread(decompress, bytes(body), bits, limit)
+    return await asyncio.to_thread(decompress, body, bits, limit)
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        if not message.get("more_body"):
+            return b"".join((*parts, part)) if parts else part
+        parts.append(part)
 
 
 def decompress(body: bytes, bits: int, limit: int) -> bytes:
@@ -125,11 +151,16 @@ def decompress(body: bytes, bits: int, limit: int) -> bytes:
     raise InvalidRequest("the compressed body has more parts than are taken")
 
 
+Find = Callable[[str, str], tuple[Route, Mapping[str, Any]] | None]
+"""The route for a method and a path, and the parameters in the path."""
+
+
 class Edge:
-    """Outermost layer: counts every request, and answers what nothing else caught.
+    """Outermost layer: finds the route, counts every request, and answers what nothing else caught.
 
     Args:
-        app: The routes.
+        app: Answers what has no route here.
+        find: The routes.
         metrics: Where requests are counted.
         is_draining: Whether clients should connect elsewhere from now on.
         logs_requests: Whether each request is one line of the log.
@@ -138,6 +169,7 @@ class Edge:
     def __init__(
         self,
         app: ASGIApp,
+        find: Find,
         metrics: Metrics,
         is_draining: Callable[[], bool] = lambda: False,
         *,
@@ -145,6 +177,7 @@ class Edge:
     ) -> None:
         self._logs_requests = logs_requests
         self._app = app
+        self._find = find
         self._metrics = metrics
         self._is_draining = is_draining
 
@@ -153,33 +186,67 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started = time.perf_counter()
         context = context_of(scope["headers"])
         CONTEXT.set({**(CONTEXT.get() or {}), **context})
-        mine = (HEADER, context["request_id"].encode())
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], mine]
-                if self._is_draining():
-                    message["headers"].append((b"connection", b"close"))
-            await send(message)
-
+        reply = _Reply(scope, receive, send, [(HEADER, context["request_id"].encode())], self._is_draining)
         try:
-            await self._app(scope, receive, watch)
+            found = None if scope.get("root_path") else self._find(scope["method"], scope["path"])
+            if found is None:
+                await self._app(scope, receive, reply.send)
+            else:
+                scope["route"], scope["path_params"] = found
+                await reply.send_whole(await _response_of(found[0], Request(scope, receive)))
         except (ClientDisconnect, asyncio.CancelledError):
-            status = CLIENT_GONE  # a request is cancelled when its connection is lost
+            reply.status = CLIENT_GONE  # a request is cancelled when its connection is lost
         except Exception as error:  # the edge: a bug must not reach the client, nor end the server
             logger.error("a bug while answering %s", _route(scope), exc_info=error)
-            if not status:
-                await error_response(message_of(error), 500)(scope, receive, watch)
+            if not reply.status:
+                await reply.send_whole(error_response(message_of(error), 500))
         finally:
-            seconds = time.perf_counter() - started
-            self._metrics.count_request(_route(scope), status or 500, seconds)
+            seconds, status = time.perf_counter() - started, reply.status or 500
+            self._metrics.count_request(_route(scope), status, seconds)
             if self._logs_requests:
-                logger.info("%s %s %d in %.1f ms", scope["method"], _route(scope), status or 500, 1000 * seconds)
+                logger.info("%s %s %d in %.1f ms", scope["method"], _route(scope), status, 1000 * seconds)
+
+
+@dataclass
+class _Reply:
+    """The answer to a request, on its way; notes its status, and adds the headers that every answer has."""
+
+    scope: Scope
+    receive: Receive
+    sender: Send
+    headers: list[tuple[bytes, bytes]]
+    is_draining: Callable[[], bool]
+    status: int = 0
+
+    def _more(self) -> list[tuple[bytes, bytes]]:
+        return [*self.headers, CLOSE] if self.is_draining() else self.headers
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of an application on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._more()]
+        await self.sender(message)
+
+    async def send_whole(self, response: Response) -> None:
+        """Send an answer, by one write where the connection can do that."""
+        at_once = self.scope.get("extensions", {}).get(WHOLE_RESPONSE)
+        if at_once is None:
+            await response(self.scope, self.receive, self.send)
+            return
+        self.status = response.status_code
+        await at_once(response.status_code, [*response.raw_headers, *self._more()], response.body)
+
+
+async def _response_of(route: Route, request: Request) -> Response:
+    try:
+        response: Response = await route.endpoint(request)
+    except MillraceError as error:
+        response = await answer_error(request, error)
+    return response
 
 
 def _route(scope: Scope) -> str:

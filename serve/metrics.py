@@ -33,6 +33,8 @@ class Metrics:
             "millrace_store_reachable", "1 if the model store could be read at the last look.", registry=self.registry
         )
         self._reachable.set(1)
+        self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        """Finding a metric by its labels takes longer than counting by it."""
 
     def count_reload(self, model: str, outcome: str) -> None:
         """Note that a newer version was found, and whether it was loaded."""
@@ -44,8 +46,13 @@ class Metrics:
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Note an answered request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        known = self._counted.get((route, status))
+        if known is None:
+            known = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._counted[route, status] = known
+        requests, histogram = known
+        requests.inc()
+        histogram.observe(seconds)
 
     def render(self, versions: Sequence[tuple[Servable, Statistics, int]]) -> bytes:
         """All metrics in Prometheus' text format.

@@ -12,14 +12,14 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from pipelines.config.load import Product
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.errors import ConfigError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import create_app
+from serve.app import Application
 from serve.connections import PunctualProtocol, punctual
 from serve.isolation.parent import IsolatedServable
 from serve.manager import ServableManager
@@ -66,15 +66,14 @@ def run(
         )
         manager = ServableManager(ModelStore(store), models_of(product), host=host)
         manager.load()
-        app = create_app(manager, settings)
-        reloader = Reloader(
-            manager, app.state.metrics, settings.reload_s, app.state.service.batch_sizes, lambda: _models_if(reread())
-        )
+        app = Application(manager, settings)
+        service = app.service
+        reloader = Reloader(manager, app.metrics, settings.reload_s, service.batch_sizes, lambda: _models_if(reread()))
         reloader.start()
-        server = Server(configure(app, settings), address_of(listener), on_ready, app.state.service.drain)
+        server = Server(configure(app, settings), address_of(listener), on_ready, service.drain)
         _serve(server, listener)
         reloader.stop()
-        app.state.service.close()
+        service.close()
     finally:
         listener.close()
     logger.info("stopped")
@@ -89,7 +88,7 @@ def _models_if(product: Product | None) -> dict[str, ServedModel] | None:
     return models_of(product) if product else None
 
 
-def configure(app: FastAPI, settings: Serve) -> uvicorn.Config:
+def configure(app: ASGIApp, settings: Serve) -> uvicorn.Config:
     """How uvicorn serves an application."""
     return uvicorn.Config(
         app,
@@ -100,6 +99,7 @@ def configure(app: FastAPI, settings: Serve) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a client is
         timeout_graceful_shutdown=GRACE_S,
     )
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from pipelines.config.profile import Serve
 from pipelines.errors import MillraceError
-from serve.batching import Batcher
+from serve.batching import Batcher, Limits
 from serve.edge import read_body
 from serve.errors import InferenceLate, InvalidRequest, Overloaded
 from serve.manager import ServableManager
@@ -46,6 +46,7 @@ class Service:
     def __init__(self, manager: ServableManager, settings: Serve) -> None:
         self.manager = manager
         self._settings = settings
+        self._limits = Limits(settings.max_batch_rows, settings.max_queued_rows, settings.infer_deadline_s)
         self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
         self._admitted = 0
@@ -152,20 +153,26 @@ class Service:
         desk = self._desk(servable)
         batcher = desk.batchers.get(signature.name) or self._open(desk, servable, signature)
         try:
-            async with asyncio.timeout(self._settings.infer_deadline_s):
-                if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
-                    answered = await batcher.ask(question, question.rows, outputs)
-                else:
-                    inputs = await self.convert(question.inputs, size)
-                    answered = await batcher.infer(inputs, outputs)
-        except TimeoutError as error:
-            desk.statistics.failed.add(time.perf_counter() - started)
-            raise InferenceLate(servable.name, self._settings.infer_deadline_s) from error
+            if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
+                answered = await batcher.ask(question, question.rows, outputs)
+            else:
+                answered = await self._infer_decoded(batcher, question, size, outputs)
         except MillraceError:
             desk.statistics.failed.add(time.perf_counter() - started)
             raise
         desk.statistics.succeeded.add(time.perf_counter() - started)
         return answered
+
+    async def _infer_decoded(
+        self, batcher: Batcher, question: Question, size: int, outputs: Sequence[str] | None
+    ) -> Arrays:
+        seconds = self._settings.infer_deadline_s
+        try:
+            async with asyncio.timeout(seconds):
+                inputs = await self.convert(question.inputs, size)
+                return await batcher.infer(inputs, outputs)
+        except TimeoutError as error:
+            raise InferenceLate(batcher.model, seconds) from error
 
     async def report(
         self,
@@ -216,8 +223,7 @@ class Service:
         return desk
 
     def _open(self, desk: "_Desk", servable: Servable, signature: Signature) -> Batcher:
-        limits = {"max_rows": self._settings.max_batch_rows, "max_queued": self._settings.max_queued_rows}
-        batcher = Batcher(servable, signature, self._workers, desk.statistics, **limits)
+        batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits)
         desk.batchers[signature.name] = batcher
         return batcher
 

@@ -40,6 +40,8 @@ class Seen:
         p99_ms: Latency that one of a hundred exceeds.
         failed: Requests that were answered otherwise or not at all.
         late: Whether the generator could not keep the rate that it was told.
+        good_p99_ms: As `p99_ms`, of the answers of 200 alone.
+        refused_p99_ms: Of the others.
     """
 
     rate: float
@@ -47,6 +49,8 @@ class Seen:
     p99_ms: float
     failed: int
     late: bool = False
+    good_p99_ms: float = float("nan")
+    refused_p99_ms: float = float("nan")
 
 
 def find_oha() -> str:
@@ -74,6 +78,7 @@ def ask(target: Target, folder: Path, *, connections: int, seconds: float, rate:
     file = folder / "body"
     file.write_bytes(target.body)
     command = [find_oha(), "--no-tui", "--output-format", "json", "--worker-threads", "1", "-m", "POST"]
+    command += ["--stats-success-breakdown"]
     command += ["-c", str(connections), "-z", f"{seconds}s", "-D", str(file), "-t", "30s", "-w"]
     command += [part for header in target.headers for part in ("-H", header)]
     if rate:
@@ -86,8 +91,15 @@ def ask(target: Target, folder: Path, *, connections: int, seconds: float, rate:
     per_second = good / told["summary"]["total"]
     return Seen(
         per_second,
-        1000 * (percentiles["p50"] or float("nan")),
-        1000 * (percentiles["p99"] or float("nan")),
+        _milliseconds(percentiles, "p50"),
+        _milliseconds(percentiles, "p99"),
         whole - good,
         bool(rate) and per_second < 0.95 * (rate or 0),
+        _milliseconds(told.get("latencyPercentilesSuccessful"), "p99"),
+        _milliseconds(told.get("latencyPercentilesNotSuccessful"), "p99"),
     )
+
+
+def _milliseconds(percentiles: dict[str, float | None] | None, which: str) -> float:
+    seconds = (percentiles or {}).get(which)
+    return float("nan") if seconds is None else 1000 * seconds

@@ -4,13 +4,13 @@ Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/proto
 classification.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
+from serve.correlation import new_id
 from serve.errors import InvalidRequest
 from serve.protocols.document import describe, dump_json, parse_json
 from serve.protocols.named_tensors import NamedTensor, decode_tensors, parameters_of, read_tensors
@@ -18,7 +18,7 @@ from serve.protocols.tensors import DATATYPES, datatype_of, dtype_of, encode_bin
 from serve.protocols.values import Array
 from serve.signatures import SERVING_DEFAULT, Signature, find_signature
 
-LENGTH_HEADER: Final = "inference-header-content-length"
+LENGTH_HEADER: Final = b"inference-header-content-length"
 ROW_OK: Final = "row_ok"
 """Name of the output that tells good rows, for a request that reports bad ones."""
 EXTENSIONS: Final = (
@@ -144,7 +144,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     outputs = _decode_outputs(
         document.get("outputs"), signature, is_binary=parameters.get("binary_data_output") is True
     )
-    return InferRequest(identity or str(uuid.uuid4()), signature, document.get("inputs"), blobs, outputs, parameters)
+    return InferRequest(identity or new_id(), signature, document.get("inputs"), blobs, outputs, parameters)
 
 
 def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tuple[WantedOutput, ...]:

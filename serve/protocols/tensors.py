@@ -5,6 +5,7 @@ Source: Triton's ``docs/protocol/extension_binary_data.md``.
 
 import math
 import struct
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -51,7 +52,12 @@ def datatype_of(dtype: str) -> str:
 
 def dtype_of(values: Array) -> str:
     """The dtype of an array, strings included."""
-    return "string" if values.dtype.kind == "O" else values.dtype.name
+    return _name_of(values.dtype)
+
+
+@cache
+def _name_of(dtype: "np.dtype[Any]") -> str:  # numpy makes a dtype's name anew each time
+    return "string" if dtype.kind == "O" else dtype.name
 
 
 def flat_values(data: Any, shape: tuple[int, ...], info: TensorInfo) -> list[Any]:

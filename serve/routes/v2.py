@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve.describe import class_labels
-from serve.edge import error_response, json_response
+from serve.edge import error_response, header_of, json_response
 from serve.errors import InvalidRequest
 from serve.protocols import oip, repository
 from serve.protocols.document import dump_json, parse_json
@@ -117,7 +117,7 @@ class Endpoints:
     async def infer(self, request: Request) -> Response:
         """Answer for the tensors in the body."""
         servable = await self._servable(request)
-        length = request.headers.get(oip.LENGTH_HEADER)
+        length = header_of(request, oip.LENGTH_HEADER)
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
             raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
         header = None if length is None else int(length)

@@ -12,7 +12,7 @@ import tritonclient.http.aio
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import create_app
+from serve.app import Application
 from serve.manager import ServableManager
 from tests.serve import models
 from tests.serve.client import listening
@@ -34,10 +34,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write_foreign(folder / "models" / "half" / "1")
     manager = ServableManager(store, {"half": ServedModel(allow_foreign=True), "kinds": ServedModel()})
     manager.load()
-    app = create_app(manager, Serve())
+    app = Application(manager, Serve())
     with listening(app) as address:
         yield address
-    app.state.service.close()
+    app.service.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pipelines.models import ModelStore
 from pipelines.storage import Store
 from pipelines.tables import PREDICTIONS, find_table
 from serve import score
-from serve.app import create_app
+from serve.app import Application
 from serve.manager import ServableManager
 from tests.made_up import PRODUCT, write_clean
 from tests.serve.client import predict
@@ -61,9 +61,9 @@ def _predictions(store: Store) -> dict[int, float]:
 def _ask(store: Store, product: Product, sample: pa.Table) -> list[float]:
     manager = ServableManager(ModelStore(store), served("shapes"))
     manager.load()
-    app = create_app(manager, product.config.serve)
+    app = Application(manager, product.config.serve)
     rows: list[dict[str, Any]] = sample.select(list(INPUTS)).to_pylist()
     body = {"instances": [{**row, "found": row["found"] and row["found"].isoformat()} for row in rows]}
     answers = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
-    app.state.service.close()
+    app.service.close()
     return [answer if isinstance(answer, float) else answer["prediction"] for answer in answers]

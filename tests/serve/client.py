@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from pipelines.config.profile import Serve
 from serve.server import Server, address_of, configure, listen
 
 
-def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
+def ask(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:
     """One request and its answer, without a port."""
 
     async def send() -> httpx.Response:
@@ -25,7 +25,7 @@ def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
     return asyncio.run(send())
 
 
-def predict(app: FastAPI, body: Any, path: str = "/v1/models/tiny:predict") -> httpx.Response:
+def predict(app: ASGIApp, body: Any, path: str = "/v1/models/tiny:predict") -> httpx.Response:
     """A predict request; bytes are sent as they are, anything else as JSON with NaN allowed."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return ask(app, "POST", path, content=content)
@@ -43,7 +43,7 @@ def error_of(response: httpx.Response, status: int) -> str:
 
 
 @contextmanager
-def listening(app: FastAPI, settings: Serve | None = None) -> Iterator[str]:
+def listening(app: ASGIApp, settings: Serve | None = None) -> Iterator[str]:
     """The application on a free port of the loopback address: for clients that bring their own connections."""
     settings = settings or Serve(port=0)
     listener = listen(settings)

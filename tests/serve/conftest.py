@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore, ModelVersion
 from pipelines.storage import Store
-from serve.app import create_app
+from serve.app import Application
 from serve.manager import ServableManager
 from serve.servable import Servable
 from tests.serve import models
@@ -55,6 +54,6 @@ def manager(model_store: ModelStore) -> ServableManager:
 
 
 @pytest.fixture(scope="session")
-def app(manager: ServableManager) -> FastAPI:
+def app(manager: ServableManager) -> Application:
     """An application over all models, that takes bodies of at most a mebibyte."""
-    return create_app(manager, Serve(max_body_mb=1))
+    return Application(manager, Serve(max_body_mb=1))

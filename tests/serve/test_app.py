@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import create_app
+from serve.app import Application
 from serve.manager import ServableManager
 from serve.servable import Servable
 from tests.serve.client import ask, error_of, predict
@@ -22,7 +21,7 @@ from tests.serve.models import POISON, ROW, served
 pytestmark = pytest.mark.tf
 
 
-def test_predicts_in_row_and_column_form(app: FastAPI) -> None:
+def test_predicts_in_row_and_column_form(app: Application) -> None:
     rows = predict(app, {"instances": [ROW, {**ROW, "amount": 9}]}).json()["predictions"]
     columns = predict(app, {"inputs": {n: [v, 9 if n == "amount" else v] for n, v in ROW.items()}}).json()["outputs"]
     assert [row["probability"] for row in rows] == columns["probability"]
@@ -30,7 +29,7 @@ def test_predicts_in_row_and_column_form(app: FastAPI) -> None:
     assert 0 < rows[0]["probability"] < rows[1]["probability"] < 1
 
 
-def test_predicts_with_a_version(app: FastAPI) -> None:
+def test_predicts_with_a_version(app: Application) -> None:
     body = {"instances": [ROW]}
     newest = predict(app, body).json()
     assert predict(app, body, "/v1/models/tiny/versions/2:predict").json() == newest
@@ -38,14 +37,14 @@ def test_predicts_with_a_version(app: FastAPI) -> None:
     assert predict(app, body, "/v1/models/tiny/versions/1:predict").json() != newest
 
 
-def test_other_tasks(app: FastAPI) -> None:
+def test_other_tasks(app: Application) -> None:
     answer = predict(app, {"instances": [ROW]}, "/v1/models/kinds:predict").json()["predictions"][0]
     assert answer["class"] in ("low", "mid", "high")
     assert math.isclose(sum(answer["probabilities"]), 1, abs_tol=1e-6)
     assert len(predict(app, {"instances": [1, 2, 3]}, "/v1/models/size:predict").json()["predictions"]) == 3
 
 
-def test_null_and_nan_are_missing_where_they_may_be(app: FastAPI) -> None:
+def test_null_and_nan_are_missing_where_they_may_be(app: Application) -> None:
     missing = {n: None for n in ("weight", "code", "maybe", "seen", "note")}
     nans = {n: math.nan for n in ("weight", "code", "maybe", "seen")} | {"note": ""}
     answers = [predict(app, {"instances": [{**ROW, **change}]}) for change in (missing, nans)]
@@ -57,7 +56,7 @@ def test_null_and_nan_are_missing_where_they_may_be(app: FastAPI) -> None:
         assert "JSON Value: null Type: Null is not of expected type" in said
 
 
-def test_an_answer_that_is_no_number_is_refused(app: FastAPI) -> None:
+def test_an_answer_that_is_no_number_is_refused(app: Application) -> None:
     said = error_of(predict(app, {"instances": [ROW, {**ROW, "amount": POISON}]}), 400)
     assert said == "output 'probability' is not finite for rows 1 of the request"
 
@@ -78,11 +77,11 @@ def test_an_answer_that_is_no_number_is_refused(app: FastAPI) -> None:
         ("/v1/models:predict", 400),
     ],
 )
-def test_wrong_addresses(app: FastAPI, path: str, status: int) -> None:
+def test_wrong_addresses(app: Application, path: str, status: int) -> None:
     error_of(predict(app, {"instances": [ROW]}, path), status)
 
 
-def test_a_method_that_a_path_does_not_take(app: FastAPI) -> None:
+def test_a_method_that_a_path_does_not_take(app: Application) -> None:
     for path in ("/v1/models/tiny:predict", "/v1/models/tiny/versions/1:predict"):
         assert error_of(ask(app, "GET", path), 400) == f"Malformed request: GET {path}"
     answer = ask(app, "POST", "/v2/health/live")
@@ -91,15 +90,15 @@ def test_a_method_that_a_path_does_not_take(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"\xff", b'{"instances"', b"[" * 60_000, b"1" * 9_000])
-def test_wrong_bodies(app: FastAPI, body: bytes) -> None:
+def test_wrong_bodies(app: Application, body: bytes) -> None:
     error_of(predict(app, body), 400)
 
 
-def test_a_body_over_the_limit(app: FastAPI) -> None:
+def test_a_body_over_the_limit(app: Application) -> None:
     error_of(predict(app, b"x" * (1024 * 1024 + 1)), 413)
 
 
-def test_hostile_sizes_are_answered_shortly(app: FastAPI) -> None:
+def test_hostile_sizes_are_answered_shortly(app: Application) -> None:
     keys = {f"k{n}": 1 for n in range(50_000)}
     error_of(predict(app, {"instances": [keys]}), 400)
     error_of(predict(app, {"instances": [[]] * 200_000}), 400)
@@ -124,7 +123,7 @@ JSON = st.recursive(
     report=st.booleans(),
 )
 def test_no_mutation_of_one_field_is_a_server_error(
-    app: FastAPI, name: str, value: Any, drop: bool, columns: bool, report: bool
+    app: Application, name: str, value: Any, drop: bool, columns: bool, report: bool
 ) -> None:
     row = {**ROW, name: value}
     if drop:
@@ -141,11 +140,11 @@ def test_no_mutation_of_one_field_is_a_server_error(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=JSON | st.fixed_dictionaries({"instances": JSON}) | st.fixed_dictionaries({"inputs": JSON}))
-def test_no_document_is_a_server_error(app: FastAPI, body: Any) -> None:
+def test_no_document_is_a_server_error(app: Application, body: Any) -> None:
     error_of(predict(app, body), 400)
 
 
-def test_models_and_status(app: FastAPI) -> None:
+def test_models_and_status(app: Application) -> None:
     assert ask(app, "GET", "/v1/models").json() == {"models": ["tiny", "kinds", "size"]}
     status = ask(app, "GET", "/v1/models/tiny").json()
     assert (status["name"], status["ready"]) == ("tiny", True)
@@ -160,7 +159,7 @@ def test_models_and_status(app: FastAPI) -> None:
     error_of(ask(app, "GET", "/v1/models/other"), 404)
 
 
-def test_metadata(app: FastAPI) -> None:
+def test_metadata(app: Application) -> None:
     body = ask(app, "GET", "/v1/models/tiny/metadata").json()
     assert body["model_spec"] == {"name": "tiny", "signature_name": "", "version": "2"}
     signature = body["metadata"]["signature_def"]["signature_def"]["serving_default"]
@@ -169,17 +168,17 @@ def test_metadata(app: FastAPI) -> None:
     error_of(ask(app, "GET", "/v1/models/tiny/versions/9/metadata"), 404)
 
 
-def test_health(app: FastAPI, model_store: ModelStore) -> None:
+def test_health(app: Application, model_store: ModelStore) -> None:
     assert ask(app, "GET", "/v2/health/live").json() == {"live": True}
     assert ask(app, "GET", "/v2/health/ready").json() == {"ready": True}
-    cold = create_app(ServableManager(model_store, served("tiny")), Serve())
+    cold = Application(ServableManager(model_store, served("tiny")), Serve())
     assert ask(cold, "GET", "/v2/health/live").status_code == 200
     error_of(ask(cold, "GET", "/v2/health/ready"), 503)
     error_of(predict(cold, {"instances": [ROW]}), 503)
     assert ask(cold, "GET", "/v1/models/tiny").json()["ready"] is False
 
 
-def test_metrics_name_routes_and_loaded_models_only(app: FastAPI) -> None:
+def test_metrics_name_routes_and_loaded_models_only(app: Application) -> None:
     predict(app, {"instances": [ROW, ROW]})
     predict(app, {"instances": [ROW]}, "/v1/models/unheard-of:predict")
     page = ask(app, "GET", "/metrics")
@@ -189,7 +188,7 @@ def test_metrics_name_routes_and_loaded_models_only(app: FastAPI) -> None:
     assert "unheard-of" not in page.text
 
 
-def test_the_pages_for_people(app: FastAPI) -> None:
+def test_the_pages_for_people(app: Application) -> None:
     document = ask(app, "GET", "/openapi.json").json()
     assert "/v1/models/{name}/versions/{version}:predict" in document["paths"]
     page = ask(app, "GET", "/docs")
@@ -203,7 +202,7 @@ def test_a_damaged_version_says_why(model_store: ModelStore, tmp_path: Path) -> 
     (tmp_path / "models" / "tiny" / "2" / "fingerprint.pb").write_bytes(b"x")
     manager = ServableManager(ModelStore(Store(str(tmp_path))), served("tiny"))
     manager.load()
-    app = create_app(manager, Serve())
+    app = Application(manager, Serve())
     assert ask(app, "GET", "/v2/health/ready").status_code == 200
     assert predict(app, {"instances": [ROW]}).status_code == 200
     versions = ask(app, "GET", "/v1/models/tiny").json()["model_version_status"]
@@ -214,7 +213,7 @@ def test_a_damaged_version_says_why(model_store: ModelStore, tmp_path: Path) -> 
 
 
 def test_an_error_inside_tensorflow_is_logged_and_told_in_general_words(
-    app: FastAPI, tiny: Servable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: Application, tiny: Servable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(**_: Any) -> None:
         raise tiny._tf.errors.InternalError(None, None, "node at /secret/path")
@@ -225,7 +224,7 @@ def test_an_error_inside_tensorflow_is_logged_and_told_in_general_words(
 
 
 @pytest.mark.parametrize("bad", [{"amount": "x"}, {"city": None}, {"amount": POISON}, {"more": 1}])
-def test_one_bad_row_does_not_fail_999_good_ones(app: FastAPI, bad: dict[str, Any]) -> None:
+def test_one_bad_row_does_not_fail_999_good_ones(app: Application, bad: dict[str, Any]) -> None:
     rows = [{**ROW, "amount": n % 500} for n in range(1000)]
     expected = predict(app, {"instances": rows}).json()["predictions"]
     rows[700] = {**ROW, **bad}

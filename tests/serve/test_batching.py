@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.batching import Batcher
+from serve.batching import Batcher, Limits
 from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.manager import ServableManager
 from serve.protocols import tfs
@@ -39,7 +39,7 @@ def size(manager: ServableManager) -> Servable:
 
 def batcher_of(servable: Servable, executor: Executor, max_rows: int = 64, max_queued: int = 10_000) -> Batcher:
     signature = servable.signatures["serving_default"]
-    return Batcher(servable, signature, executor, Statistics(), max_rows=max_rows, max_queued=max_queued)
+    return Batcher(servable, signature, executor, Statistics(), Limits(max_rows, max_queued))
 
 
 def amounts(*values: float) -> Arrays:
@@ -179,7 +179,7 @@ def test_only_equal_inner_shapes_share_a_call(
 ) -> None:
     servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     held = Held(servable, monkeypatch)
-    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), max_rows=64, max_queued=64)
+    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), Limits(64, 64))
     widths = [1, 2, 3, 2, 3, 2]
     requests = [{"x": np.full((2, width), width, np.float32)} for width in widths]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
@@ -190,7 +190,7 @@ def test_only_equal_inner_shapes_share_a_call(
 def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor) -> None:
     servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     signature = servable.signatures["serving_default"]
-    batcher = Batcher(servable, signature, executor, Statistics(), max_rows=64, max_queued=64)
+    batcher = Batcher(servable, signature, executor, Statistics(), Limits(64, 64))
     assert asyncio.run(batcher.infer({"x": np.float32(2)}))["y"] == 3
 
 
@@ -205,7 +205,7 @@ def test_a_model_whose_answers_are_not_rows_is_asked_alone(
 
     monkeypatch.setattr(servable, "answer", summed)
     held = Held(servable, monkeypatch)
-    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), max_rows=64, max_queued=64)
+    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), Limits(64, 64))
     requests = [{"x": np.full((2, 1), n, np.float32)} for n in (1, 2, 3)]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
     assert [answer["y"].tolist() for answer in answers] == [[[4]], [[8]], [[12]]]
@@ -267,3 +267,22 @@ def test_a_batch_of_nothing_but_bad_requests_asks_nobody(
     answers = asyncio.run(ask_behind_a_held_call(batcher_of(size, executor), held, [amounts(1), ["x"], [None]]))
     assert [isinstance(answer, InvalidRequest) for answer in answers] == [False, True, True]
     assert held.calls == [1]
+
+
+def test_who_waits_too_long_is_told_and_the_others_are_answered(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask_all() -> list[Any]:
+        held = Held(size, monkeypatch)
+        batcher = Batcher(size, size.signatures["serving_default"], executor, Statistics(), Limits(64, 100, 0.3))
+        late = [asyncio.create_task(batcher.infer(amounts(value))) for value in (1, 2)]
+        await asyncio.sleep(0.2)
+        punctual = asyncio.create_task(batcher.infer(amounts(3)))
+        await asyncio.wait(late)
+        assert not punctual.done()
+        held.go.set()
+        return await asyncio.gather(*late, punctual, return_exceptions=True)
+
+    *late, punctual = asyncio.run(ask_all())
+    assert [str(error) for error in late] == ["model 'size' did not answer within 0.3 s"] * 2
+    assert punctual["prediction"].shape == (1,)

@@ -1,8 +1,8 @@
 """The OpenAPI document of the raw routes."""
 
 import pytest
-from fastapi import FastAPI
 
+from serve.app import Application
 from serve.manager import ServableManager
 from serve.openapi import describe_route
 from tests.serve.client import ask
@@ -19,7 +19,7 @@ def test_describes_the_body_with_a_row_of_each_model(manager: ServableManager) -
     assert "requestBody" not in describe_route("/v1/models/{name:plain}", manager)
 
 
-def test_the_examples_are_answered(app: FastAPI, manager: ServableManager) -> None:
+def test_the_examples_are_answered(app: Application, manager: ServableManager) -> None:
     for end in (":predict", ":classify", "/infer"):
         path = f"/v{1 + (end == '/infer')}/models/{{name}}{end}"
         examples = describe_route(path, manager)["requestBody"]["content"]["application/json"]["examples"]

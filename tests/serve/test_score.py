@@ -20,7 +20,7 @@ from pipelines.tables import PREDICTIONS, DataFile, find_table, table_parts
 from pipelines.validation import NotValidated
 from pipelines.vocabularies import FILE
 from serve import score
-from serve.app import create_app
+from serve.app import Application
 from serve.errors import ScoringFailed, TooManyUnseen
 from serve.manager import ServableManager
 from tests.serve.client import predict
@@ -94,7 +94,7 @@ def test_rest_and_batch_agree(spark: "SparkSession", filled: Store) -> None:
     names = [feature.name for feature in INPUTS]
     rows = make_rows(ROWS)
     body = {"instances": [{n: row[n].isoformat() if n == "seen" and row[n] else row[n] for n in names} for row in rows]}
-    online = predict(create_app(manager, PRODUCT.config.serve), body).json()["predictions"]
+    online = predict(Application(manager, PRODUCT.config.serve), body).json()["predictions"]
     assert max(abs(o["probability"] - batch[r["id"]]["probability"]) for o, r in zip(online, rows, strict=True)) <= 1e-6
     assert all(o["class"] == batch[r["id"]]["class"] for o, r in zip(online, rows, strict=True))
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from pipelines.models import ModelDamaged, ModelVersion
-from serve.batching import Batcher
+from serve.batching import Batcher, Limits
 from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady
 from serve.isolation import parent
 from serve.isolation.parent import IsolatedServable
@@ -96,7 +96,7 @@ def test_a_process_that_ended_is_started_again(servable: IsolatedServable) -> No
 def test_only_the_request_that_ends_processes_fails(servable: IsolatedServable) -> None:
     async def ask_all(values: list[float]) -> list[Any]:
         with ThreadPoolExecutor(2) as executor:
-            batcher = Batcher(servable, SIGNATURE, executor, Statistics(), max_rows=64, max_queued=100)
+            batcher = Batcher(servable, SIGNATURE, executor, Statistics(), Limits(64, 100))
             asked = (batcher.infer({"x": np.array([value], np.float32)}) for value in values)
             return await asyncio.gather(*asked, return_exceptions=True)
 

@@ -100,7 +100,7 @@ def test_the_id_is_echoed_or_made() -> None:
     assert decode({"id": "mine", "inputs": inputs}).id == "mine"
     made = {decode({"inputs": inputs}).id for _ in range(2)}
     assert len(made) == 2
-    assert all(re.fullmatch("[0-9a-f-]{36}", each) for each in made)
+    assert all(re.fullmatch("[0-9a-f]{12}-[0-9a-f]+", each) for each in made)
 
 
 def test_what_a_client_leaves_empty_is_not_there() -> None:

@@ -1,14 +1,14 @@
 """What belongs to no protocol."""
 
 import pytest
-from fastapi import FastAPI
 
+from serve.app import Application
 from tests.serve.client import ask
 
 pytestmark = pytest.mark.tf
 
 
-def test_pages(app: FastAPI) -> None:
+def test_pages(app: Application) -> None:
     assert ask(app, "GET", "/").json() == {"status": "alive"}
     assert "<html" in ask(app, "GET", "/docs").text
     for path in ("/metrics", "/monitoring/prometheus/metrics"):

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from pipelines.config.profile import Serve
 from serve.access import Access
 from serve.edge import HANDLERS
-from serve.routes.table import ANY, Entry, build_routes
+from serve.routes.table import ANY, Entry, RouteTable, build_routes
 
 
 async def echo(request: Request) -> Response:
@@ -42,3 +42,16 @@ def test_a_route_needs_its_scope() -> None:
     answer = asyncio.run(ask("GET", "/c"))
     assert answer.status_code == 403
     assert answer.json() == {"error": "this needs the scope 'control', which you do not have"}
+
+
+def test_an_address_is_matched_once() -> None:
+    routes = build_routes(
+        [Entry("GET", "/a/{name:plain}", "look", echo), Entry("", "/b", "look", echo)], Access(Serve())
+    )
+    table = RouteTable(routes)
+    for _ in range(3):
+        assert table.find("GET", "/a/x") == (routes[0], {"name": "x"})
+        assert table.find("PATCH", "/b") == (routes[1], {})
+        assert table.find("POST", "/a/x") is None
+        assert table.find("GET", "/c") is None
+    assert (table.find.cache_info().misses, table.find.cache_info().hits) == (4, 8)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import create_app
+from serve.app import Application
 from serve.manager import ServableManager
 from tests.serve.client import ask, error_of, predict
 from tests.serve.models import ROW
@@ -26,7 +25,7 @@ UINT64_MAX = 2**64 - 1
 
 
 @pytest.fixture(scope="module")
-def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
     """TensorFlow Serving's test model, as version 123, with the label `stable`."""
     folder = tmp_path_factory.mktemp("half") / "models" / "half_plus_two"
     folder.mkdir(parents=True)
@@ -34,7 +33,7 @@ def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     models = {"half_plus_two": ServedModel(allow_foreign=True, labels={"stable": 123})}
     manager = ServableManager(ModelStore(Store(str(folder.parent.parent))), models)
     manager.load()
-    return create_app(manager, Serve(max_body_mb=1))
+    return Application(manager, Serve(max_body_mb=1))
 
 
 @pytest.mark.parametrize(
@@ -52,19 +51,19 @@ def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
         ("DELETE", "/v1/models/half_plus_two", "Malformed request: DELETE"),
     ],
 )
-def test_unsupported_calls(half: FastAPI, method: str, path: str, said: str) -> None:
+def test_unsupported_calls(half: Application, method: str, path: str, said: str) -> None:
     assert said in error_of(ask(half, method, path), 400)
 
 
 @pytest.mark.parametrize("path", ["/v1/models/foo:predict", "/v1/models/foo/versions/50:predict", f"{HALF}99:predict"])
-def test_models_that_are_not_there(half: FastAPI, path: str) -> None:
+def test_models_that_are_not_there(half: Application, path: str) -> None:
     """PredictModelNameVersionErrors."""
     assert "Servable not found for request" in error_of(predict(half, {"instances": [1]}, path), 404)
     said = error_of(predict(half, {"instances": [1]}, f"{HALF}/versions/99:predict"), 404)
     assert said == "Servable not found for request: Specific(half_plus_two, 99)"
 
 
-def test_requests_that_do_not_fit(half: FastAPI) -> None:
+def test_requests_that_do_not_fit(half: Application) -> None:
     """PredictRequestErrors; the model there takes no whole numbers as floats, which the documentation allows."""
     assert "JSON Parse error: The document is empty" in error_of(predict(half, b"", f"{HALF}:predict"), 400)
     assert "JSON Parse error: Invalid value" in error_of(predict(half, b"instances = [1, 2]", f"{HALF}:predict"), 400)
@@ -104,18 +103,18 @@ def test_requests_that_do_not_fit(half: FastAPI) -> None:
         (":predict", {"inputs": 1.0}, {"outputs": 2.5}),
     ],
 )
-def test_answers(half: FastAPI, path: str, body: Any, answer: Any) -> None:
+def test_answers(half: Application, path: str, body: Any, answer: Any) -> None:
     response = predict(half, body, HALF + path)
     assert response.headers["content-type"] == "application/json"
     assert response.json() == answer
 
 
-def test_numbers_that_are_none_pass_both_ways(half: FastAPI) -> None:
+def test_numbers_that_are_none_pass_both_ways(half: Application) -> None:
     response = predict(half, b'{"instances": [NaN, Infinity, 2]}', f"{HALF}:predict")
     assert response.text == '{"predictions":[NaN,Infinity,3.0]}'
 
 
-def test_labels_and_signatures_that_are_not_there(half: FastAPI) -> None:
+def test_labels_and_signatures_that_are_not_there(half: Application) -> None:
     said = error_of(predict(half, {"instances": [1]}, f"{HALF}/labels/canary:predict"), 400)
     assert said == "Unrecognized servable version label: canary"
     said = error_of(predict(half, {"signature_name": "x", "instances": [1]}, f"{HALF}:predict"), 400)
@@ -126,7 +125,7 @@ def test_labels_and_signatures_that_are_not_there(half: FastAPI) -> None:
     error_of(predict(half, echo, f"{HALF}:predict"), 400)
 
 
-def test_status(half: FastAPI) -> None:
+def test_status(half: Application) -> None:
     """GetStatus, with KServe's fields beside it."""
     one = [{"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}]
     for path in (HALF, f"{HALF}/versions/123", f"{HALF}/labels/stable", HALF.replace("models", "MODELS")):
@@ -136,7 +135,7 @@ def test_status(half: FastAPI) -> None:
     assert error_of(ask(half, "GET", "/v1/models/foo"), 404) == "Model with name foo does not exist."
 
 
-def test_metadata(half: FastAPI) -> None:
+def test_metadata(half: Application) -> None:
     """GetModelMetadata."""
     for path in (f"{HALF}/metadata", f"{HALF}/versions/123/metadata", f"{HALF}/labels/stable/metadata"):
         answer = ask(half, "GET", path).json()
@@ -147,7 +146,7 @@ def test_metadata(half: FastAPI) -> None:
     error_of(ask(half, "GET", "/v1/models/foo/metadata"), 404)
 
 
-def test_a_model_of_ours_classifies_and_regresses(app: FastAPI) -> None:
+def test_a_model_of_ours_classifies_and_regresses(app: Application) -> None:
     classified = predict(app, {"examples": [ROW]}, "/v1/models/kinds:classify").json()["results"]
     answered = predict(app, {"instances": [ROW]}, "/v1/models/kinds:predict").json()["predictions"][0]
     assert classified[0][0][0] == answered["class"]
@@ -158,7 +157,7 @@ def test_a_model_of_ours_classifies_and_regresses(app: FastAPI) -> None:
     assert "predicts a number" in error_of(predict(app, amount, "/v1/models/size:classify"), 400)
 
 
-def test_kserve_asks_whether_the_server_lives_and_what_it_has(app: FastAPI) -> None:
+def test_kserve_asks_whether_the_server_lives_and_what_it_has(app: Application) -> None:
     assert ask(app, "GET", "/").json() == {"status": "alive"}
     assert ask(app, "GET", "/v1/models").json() == {"models": ["tiny", "kinds", "size"]}
     assert ask(app, "GET", "/v1/models/tiny").json()["ready"] is True
@@ -166,7 +165,7 @@ def test_kserve_asks_whether_the_server_lives_and_what_it_has(app: FastAPI) -> N
     error_of(predict(app, {"instances": [ROW]}, "/v1/models/none:explain"), 404)
 
 
-def test_a_compressed_request_is_answered_as_any(half: FastAPI) -> None:
+def test_a_compressed_request_is_answered_as_any(half: Application) -> None:
     body = gzip.compress(json.dumps({"instances": [1.0]}).encode())
     answer = ask(half, "POST", f"{HALF}:predict", content=body, headers={"Content-Encoding": "gzip"})
     assert answer.json() == {"predictions": [2.5]}
@@ -186,5 +185,5 @@ CAPTURED = [
 
 
 @pytest.mark.parametrize(("path", "sent", "answered"), CAPTURED)
-def test_captured_bytes(half: FastAPI, path: str, sent: bytes, answered: bytes) -> None:
+def test_captured_bytes(half: Application, path: str, sent: bytes, answered: bytes) -> None:
     assert predict(half, sent, path).content == answered

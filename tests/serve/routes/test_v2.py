@@ -9,14 +9,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import create_app
+from serve.app import Application
 from serve.manager import ServableManager
 from serve.protocols.tensors import DATATYPES, dtype_of, encode_binary
 from tests.serve.client import ask, error_of, predict
@@ -30,14 +29,14 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 @pytest.fixture(scope="module")
-def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+def half(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
     """The model from elsewhere, as `half`."""
     folder = tmp_path_factory.mktemp("half") / "models" / "half"
     folder.mkdir(parents=True)
     (folder / "1").symlink_to(foreign)
     manager = ServableManager(ModelStore(Store(str(folder.parent.parent))), {"half": ServedModel(allow_foreign=True)})
     manager.load()
-    return create_app(manager, Serve())
+    return Application(manager, Serve())
 
 
 def row_inputs(*rows: dict[str, Any]) -> list[dict[str, Any]]:
@@ -47,12 +46,12 @@ def row_inputs(*rows: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def infer(app: FastAPI, body: Any, path: str = "/v2/models/tiny/infer", **headers: str) -> httpx.Response:
+def infer(app: Application, body: Any, path: str = "/v2/models/tiny/infer", **headers: str) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return ask(app, "POST", path, content=content, headers=headers)
 
 
-def test_answers_as_the_other_protocol_does(app: FastAPI) -> None:
+def test_answers_as_the_other_protocol_does(app: Application) -> None:
     rows = [ROW, {**ROW, "amount": 9}]
     answer = infer(app, {"id": "mine", "inputs": row_inputs(*rows)}).json()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("tiny", "2", "mine")
@@ -65,7 +64,7 @@ def test_answers_as_the_other_protocol_does(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("compress", [None, gzip.compress, zlib.compress])
-def test_every_dtype_both_ways_in_bytes(half: FastAPI, compress: Any) -> None:
+def test_every_dtype_both_ways_in_bytes(half: Application, compress: Any) -> None:
     values = {d: array_of(d, tuple(2 if size == -1 else size for size in shape)) for d, shape in ECHOED.items()}
     blobs = {dtype: encode_binary(array) for dtype, array in values.items()}
     inputs = [
@@ -96,7 +95,7 @@ def test_every_dtype_both_ways_in_bytes(half: FastAPI, compress: Any) -> None:
     assert position == len(response.content)
 
 
-def test_bad_rows_beside_good_ones(app: FastAPI) -> None:
+def test_bad_rows_beside_good_ones(app: Application) -> None:
     inputs = row_inputs(ROW, {**ROW, "city": 5}, {**ROW, "amount": POISON}, {**ROW, "amount": 9})
     asked = {"inputs": inputs, "parameters": {"on_row_error": "report"}, "outputs": [{"name": "probability"}]}
     answer = infer(app, asked).json()
@@ -108,7 +107,7 @@ def test_bad_rows_beside_good_ones(app: FastAPI) -> None:
     error_of(infer(app, {**asked, "parameters": {"on_row_error": "skip"}}), 400)
 
 
-def test_classes_on_request(app: FastAPI) -> None:
+def test_classes_on_request(app: Application) -> None:
     best = {"name": "probabilities", "parameters": {"classification": 2}}
     answer = infer(app, {"inputs": row_inputs(ROW), "outputs": [best]}, "/v2/models/kinds/infer").json()
     (output,) = answer["outputs"]
@@ -117,7 +116,7 @@ def test_classes_on_request(app: FastAPI) -> None:
     assert output["data"][0].endswith(f":{label}")
 
 
-def test_no_number_in_json_names_the_output(half: FastAPI, app: FastAPI) -> None:
+def test_no_number_in_json_names_the_output(half: Application, app: Application) -> None:
     inputs = [{"name": "x", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}]
     header = json.dumps({"inputs": inputs}).encode()
     nan = np.array([np.nan], np.float32).tobytes()
@@ -140,11 +139,11 @@ def test_no_number_in_json_names_the_output(half: FastAPI, app: FastAPI) -> None
         (b'{"inputs":[]}', {}, "expected 9 inputs, found 0"),
     ],
 )
-def test_what_does_not_fit(app: FastAPI, body: bytes, headers: dict[str, str], said: str) -> None:
+def test_what_does_not_fit(app: Application, body: bytes, headers: dict[str, str], said: str) -> None:
     assert said in error_of(infer(app, body, **headers), 400)
 
 
-def test_what_is_not_there(app: FastAPI) -> None:
+def test_what_is_not_there(app: Application) -> None:
     for path in ("/v2/models/none/infer", "/v2/models/tiny/versions/9/infer"):
         error_of(infer(app, {"inputs": row_inputs(ROW)}, path), 404)
     error_of(ask(app, "GET", "/v2/models/none"), 404)
@@ -153,18 +152,18 @@ def test_what_is_not_there(app: FastAPI) -> None:
     error_of(ask(app, "GET", "/v2/models/tiny/infer"), 405)
 
 
-def test_the_server_and_its_health(app: FastAPI, model_store: ModelStore) -> None:
+def test_the_server_and_its_health(app: Application, model_store: ModelStore) -> None:
     server = ask(app, "GET", "/v2").json()
     assert server["name"] == "millrace"
     assert {"binary_tensor_data", "model_repository_extension"} <= set(server["extensions"])
     assert ask(app, "GET", "/v2/health/live").json() == {"live": True}
     assert ask(app, "GET", "/v2/health/ready").json() == {"ready": True}
     assert ask(app, "GET", "/v2/models").json() == {"models": ["tiny", "kinds", "size"]}
-    cold = create_app(ServableManager(model_store, served("tiny")), Serve())
+    cold = Application(ServableManager(model_store, served("tiny")), Serve())
     error_of(ask(cold, "GET", "/v2/models/tiny/ready"), 503)
 
 
-def test_a_model_describes_itself(app: FastAPI) -> None:
+def test_a_model_describes_itself(app: Application) -> None:
     assert ask(app, "GET", "/v2/models/tiny/ready").json() == {"name": "tiny", "ready": True}
     shown = ask(app, "GET", "/v2/models/tiny").json()
     assert shown["platform"] == "tensorflow_savedmodel"
@@ -173,7 +172,7 @@ def test_a_model_describes_itself(app: FastAPI) -> None:
     assert {"name": "city", "data_type": "TYPE_STRING", "dims": []} in config["input"]
 
 
-def test_the_index_takes_an_empty_body(app: FastAPI) -> None:
+def test_the_index_takes_an_empty_body(app: Application) -> None:
     for body in (b"", b"{}", b'{"ready":false}'):
         index = ask(app, "POST", "/v2/repository/index", content=body).json()
         assert [each["version"] for each in index if each["name"] == "tiny"] == ["2", "1"]
@@ -196,7 +195,7 @@ KEYS = ("name", "shape", "datatype", "data", "parameters", "other")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(0, len(INPUTS) - 1), key=st.sampled_from(KEYS), value=JSON, report=st.booleans())
 def test_no_mutation_of_one_tensor_is_a_server_error(
-    app: FastAPI, number: int, key: str, value: Any, report: bool
+    app: Application, number: int, key: str, value: Any, report: bool
 ) -> None:
     document: dict[str, Any] = {"inputs": row_inputs(ROW, ROW)}
     document["inputs"][number][key] = value
@@ -209,7 +208,7 @@ def test_no_mutation_of_one_tensor_is_a_server_error(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(["id", "parameters", "outputs", "inputs", "other"]), value=JSON)
-def test_no_mutation_of_a_document_is_a_server_error(app: FastAPI, key: str, value: Any) -> None:
+def test_no_mutation_of_a_document_is_a_server_error(app: Application, key: str, value: Any) -> None:
     response = infer(app, {"inputs": row_inputs(ROW), key: value})
     if response.status_code != 200:
         error_of(response, 400)
@@ -217,7 +216,7 @@ def test_no_mutation_of_a_document_is_a_server_error(app: FastAPI, key: str, val
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(blob=st.binary(max_size=64), size=st.integers(-1, 70), datatype=st.sampled_from(list(DATATYPES.values())))
-def test_no_bytes_are_a_server_error(half: FastAPI, blob: bytes, size: int, datatype: str) -> None:
+def test_no_bytes_are_a_server_error(half: Application, blob: bytes, size: int, datatype: str) -> None:
     dtype = next(dtype for dtype, word in DATATYPES.items() if word == datatype)
     tensor = {"name": f"{dtype}_in", "shape": [2], "datatype": datatype, "parameters": {"binary_data_size": size}}
     header = json.dumps({"inputs": [tensor], "parameters": {"signature_name": "echo"}}).encode()
@@ -246,18 +245,18 @@ CAPTURED = [
 
 
 @pytest.mark.parametrize(("sent", "headers", "answered"), CAPTURED)
-def test_captured_bytes(half: FastAPI, sent: bytes, headers: dict[str, str], answered: bytes) -> None:
+def test_captured_bytes(half: Application, sent: bytes, headers: dict[str, str], answered: bytes) -> None:
     assert infer(half, sent, "/v2/models/half/infer", **headers).content == answered
 
 
 def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
-    app: FastAPI, model_store: ModelStore
+    app: Application, model_store: ModelStore
 ) -> None:
     path = "/v2/repository/models/tiny"
     assert ask(app, "POST", f"{path}/unload").status_code == 403
     manager = ServableManager(model_store, served("tiny"))
     manager.load()
-    mine = create_app(manager, Serve(model_control=True))
+    mine = Application(manager, Serve(model_control=True))
     body = {"parameters": {"unload_dependents": False}}
     assert ask(mine, "POST", f"{path}/unload", json=body).json() == {"name": "tiny", "unload": True}
     assert ask(mine, "GET", "/v2/models/tiny/ready").status_code == 503

@@ -1,0 +1,308 @@
+"""Hand-made requests that no client should send: each is answered shortly, by a status that blames the client."""
+
+import copy
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.serve.models import INPUTS, ROW
+
+PREDICT: Final = "/v1/models/tiny:predict"
+INFER: Final = "/v2/models/tiny/infer"
+INDEX: Final = "/v2/repository/index"
+
+DATATYPES: Final = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "bool": "BOOL", "string": "BYTES"}
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """One request, as bytes on a connection.
+
+    Attributes:
+        name: What is wrong with it.
+        raw: All of it.
+    """
+
+    name: str
+    raw: bytes
+
+
+def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+    """A well-formed request around any path and body."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def as_json(value: Any) -> bytes:
+    """JSON, with NaN as a bare token."""
+    return json.dumps(value).encode()
+
+
+def tensors(row: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """A row that fits, as V2 has it."""
+    values = row or ROW
+    return [
+        {"name": f.name, "shape": [1], "datatype": DATATYPES[f.tensor_dtype], "data": [values[f.name]]} for f in INPUTS
+    ]
+
+
+def all_requests() -> list[Hostile]:
+    """Every one of them."""
+    return [
+        *(
+            Hostile(f"{where}: {name}", http("POST", where, body))
+            for name, body in documents()
+            for where in (PREDICT, INFER)
+        ),
+        *(Hostile(f"row: {name}", http("POST", PREDICT, body)) for name, body in rows()),
+        *(Hostile(f"tensor: {name}", http("POST", INFER, body)) for name, body in infer_requests()),
+        *(Hostile(f"binary: {name}", raw) for name, raw in binary()),
+        *(Hostile(f"path: {path[:60]}", http(method, path, b"{}")) for method, path in paths()),
+        *(Hostile(f"index: {body[:40]!r}", http("POST", INDEX, body)) for body in INDEXES),
+        *(Hostile(f"compressed: {name}", raw) for name, raw in compressed()),
+        *(Hostile(f"head: {name}", raw) for name, raw in heads()),
+    ]
+
+
+def documents() -> Iterator[tuple[str, bytes]]:
+    """Bodies that are no request of any protocol."""
+    for text in ("", " ", "null", "true", "0", '"x"', "[]", "{}", "[[]]", "{", "[", '"', "nul", "{]", "{}{}", "'x'"):
+        yield repr(text), text.encode()
+    for key in ("instances", "inputs", "outputs", "parameters", "id", "signature_name", "examples"):
+        for value in (None, 0, "x", [], {}, [None], [[]], [{}], [[[[]]]], True):
+            yield f"{key} is {value!r}", as_json({key: value})
+    yield "not UTF-8", b'{"instances": ["\xff\xfe"]}'
+    yield "UTF-16", '{"instances": []}'.encode("utf-16")
+    yield "a byte order mark", b"\xef\xbb\xbf{}"
+    yield "null bytes", b"\0" * 1000
+    yield "half a surrogate pair", b'{"instances": ["\\ud800"]}'
+    yield "deep lists", b'{"instances": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    yield "deep objects", b'{"inputs": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001
+    yield "many keys", as_json({str(n): n for n in range(50_000)})
+    yield "a key many times", b"{" + b",".join([b'"instances": [1]'] * 10_000) + b"}"
+    yield "a number of many digits", b'{"instances": [' + b"9" * 100_000 + b"]}"
+    yield "an exponent of many digits", b'{"instances": [1e' + b"9" * 10_000 + b"]}"
+    yield "a key of a megabyte", b'{"' + b"k" * 1_000_000 + b'": 1}'
+    yield "something behind it", b'{"instances": [1]} DROP TABLE'
+
+
+def rows() -> Iterator[tuple[str, bytes]]:
+    """Rows that do not fit the model."""
+    wrong: list[Any] = [
+        None,
+        True,
+        "x",
+        "",
+        "1.5",
+        1e39,
+        -1e400,
+        float("nan"),
+        10**30,
+        [],
+        {},
+        [[]],
+        [1, 2],
+        {"b64": "%"},
+        {"b64": 1},
+        {"b64": "eA==", "more": 1},
+    ]
+    for feature in INPUTS:
+        for value in wrong:
+            row = {**ROW, feature.name: value}
+            if not fits(feature, value):
+                yield f"{feature.name} is {value!r}"[:60], as_json({"instances": [row]})
+        yield f"without {feature.name}", as_json({"instances": [{k: v for k, v in ROW.items() if k != feature.name}]})
+    yield "another key", as_json({"instances": [{**ROW, "more": 1}]})
+    yield "both forms", as_json({"instances": [ROW], "inputs": {}})
+    yield "a row that is a list", as_json({"instances": [ROW, [1]]})
+    yield "columns of other lengths", as_json({"inputs": {k: [v] * (1 + (k == "city")) for k, v in ROW.items()}})
+    yield "a signature that is none", as_json({"instances": [ROW], "signature_name": "x" * 10_000})
+    yield "nested values", as_json({"inputs": {k: [[[v]]] for k, v in ROW.items()}})
+    yield "bad parameters", as_json({"instances": [ROW], "parameters": {"on_row_error": "explode"}})
+
+
+def fits(feature: Any, value: Any) -> bool:
+    """Whether a value is taken after all."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return bool(feature.nullable)
+    if feature.tensor_dtype == "string":
+        return isinstance(value, str)
+    if feature.dtype == "bool":
+        return value is True
+    return feature.dtype == "float64" and value in (1e39, 10**30) and not isinstance(value, bool)
+
+
+def infer_requests() -> Iterator[tuple[str, bytes]]:
+    """Infer requests that are none, or lie about their tensors."""
+    changes: list[dict[str, Any]] = [
+        {"shape": [2]}, {"shape": [-1]}, {"shape": [2**62]}, {"shape": [2**64]}, {"shape": []}, {"shape": [1, 1]},
+        {"shape": [0]}, {"shape": "1"}, {"shape": [1.0]}, {"shape": [True]}, {"shape": None}, {"shape": [1] * 300},
+        {"datatype": "FP16"}, {"datatype": "fp32"}, {"datatype": None}, {"datatype": 1}, {"datatype": "BYTES " * 999},
+        {"data": None}, {"data": {}}, {"data": [[1]]}, {"data": []}, {"data": "x"}, {"data": [1, 2]}, {"data": [None]},
+        {"data": [[[[[1]]]]]}, {"data": [True]}, {"data": ["1"]}, {"data": [1e39]}, {"data": [10**400]},
+        {"name": None}, {"name": 1}, {"name": "amuont"}, {"name": ""}, {"name": "x" * 100_000}, {"parameters": []},
+        {"parameters": {"binary_data_size": 4}}, {"parameters": {"binary_data_size": -1}},
+        {"parameters": {"binary_data_size": 2**70}}, {"parameters": {"shared_memory_region": "x"}},
+    ]  # fmt: skip
+    for change in changes:
+        inputs = tensors()
+        inputs[0] = {**inputs[0], **change}
+        yield f"{change}"[:60], as_json({"inputs": inputs})
+    yield "an input twice", as_json({"inputs": [*tensors(), tensors()[0]]})
+    yield "an input missing", as_json({"inputs": tensors()[1:]})
+    yield "inputs by name", as_json({"inputs": {t["name"]: t for t in tensors()}})
+    for outputs in ("x", [1], [{}], [{"name": 1}], [{"name": "nothing"}], [{"name": "class", "parameters": 1}]):
+        yield f"outputs {outputs}", as_json({"inputs": tensors(), "outputs": outputs})
+    for parameters in ({"classification": -1}, {"classification": "1"}, {"binary_data": "yes"}):
+        wanted = [{"name": "probability", "parameters": parameters}]
+        yield f"outputs with {parameters}", as_json({"inputs": tensors(), "outputs": wanted})
+    yield (
+        "classes of a class",
+        as_json({"inputs": tensors(), "outputs": [{"name": "class", "parameters": {"classification": 1}}]}),
+    )
+    yield "an id that is no string", as_json({"inputs": tensors(), "id": 5})
+    yield "a signature that is none", as_json({"inputs": tensors(), "parameters": {"signature_name": "x"}})
+    yield "a sequence", as_json({"inputs": [], "parameters": {"sequence_id": 1, "sequence_start": True}})
+
+
+def binary() -> Iterator[tuple[str, bytes]]:
+    """Binary tensors that are not as their JSON says."""
+    listed = tensors()
+    blobs = {"amount": b"\0\0\x80\x3f", "city": b"\x04\0\0\0Oslo"}
+    for tensor in listed:
+        if tensor["name"] in blobs:
+            del tensor["data"]
+            tensor["parameters"] = {"binary_data_size": len(blobs[tensor["name"]])}
+    head, blob = as_json({"inputs": listed}), b"".join(blobs.values())
+    for length in (
+        "",
+        "x",
+        "-1",
+        "0",
+        str(10**30),
+        str(len(head) - 1),
+        str(len(head) + 1),
+        str(len(head + blob) + 1),
+        "1_0",
+    ):
+        yield f"a header of {length!r}", http("POST", INFER, head + blob, f"Inference-Header-Content-Length: {length}")
+    for name, data in {
+        "cut off": blob[:-1],
+        "too long": blob + b"x",
+        "nothing": b"",
+        "a string without an end": blob[:4] + b"\xff\xff\xff\xff" + blob[8:],
+        "a number that is none": b"\0\0\xc0\x7f" + blob[4:],
+    }.items():
+        yield name, http("POST", INFER, head + data, f"Inference-Header-Content-Length: {len(head)}")
+    liar = copy.deepcopy(listed)
+    liar[0]["shape"] = [2**31 - 1]
+    yield (
+        "two billion values",
+        http(
+            "POST",
+            INFER,
+            as_json({"inputs": liar}),
+            f"Inference-Header-Content-Length: {len(as_json({'inputs': liar}))}",
+        ),
+    )
+
+
+PATHS: Final = """
+/v1/models/
+/v1
+/v1/
+/v1/models/no:predict
+/v1/models/tiny:pred
+/v1/models/tiny:
+/v1/models//:predict
+/v1/models/tiny/versions/:predict
+/v1/models/tiny/versions/9:predict
+/v1/models/tiny/versions/-1:predict
+/v1/models/tiny/versions/99999999999999999999:predict
+/v1/models/tiny/versions/1e3:predict
+/v1/models/tiny/labels/none:predict
+/v1/models/tiny/versions/1/labels/a:predict
+/v1/models/%00:predict
+/v1/models/..%2f..%2fetc%2fpasswd:predict
+/v1/models/tiny:predict/more
+/v2/models/no/infer
+/v2/models/tiny/versions/x/infer
+/v2/models/tiny/versions/9/infer
+/v2/models/%ff/infer
+/v2/repository/models/tiny/unload
+/v2/repository/models/tiny/load
+/v2/repository/index/
+/v2/systemsharedmemory/status
+/v3
+/../../etc/passwd
+//
+/v1/models/tiny:predict;x
+/%2e%2e/
+/.env
+/v2/models/tiny/generate
+""".split()
+
+
+def paths() -> Iterator[tuple[str, str]]:
+    """Addresses that are none."""
+    for path in (*PATHS, f"/v1/models/{'x' * 5000}:predict"):
+        yield "POST", path
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"):
+        for path in (PREDICT, INFER, "/v2/health/live"):
+            yield method, path
+    yield "GET", PREDICT
+    yield "GET", INFER
+
+
+INDEXES: Final = (b"[]", b"1", b'{"ready": 1}', b'{"ready": "yes"}', b"{", b"\xff", b'{"ready": null}')
+
+
+def compressed() -> Iterator[tuple[str, bytes]]:
+    """Bodies that are not compressed as they say, or far larger than they look."""
+    good = as_json({"instances": [ROW]})
+    bomb = gzip.compress(b"[" * 100_000_000, 9)
+    for name, encoding, body in (
+        ("not at all", "gzip", good),
+        ("in another way", "gzip", zlib.compress(good)),
+        ("cut off", "gzip", gzip.compress(good)[:-6]),
+        ("many parts", "gzip", gzip.compress(b"") * 1000),
+        ("a bomb", "gzip", bomb),
+        ("a bomb in a bomb", "gzip", gzip.compress(bomb)),
+        ("raw deflate", "deflate", zlib.compress(good)[2:-4]),
+        ("brotli", "br", good),
+        ("two at once", "gzip, gzip", gzip.compress(gzip.compress(good))),
+        ("a word of its own", "x" * 200, good),
+    ):
+        yield name, http("POST", PREDICT, body, f"Content-Encoding: {encoding}")
+
+
+def heads() -> Iterator[tuple[str, bytes]]:
+    """What is not HTTP, or HTTP that two readers would read in two ways."""
+    good = as_json({"instances": [ROW]})
+    start = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n".encode()
+    length = b"Content-Length: %d\r\n" % len(good)
+    yield "no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100
+    yield "another protocol", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"
+    yield "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    yield "no method", b" / HTTP/1.1\r\nHost: x\r\n\r\n"
+    yield "no version", b"POST /\r\n\r\n"
+    yield "a version that is none", b"POST / HTTP/9.9\r\nHost: x\r\n\r\n"
+    yield "lines without a carriage return and an obsolete fold", b"POST / HTTP/1.1\nHost: x\n folded\n\n"
+    yield "a space before the colon", start + b"Content-Length : 5\r\n\r\nhello"
+    yield "two lengths", start + length + b"Content-Length: 3\r\n\r\n" + good
+    yield "length and chunks", start + length + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + good
+    yield "a length that is none", start + b"Content-Length: five\r\n\r\n" + good
+    yield "a negative length", start + b"Content-Length: -5\r\n\r\n" + good
+    yield "a length beyond all", start + b"Content-Length: 99999999999999999999999\r\n\r\n" + good
+    yield "five gigabytes declared", start + b"Content-Length: 5000000000\r\n\r\n" + good
+    yield "chunks that are none", start + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + good
+    yield "a chunk beyond all", start + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + good
+    yield "another transfer encoding", start + b"Transfer-Encoding: gzip\r\n\r\n" + good
+    yield "a header of a megabyte", start + b"X: " + b"x" * 1_000_000 + b"\r\n\r\n"
+    yield "ten thousand headers", start + b"X: y\r\n" * 10_000 + b"\r\n"
+    yield "a path of a megabyte", b"POST /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    yield "null bytes in a header", start + b"X: a\0b\r\n" + length + b"\r\n" + good

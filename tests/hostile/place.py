@@ -1,0 +1,103 @@
+"""A real server over real models, and good requests to it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from tests.hostile.corpus import INFER, PREDICT, as_json, http, tensors
+from tests.serve import models
+from tests.serve.models import ROW
+
+ROOT = Path(__file__).parents[2]
+CODE = """
+import json, sys
+from pipelines.config.profile import ServedModel
+from pipelines.logs import configure_logging
+from pipelines.storage import Store
+from serve import server
+from tests.serve.products import product_of
+if __name__ == "__main__":
+    configure_logging()
+    product = product_of("tiny", serve=json.loads(sys.argv[2]))
+    server.run(product, Store(sys.argv[1]), on_ready=lambda address: print(address, flush=True))
+"""
+
+
+@dataclass
+class Running:
+    """A server.
+
+    Attributes:
+        address: Where it answers.
+        process: Its first process; models are its children.
+        log: What it said.
+    """
+
+    address: str
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        """It and its children."""
+        mine = psutil.Process(self.process.pid)
+        return [mine, *mine.children(recursive=True)]
+
+    def rss_mb(self) -> float:
+        """Memory of all; what several share counts once."""
+        return sum(process.memory_full_info().pss for process in self.family) / 2**20
+
+    def descriptors(self) -> int:
+        """Open files of the first process."""
+        return psutil.Process(self.process.pid).num_fds()
+
+
+def fill(root: Path) -> ModelStore:
+    """A store with `tiny` (one version) and `kinds`."""
+    store = ModelStore(Store(str(root)))
+    models.publish(store, "tiny", "binary")
+    models.publish(store, "kinds", "multiclass")
+    return store
+
+
+@contextlib.contextmanager
+def running(root: Path, **settings: Any) -> Iterator[Running]:
+    """A server on a free port, ended with the block if it still runs."""
+    script, log = root.parent / f"{root.name}-server.py", root.parent / f"{root.name}-server.log"
+    script.write_text(CODE)
+    serve = {"port": 0, "models": {"kinds": {}}, **settings}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, str(script), str(root), json.dumps(serve)]
+    with (
+        log.open("a") as said,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
+        assert process.stdout
+        try:
+            address = process.stdout.readline().strip()
+            assert address, log.read_text()[-2000:]
+            yield Running(address, process, log)
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for each in reversed(Running("", process, log).family):
+                    each.kill()
+
+
+def good_predict(**change: Any) -> bytes:
+    """A V1 request that is answered 200."""
+    return http("POST", PREDICT, as_json({"instances": [{**ROW, **change}]}))
+
+
+def good_infer(**change: Any) -> bytes:
+    """A V2 request that is answered 200."""
+    return http("POST", INFER, as_json({"inputs": tensors({**ROW, **change})}))

@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo serve hadoop hadoop-up hadoop-down hadoop-status test fmt lint types imports bench chaos dist zip clean \
+.PHONY: help setup demo serve hadoop hadoop-up hadoop-down hadoop-status test test-stages test-products fmt lint types imports bench \
+	bench-serve bench-tools chaos chaos-serve soak dist zip clean \
 	prereqs
 
 PRODUCT ?= conf/pipelines/flights.yaml
@@ -41,7 +42,7 @@ test: setup hadoop zip ## Check style, types and import contracts, then run the 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(PACKAGES)
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	@$(BIN)/python scripts/tests.py
 
 fmt: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format .
@@ -62,6 +63,36 @@ bench: setup zip ## Measure quality and speed beside their references
 
 chaos: setup hadoop zip ## Run the long fault tests; CHAOS=long runs the longest
 	@$(BIN)/python -m tests.chaos
+
+chaos-serve: setup bench-tools ## What clients and the machine do to the service; ends in a table of got / goal
+	@$(BIN)/python -m tests.hostile
+
+soak: setup ## Half an hour of mixed load with a new model version every 30 s; SOAK_MINUTES changes it
+	@$(BIN)/python -m tests.hostile.soak
+
+bench-serve: setup bench-tools ## The service beside other servers; writes docs/benchmarks.md
+	@$(BIN)/python -m benchmarks serving
+
+OHA_VERSION := 1.16.0
+MLSERVER_VERSION := 1.7.1
+BENTOML_VERSION := 1.4.39
+TENSORFLOW := $(shell grep --only-matching '^tensorflow-cpu==.*' constraints.txt)
+
+bench-tools: .venv/oha/bin/oha
+bench-serve: .venv/rivals/mlserver/bin/mlserver .venv/rivals/bentoml/bin/bentoml
+
+.venv/oha/bin/oha: | $(DONE)/packages
+	@command -v cargo >/dev/null || { echo "millrace: the load generator oha is built by cargo: install Rust, or oha itself as $@" >&2; exit 1; }
+	@echo "millrace: building oha $(OHA_VERSION), a load generator (once, about 4 minutes)"
+	@cargo install --quiet --locked --no-default-features --features rustls --root .venv/oha oha@$(OHA_VERSION)
+
+.venv/rivals/mlserver/bin/mlserver: RIVAL := mlserver==$(MLSERVER_VERSION)
+.venv/rivals/bentoml/bin/bentoml: RIVAL := bentoml==$(BENTOML_VERSION)
+.venv/rivals/%: | $(DONE)/packages
+	@echo "millrace: installing $(RIVAL) in an environment of its own (once)"
+	@$(BIN)/python -m venv $(dir $(patsubst %/,%,$(dir $@)))
+	@$(dir $@)pip install --quiet $(RIVAL) $(TENSORFLOW)
+	@touch $@
 
 dist: zip dist/environment.tar.gz ## Build dist/: millrace.zip for --py-files, environment.tar.gz for --archives
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 from pipelines.logs import configure_logging
 
 PARTS = ("quality", "scoring", "ingest")
+"""Of ``make bench``; ``serving`` is a part of its own, since it needs other servers."""
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
         for name in names:
             if name == "quality":
                 from benchmarks.quality import measure
+            elif name == "serving":
+                from benchmarks.serving.measure import measure
             elif name == "ingest":
                 from benchmarks.ingest import measure
             else:

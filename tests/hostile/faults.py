@@ -62,7 +62,7 @@ def corpus(root: Path, generated: int = 2_000) -> Iterator[Goal]:
 def stopped(root: Path, requests: int = 50) -> Iterator[Goal]:
     """G7: SIGTERM while requests are in flight."""
     raw = http("POST", PREDICT, as_json({"instances": [ROW] * 8_000}))
-    with running(root) as server:
+    with running(root, max_queued_rows=1_000_000) as server:
         answers: list[Answer] = []
         load = threading.Thread(
             target=lambda: answers.extend(asyncio.run(exchange_all(server.address, [raw] * requests, at_once=requests)))

@@ -86,6 +86,14 @@ def publish(
         return store.publish(Path(folder), manifest_of(name, spec_of(task, inputs)))
 
 
+def export(
+    folder: Path, name: str, task: Task, inputs: tuple[Feature, ...] = INPUTS, bias: float = 0.0
+) -> ModelManifest:
+    """Export a model with Keras; returns the manifest to publish it with."""
+    _export(folder, task, inputs, bias)
+    return manifest_of(name, spec_of(task, inputs))
+
+
 def manifest_of(name: str, spec: FeatureSpec) -> ModelManifest:
     """A manifest whose version and files are still to be filled in."""
     lineage = Lineage(

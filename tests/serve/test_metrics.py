@@ -1,10 +1,16 @@
 """The metrics page."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from serve.metrics import Metrics
 from serve.servable import Servable
 from serve.statistics import Statistics
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.tf
 
@@ -36,3 +42,19 @@ def test_each_application_counts_for_itself() -> None:
     first, second = Metrics(), Metrics()
     first.count_request("/x", 200, 0.1)
     assert b"millrace_requests_total{" not in second.render([])
+
+
+def test_the_dashboard_asks_for_what_is_there(tiny: Servable) -> None:
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "serving.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [v["query"]["query"] for v in dashboard["templating"]["list"] if isinstance(v["query"], dict)]
+    metrics = Metrics()
+    metrics.count_request("/v1/models", 200, 0.1)
+    metrics.count_reload("tiny", "loaded")
+    page = metrics.render([(tiny, Statistics(), 0)]).decode()
+    there = {name for name, _ in re.findall(r"^(millrace_\w+)([{ ])", page, re.MULTILINE)}
+    wanted = {name for expression in asked for name in re.findall(r"millrace_\w+", expression)}
+    assert wanted <= there
+    # Nothing that is counted goes unseen, but when something was made.
+    parts = re.compile("_(bucket|count|sum|created|total)$")
+    assert {parts.sub("", name) for name in there} == {parts.sub("", name) for name in wanted}

@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help setup demo serve hadoop hadoop-up hadoop-down hadoop-status test test-stages test-products fmt lint types imports bench \
-	bench-serve bench-tools chaos chaos-serve soak dist zip clean \
+	bench-serve bench-tools clients chaos chaos-serve soak dist zip clean \
 	prereqs
 
 PRODUCT ?= conf/pipelines/flights.yaml
@@ -37,7 +37,7 @@ hadoop-down: hadoop ## End them; data stay
 hadoop-status: hadoop ## Tell which of them work, and where
 	@$(BIN)/millrace hadoop status
 
-test: setup hadoop zip ## Check style, types and import contracts, then run the tests
+test: setup hadoop clients zip ## Check style, types and import contracts, then run the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(PACKAGES)
@@ -63,6 +63,14 @@ bench: setup zip ## Measure quality and speed beside their references
 
 chaos: setup hadoop zip ## Run the long fault tests; CHAOS=long runs the longest
 	@$(BIN)/python -m tests.chaos
+
+# Clients that the service is tested with, in environments of their own: their pins clash with ours.
+clients: $(DONE)/kserve
+$(DONE)/kserve: tests/e2e/clients/kserve.txt | $(DONE)/packages
+	@echo "millrace: installing KServe's client for the tests (once)"
+	@$(BIN)/python -m venv .venv/clients/kserve
+	@.venv/clients/kserve/bin/pip install --quiet --no-deps --requirement tests/e2e/clients/kserve.txt
+	@touch $@
 
 chaos-serve: setup bench-tools ## What clients and the machine do to the service; ends in a table of got / goal
 	@$(BIN)/python -m tests.hostile

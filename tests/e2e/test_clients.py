@@ -1,7 +1,10 @@
-"""Triton's own clients, unmodified, against the service on a port."""
+"""Triton's and KServe's own clients, unmodified, against the service on a port."""
 
 import asyncio
+import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,9 @@ from tests.serve.protocols.test_tensors import array_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tf]
 
+ROOT = Path(__file__).parents[2]
+KSERVE = ROOT / ".venv" / "clients" / "kserve" / "bin" / "python"
+"""In an environment of its own, made by `make clients`: its pins clash with ours."""
 X = np.array([[1, 2], [3, 4]], np.float32)
 
 
@@ -126,3 +132,18 @@ def test_many_at_once_and_asyncio(client: Any, address: str) -> None:
 
     for n, answer in enumerate(asyncio.run(ask())):
         np.testing.assert_array_equal(answer, X * n / 2 + 2)
+
+
+def test_kserve_asks_by_both_versions(address: str) -> None:
+    script = Path(__file__).parent / "clients" / "kserve_client.py"
+    done = subprocess.run([KSERVE, script, f"http://{address}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    answer = (X / 2 + 2).tolist()
+    assert said["v1"]["answer"] == {"predictions": answer}
+    assert (said["v1"]["live"], said["v1"]["ready"]) == (True, [True, True])
+    assert "Type: String is not of expected type: float" in said["v1"]["refused"]
+    for kind in ("json", "binary"):
+        found = said[kind]
+        assert (found["id"], found["model"][0], found["y"]) == ("mine", "half", answer)
+        assert (found["live"], found["ready"], found["model ready"]) == (True, True, True)

@@ -1,11 +1,14 @@
 """The HTTP application: the routes of all protocols over the same servables."""
 
+import asyncio
+
 from fastapi import FastAPI
 
 from pipelines.config.profile import Serve
 from serve.access import Access
 from serve.edge import HANDLERS, Edge
 from serve.manager import ServableManager
+from serve.merged_metrics import SharedPages
 from serve.metrics import Metrics
 from serve.openapi import build_document
 from serve.routes import pages, v1, v2
@@ -19,6 +22,7 @@ class Application(Edge):
     Args:
         manager: Its models; loaded before or after.
         settings: Limits.
+        shared: The metrics of other workers, if there are any.
 
     Attributes:
         service: What the routes share.
@@ -26,7 +30,8 @@ class Application(Edge):
         openapi: The OpenAPI document.
     """
 
-    def __init__(self, manager: ServableManager, settings: Serve) -> None:
+    def __init__(self, manager: ServableManager, settings: Serve, shared: SharedPages | None = None) -> None:
+        self._shared = shared
         self.metrics = Metrics()
         self.service = Service(manager, settings)
         app = FastAPI(
@@ -38,7 +43,7 @@ class Application(Edge):
             exception_handlers=HANDLERS,
             redirect_slashes=False,
         )
-        entries = [*v1.entries(self.service), *v2.entries(self.service), *pages.entries(self.service, self.metrics)]
+        entries = [*v1.entries(self.service), *v2.entries(self.service), *pages.entries(self.counts)]
         routes = build_routes(entries, Access(settings))
         # FastAPI knows them, too: it says which methods a path takes.
         app.router.routes.extend(routes)
@@ -51,3 +56,14 @@ class Application(Edge):
             is_draining=lambda: self.service.is_draining,
             logs_requests=settings.log_requests,
         )
+
+    async def counts(self) -> bytes:
+        """The metrics' page."""
+        page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
+        return await asyncio.to_thread(self._shared.merged, page) if self._shared else page
+
+    async def share_counts(self) -> None:
+        """Let other workers see what this one has counted."""
+        if self._shared:
+            page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
+            await asyncio.to_thread(self._shared.write, page)

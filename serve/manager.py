@@ -127,6 +127,12 @@ class ServableManager:
         self._model(name).unload()
         _settle()
 
+    def close(self) -> None:
+        """Let go of every model at the end of the server."""
+        for name in self.names:
+            for servable in self.all_loaded(name):
+                servable.close()
+
     def loaded(self, name: str, version: int | None = None) -> Servable | None:
         """The servable, if it is loaded; never waits.
 

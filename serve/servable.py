@@ -77,6 +77,9 @@ class Servable(ABC):
             InferenceFailed: TensorFlow raised.
         """
 
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Let go of what it holds beyond this process; it answers no more."""
+
     @property
     def name(self) -> str:
         """The model's name."""

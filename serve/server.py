@@ -6,8 +6,10 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -23,7 +25,9 @@ from serve.app import Application
 from serve.connections import PunctualProtocol, punctual
 from serve.isolation.parent import IsolatedServable
 from serve.manager import ServableManager
+from serve.merged_metrics import SharedPages
 from serve.reload import Reloader
+from serve.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +38,16 @@ TICKS: Final = 10
 """Of a tenth of a second each: how often late connections are looked for."""
 
 
+def unchanged() -> None:
+    """A configuration that does not change."""
+
+
 def run(
     product: Product,
     store: Store,
     *,
     on_ready: Callable[[str], None] | None = None,
-    reread: Callable[[], Product | None] = lambda: None,
+    reread: Callable[[], Product | None] = unchanged,
 ) -> None:
     """Serve a product's model until SIGTERM or SIGINT, then finish what is in flight and return.
 
@@ -48,7 +56,7 @@ def run(
         store: Holds the model.
         on_ready: Called with the address once requests are answered.
         reread: The configuration, if it has changed since the last call; which models are served, and how, is taken
-            from it without a restart.
+            from it without a restart. With several workers each has one of its own, so it has to be picklable.
 
     Raises:
         ConfigError: The address cannot be listened on.
@@ -56,27 +64,66 @@ def run(
         ModelDamaged: No version of the model can be loaded.
     """
     settings = product.config.serve
-    listener = listen(settings)
-    try:
-        # A model starts anew once nobody waits for its answer any more.
-        host = partial(
-            IsolatedServable,
-            answer_within_s=settings.infer_deadline_s,
-            logs_json=settings.log_format == "json",
+    if settings.workers > 1 and settings.model_control:
+        raise ConfigError(
+            "serve.model_control: a client reaches one of the workers, and would load or unload for that one alone",
+            hint="say serve.workers: 1, or change serve.models, which every worker reads again",
         )
-        manager = ServableManager(ModelStore(store), models_of(product), host=host)
-        manager.load()
-        app = Application(manager, settings)
-        service = app.service
-        reloader = Reloader(manager, app.metrics, settings.reload_s, service.batch_sizes, lambda: _models_if(reread()))
-        reloader.start()
-        server = Server(configure(app, settings), address_of(listener), on_ready, service.drain)
-        _serve(server, listener)
-        reloader.stop()
-        service.close()
+    listener = listen(settings)
+    address = address_of(listener)
+
+    def tell() -> None:
+        logger.info("ready at %s, its routes at %s/docs", address, address)
+        if on_ready:
+            on_ready(address)
+
+    try:
+        if settings.workers == 1:
+            answer(product, store, reread, None, listener, tell)
+        else:
+            with tempfile.TemporaryDirectory(prefix="millrace-serve-") as folder:
+                work = partial(answer, product, store, reread, Path(folder))
+                workers = Workers(settings.workers, work, listener, logs_json=settings.log_format == "json")
+                workers.run(tell)
     finally:
         listener.close()
     logger.info("stopped")
+
+
+def answer(
+    product: Product,
+    store: Store,
+    reread: Callable[[], Product | None],
+    pages: Path | None,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+) -> None:
+    """Answer on a listener, in this process, until a signal; see `run`.
+
+    Args:
+        product: Names the model.
+        store: Holds it.
+        reread: See `run`.
+        pages: Where the metrics of all workers lie, if there are others.
+        listener: Where to take connections.
+        on_ready: Called once requests are answered.
+    """
+    settings = product.config.serve
+    # A model starts anew once nobody waits for its answer any more.
+    host = partial(IsolatedServable, answer_within_s=settings.infer_deadline_s, logs_json=settings.log_format == "json")
+    manager = ServableManager(ModelStore(store), models_of(product), host=host)
+    try:
+        manager.load()
+        app = Application(manager, settings, SharedPages(pages) if pages else None)
+        service = app.service
+        reloader = Reloader(manager, app.metrics, settings.reload_s, service.batch_sizes, lambda: _models_if(reread()))
+        reloader.start()
+        _serve(Server(configure(app, settings), on_ready, service.drain, app.share_counts), listener)
+        reloader.stop()
+        service.close()
+    finally:
+        # Not left to the interpreter's end, which would wait for processes that hear no SIGTERM.
+        manager.close()
 
 
 def models_of(product: Product) -> dict[str, ServedModel]:
@@ -152,22 +199,22 @@ class Server(uvicorn.Server):
 
     Args:
         config: Of uvicorn.
-        address: Where it answers.
-        on_ready: Called with the address when it does.
+        on_ready: Called when it does.
         on_drain: Called at SIGTERM; says how many seconds to go on answering.
+        on_second: Called once a second.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        address: str,
-        on_ready: Callable[[str], None] | None = None,
+        on_ready: Callable[[], None],
         on_drain: Callable[[], float] = lambda: 0.0,
+        on_second: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(config)
-        self._address = address
         self._on_ready = on_ready
         self._on_drain = on_drain
+        self._on_second = on_second
         self._is_draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -175,9 +222,7 @@ class Server(uvicorn.Server):
         """Start to answer, then say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
-        logger.info("ready at %s, its routes at %s/docs", self._address, self._address)
-        if self._on_ready:
-            self._on_ready(self._address)
+        self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """At SIGTERM, still answer until whoever sends requests has seen that this server is not ready any more.
@@ -201,6 +246,8 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if isinstance(connection, PunctualProtocol):
                     connection.sweep(now)
+            if self._on_second:
+                await self._on_second()
         return await super().on_tick(counter)
 
 

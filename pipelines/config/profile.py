@@ -66,6 +66,8 @@ class Serve(Section):
     """Answer on an address that others reach, although nobody is asked who they are."""
     port: int = Field(8501, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that answer behind the port, each with its models."""
     max_body_mb: int = Field(32, ge=1)
     """A larger request is refused, also one that is larger once decompressed."""
     head_deadline_s: float = Field(10.0, gt=0)

@@ -107,6 +107,7 @@ def serve(
     settings: Settings = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer behind the port.")] = None,
     is_open: Annotated[
         bool, typer.Option("--open", help="Answer on an address that others reach; nobody is asked who they are.")
     ] = False,
@@ -114,7 +115,7 @@ def serve(
     """Answer predictions over REST from the newest model version."""
     from pipelines.jobs.service import serve_product
 
-    given = (("host", host), ("port", port), ("open_to_everyone", "true" if is_open else None))
+    given = (("host", host), ("port", port), ("workers", workers), ("open_to_everyone", "true" if is_open else None))
     extra = [f"serve.{key}={value}" for key, value in given if value is not None]
     guard(lambda: serve_product(product, profile, [*(settings or []), *extra]))
 

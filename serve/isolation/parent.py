@@ -150,7 +150,11 @@ class IsolatedServable(Servable):
         loaded = self._process.loaded
         super().__init__(loaded.origin, loaded.signatures, joins=loaded.joins)
         self._holder = [self._process]
-        weakref.finalize(self, _end_all, self._holder)
+        self._end = weakref.finalize(self, _end_all, self._holder)
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
 
     @property
     def pid(self) -> int | None:

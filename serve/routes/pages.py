@@ -1,28 +1,26 @@
 """What belongs to no protocol: that the server lives, its counts, a page about its routes."""
 
+from collections.abc import Awaitable, Callable
 from importlib import resources
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serve.edge import json_response
-from serve.metrics import MEDIA_TYPE, Metrics
+from serve.metrics import MEDIA_TYPE
 from serve.protocols.kserve_v1 import encode_alive
 from serve.routes.table import Entry
-from serve.service import Service
 
 
 class Endpoints:
     """The calls behind the routes.
 
     Args:
-        service: The models.
-        metrics: What is counted.
+        counts: Writes the metrics' page.
     """
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
-        self._service = service
-        self._metrics = metrics
+    def __init__(self, counts: Callable[[], Awaitable[bytes]]) -> None:
+        self._counts = counts
 
     async def alive(self, _: Request) -> Response:
         """That the server lives, in KServe's words."""
@@ -30,16 +28,16 @@ class Endpoints:
 
     async def counts(self, _: Request) -> Response:
         """Counts for Prometheus."""
-        return Response(self._metrics.render(self._service.statistics()), media_type=MEDIA_TYPE)
+        return Response(await self._counts(), media_type=MEDIA_TYPE)
 
     async def docs(self, _: Request) -> Response:
         """A page that lists the routes and tries them; it loads nothing from other places."""
         return Response(resources.files("serve").joinpath("docs.html").read_bytes(), media_type="text/html")
 
 
-def entries(service: Service, metrics: Metrics) -> list[Entry]:
+def entries(counts: Callable[[], Awaitable[bytes]]) -> list[Entry]:
     """The routes; Prometheus finds its counts where TensorFlow Serving has them, too."""
-    endpoints = Endpoints(service, metrics)
+    endpoints = Endpoints(counts)
     return [
         Entry("GET", "/", "look", endpoints.alive, is_shown=False),
         Entry("GET", "/metrics", "look", endpoints.counts),

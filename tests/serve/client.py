@@ -48,7 +48,7 @@ def listening(app: ASGIApp, settings: Serve | None = None) -> Iterator[str]:
     settings = settings or Serve(port=0)
     listener = listen(settings)
     ready = threading.Event()
-    server = Server(configure(app, settings), address_of(listener), lambda _: ready.set())
+    server = Server(configure(app, settings), ready.set)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

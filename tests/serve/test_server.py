@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from pipelines.config.profile import Serve
@@ -174,3 +175,33 @@ def test_the_address_of_a_listener(host: str, url: str) -> None:
         pytest.skip(f"this machine has no {host}")
     with listener:
         assert server.address_of(listener).startswith(url)
+
+
+@pytest.mark.tf
+def test_several_workers_answer_count_together_and_end(model_store: ModelStore, tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    body = "\n".join(f"    {line}" for line in CODE.replace('{"port": 0}', '{"port": 0, "workers": 2}').splitlines())
+    script.write_text(f"if __name__ == '__main__':\n{body}\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), model_store.store.root]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        family = psutil.Process(process.pid).children(recursive=True)
+        for _ in range(40):
+            answer = httpx.post(f"{address}/v1/models/tiny:predict", json={"instances": [ROW]})
+            assert answer.status_code == 200
+        counted, end = "", time.monotonic() + 20
+        while "40.0" not in counted and time.monotonic() < end:
+            page = httpx.get(f"{address}/metrics").text
+            counted = next(line for line in page.splitlines() if 'predict",status="200"} ' in line)
+        assert counted.endswith(" 40.0"), counted
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert process.stdout.read() == "returned\n"
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+def test_clients_control_models_only_of_one_worker(store: Store) -> None:
+    with pytest.raises(ConfigError, match="for that one alone"):
+        server.run(product_of("tiny", serve={"port": 0, "workers": 2, "model_control": True}), store)

@@ -49,12 +49,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def millrace(store: Path, *options: str) -> Iterator[Running]:
-    """Ours, as a user starts it."""
+def millrace(store: Path, *options: str, models: str = "{}") -> Iterator[Running]:
+    """Ours, as a user starts it: the tabular model, and others if they are named."""
     port = free_port()
-    models = "serve.models={image: {allow_foreign: true, join_requests: true}}"
     command = [str(Path(sys.executable).with_name("millrace")), "serve", str(FLIGHTS), "--port", str(port), *options]
-    for setting in ("product=tabular", f"store.root={store}", models):
+    for setting in ("product=tabular", f"store.root={store}", f"serve.models={models}"):
         command += ["--set", setting]
     with _running("millrace", command, port, "/v2/health/ready") as server:
         yield server

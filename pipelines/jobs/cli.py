@@ -3,9 +3,10 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from pipelines.jobs import data
 from pipelines.jobs.exits import guard
@@ -100,7 +101,19 @@ def score(
     _run_stage("score", Request(product, profile, settings or [], date, model_version, table_version))
 
 
-@app.command()
+class ServeCommand(TyperCommand):
+    """Its help lists the settings, too."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, then every setting of the section ``serve``."""
+        super().format_help(ctx, formatter)
+        from pipelines.config.profile import Serve
+        from pipelines.jobs.show import print_settings
+
+        print_settings("serve", Serve)
+
+
+@app.command(cls=ServeCommand)
 def serve(
     product: ProductFile,
     profile: Profile = "local",

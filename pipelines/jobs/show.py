@@ -1,9 +1,11 @@
 """Tables for people: what a run did, what the store holds."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +34,23 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
     for row in rows:
         table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
     console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
+
+
+def print_settings(section: str, model: type[BaseModel]) -> None:
+    """Every setting of a section with its default and meaning, on stdout: a part of a command's help."""
+    table = Table(
+        title=f"Settings, as --set {section}.KEY=VALUE or in a profile", title_justify="left", show_edge=False
+    )
+    for name in ("key", "default", "meaning"):
+        table.add_column(name, overflow="fold")
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = json.dumps(default) if isinstance(default, bool | dict) else str(default)
+        table.add_row(name, shown, " ".join((field.description or "").split()).replace("`", ""))
+    console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     console.print(table)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,14 @@ def test_what_the_store_does_not_hold_is_4(arguments: list[str], tmp_path: Path)
 def test_a_store_of_another_scheme_is_78() -> None:
     done = run(app, ["models", "list", "--store", "s3://bucket"])
     assert (done.exit_code, done.stdout) == (78, "")
+
+
+def test_the_help_of_serve_lists_every_setting() -> None:
+    from pipelines.config.profile import Serve
+
+    said = run(app, ["serve", "--help"]).stdout
+    for name, field in Serve.model_fields.items():
+        assert re.search(rf"^ *{name} +[│|]", said, re.MULTILINE), name
+        assert field.description
+    assert "infer_deadline_s" in said
+    assert "504" in said

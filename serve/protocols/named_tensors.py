@@ -148,7 +148,9 @@ def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, 
     listed = tensor.get("shape")
     if not isinstance(listed, list) or not all(type(size) is int and 0 <= size < MAX_SIZE for size in listed):
         raise InvalidRequest(f"shape: expected a list of sizes, found {describe(listed)}")
-    shape = tuple(listed)
+    sent = tuple(listed)
+    # MLServer's clients send a column of a table as [n, 1].
+    shape = sent[:1] if info.shape == (-1,) and sent[1:] == (1,) else sent
     if not info.takes(shape):
         raise InvalidRequest(f"expected shape {list(info.shape or ())}, found {describe(listed)}")
     if 0 in shape and max(shape) > MAX_EMPTY:
@@ -157,4 +159,4 @@ def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, 
         raise InvalidRequest("has neither data nor the parameter binary_data_size")
     if blob is not None and "data" in tensor:
         raise InvalidRequest("has both data and binary_data_size")
-    return NamedTensor(name, info, shape, flat_values(tensor["data"], shape, info) if blob is None else blob)
+    return NamedTensor(name, info, shape, flat_values(tensor["data"], sent, info) if blob is None else blob)

@@ -36,3 +36,15 @@ def test_values_stay_as_they_came_until_they_are_asked_for() -> None:
     assert isinstance(binary.values, memoryview)
     assert text.values == ["a", "b"]
     assert decode_tensors([binary, text])["x"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_column_of_a_table_may_have_a_second_dimension_of_one() -> None:
+    column = {"s": Signature("s", PREDICT, {"x": TensorInfo("x", "float32", (-1,))}, {})}["s"]
+    for data in ([1, 2], [[1], [2]]):
+        read = read_tensors([tensor("x", shape=[2, 1], data=data)], memoryview(b""), column)
+        assert decode_tensors(read)["x"].tolist() == [1, 2]
+    blob = np.array([1, 2], np.float32).tobytes()
+    x = {"name": "x", "datatype": "FP32", "shape": [2, 1], "parameters": {"binary_data_size": len(blob)}}
+    assert decode_tensors(read_tensors([x], memoryview(blob), column))["x"].tolist() == [1, 2]
+    with pytest.raises(InvalidRequest, match=r"expected shape \[-1\], found \[1, 2\]"):
+        read_tensors([tensor("x", shape=[1, 2], data=[1, 2])], memoryview(b""), column)

@@ -94,7 +94,8 @@ bench-serve: .venv/rivals/mlserver/bin/mlserver .venv/rivals/bentoml/bin/bentoml
 	@echo "millrace: building oha $(OHA_VERSION), a load generator (once, about 4 minutes)"
 	@cargo install --quiet --locked --no-default-features --features rustls --root .venv/oha oha@$(OHA_VERSION)
 
-.venv/rivals/mlserver/bin/mlserver: RIVAL := mlserver==$(MLSERVER_VERSION)
+# Newer uvloops refuse what its workers do.
+.venv/rivals/mlserver/bin/mlserver: RIVAL := mlserver==$(MLSERVER_VERSION) 'uvloop<0.22'
 .venv/rivals/bentoml/bin/bentoml: RIVAL := bentoml==$(BENTOML_VERSION)
 .venv/rivals/%: | $(DONE)/packages
 	@echo "millrace: installing $(RIVAL) in an environment of its own (once)"

@@ -34,9 +34,22 @@ CLIENT_GONE: Final = 499
 """Counted, never sent: the client left before its answer."""
 
 
+class JsonResponse(Response):
+    """A response of JSON bytes; its headers are written at once, Starlette's own way takes longer than most codecs."""
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+
+
 def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A response of JSON bytes that a codec wrote."""
-    return Response(body, status, headers, media_type="application/json")
+    response = JsonResponse(body, status)
+    if headers:
+        response.raw_headers += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return response
 
 
 def error_response(message: str, status: int, headers: dict[str, str] | None = None) -> Response:
@@ -78,7 +91,10 @@ def header_of(request: Request, name: bytes) -> str | None:
         request: Whose.
         name: In lower case.
     """
-    return next((value.decode("latin-1") for key, value in request.scope["headers"] if key == name), None)
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
 
 
 async def read_body(request: Request, limit: int) -> bytes:

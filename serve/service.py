@@ -1,11 +1,10 @@
 """What the routes of every protocol share: the models, the threads that work, the limits."""
 
 import asyncio
-import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
@@ -49,7 +48,7 @@ class Service:
         self._limits = Limits(settings.max_batch_rows, settings.max_queued_rows, settings.infer_deadline_s)
         self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
-        self._admitted = 0
+        self._admission = Admission(settings.max_requests)
         self._desks: dict[Servable, _Desk] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in threads of its own it never stands before a prediction, nor before a status.
@@ -87,20 +86,13 @@ class Service:
         found = self.manager.loaded(name, version)
         return found if found else await self.load(self.manager.get, name, version)
 
-    @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """A prediction is in the server, from its head to its answer.
+    def admitted(self) -> "Admission":
+        """A prediction is in the server, from its head to its answer: for a ``with`` statement.
 
         Raises:
-            Overloaded: There are as many as it takes; the body was not read.
+            Overloaded: There are as many as it takes; the body was not read. It is raised where the block begins.
         """
-        if self._admitted >= self._settings.max_requests:
-            raise Overloaded(f"{self._admitted} requests are being answered")
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
+        return self._admission
 
     async def body(self, request: Request) -> bytes:
         """A request's body; see `read_body` for its errors."""
@@ -226,6 +218,26 @@ class Service:
         batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits)
         desk.batchers[signature.name] = batcher
         return batcher
+
+
+class Admission:
+    """Counts who is in, and lets no more in than allowed.
+
+    Args:
+        limit: How many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        if self._inside >= self._limit:
+            raise Overloaded(f"{self._inside} requests are being answered")
+        self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._inside -= 1
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,8 @@ from typing import Any, Final
 from benchmarks.figures import Figure
 from benchmarks.serving import questions, servers
 from benchmarks.serving.load import Seen, Target, ask
-from benchmarks.serving.models import publish_tabular, write_image
+from benchmarks.serving.models import publish_all
 from benchmarks.serving.report import write_report
-from pipelines.models import ModelStore
-from pipelines.storage import Store
 
 CONNECTIONS: Final = (1, 16, 64, 256)
 SECONDS: Final = 5
@@ -33,8 +31,7 @@ Table = dict[tuple[str, int], Seen]
 def measure(folder: Path) -> list[Figure]:
     """Run all, write docs/benchmarks.md, return the figures with a goal."""
     store = folder / "store"
-    model = publish_tabular(ModelStore(Store(str(store))), "tabular")
-    write_image(store / "models" / "image" / "1")
+    model = publish_all(store)
     direct = _direct(model)
     memory = {"bare TensorFlow": direct["pss_mb"], **_memory(store, folder)}
     with contextlib.ExitStack() as stack:

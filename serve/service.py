@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +27,11 @@ _R = TypeVar("_R")
 
 MAX_DIGITS: Final = 18
 """Of a version number; it fits an int64."""
-WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
-"""Calls of TensorFlow, and large bodies, that are worked on at the same time; the others wait."""
+WORKERS: Final = 32
+"""Calls of models, and large bodies, that are worked on at the same time; the others wait.
+
+Most threads only wait for a model's process: there are enough that one which hangs holds up no other model.
+"""
 INLINE_BYTES: Final = 65_536
 """Up to this size a body is decoded on the event loop: handing it to a thread would take longer."""
 

@@ -12,9 +12,10 @@ from starlette.requests import Request
 
 from pipelines.config.profile import Serve
 from pipelines.errors import MillraceError
+from serve.admission import Admission, Admitted
 from serve.batching import Batcher, Limits
 from serve.edge import read_body
-from serve.errors import InferenceLate, InvalidRequest, Overloaded
+from serve.errors import InferenceLate, InvalidRequest
 from serve.manager import ServableManager
 from serve.questions import Question
 from serve.rowwise import Reported, Sifting, answer_good_rows
@@ -50,7 +51,7 @@ class Service:
         self._limits = Limits(settings.max_batch_rows, settings.max_queued_rows, settings.infer_deadline_s)
         self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
-        self._admission = Admission(settings.max_requests)
+        self.admission = Admission(settings.max_requests, settings.latency_target_s)
         self._desks: dict[Servable, _Desk] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in threads of its own it never stands before a prediction, nor before a status.
@@ -88,13 +89,13 @@ class Service:
         found = self.manager.loaded(name, version)
         return found if found else await self.load(self.manager.get, name, version)
 
-    def admitted(self) -> "Admission":
+    def admitted(self) -> Admitted:
         """A prediction is in the server, from its head to its answer: for a ``with`` statement.
 
         Raises:
-            Overloaded: There are as many as it takes; the body was not read. It is raised where the block begins.
+            Overloaded: There are as many as it takes; the body was not read.
         """
-        return self._admission
+        return self.admission.enter()
 
     async def body(self, request: Request) -> bytes:
         """A request's body; see `read_body` for its errors."""
@@ -220,26 +221,6 @@ class Service:
         batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits)
         desk.batchers[signature.name] = batcher
         return batcher
-
-
-class Admission:
-    """Counts who is in, and lets no more in than allowed.
-
-    Args:
-        limit: How many.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        if self._inside >= self._limit:
-            raise Overloaded(f"{self._inside} requests are being answered")
-        self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._inside -= 1
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ class Serve(Section):
     """How long a request may wait for its answer; later it gets 504."""
     max_requests: int = Field(512, ge=1)
     """Predictions that may be in the server at the same time; the next gets 429 before its body is read."""
+    latency_target_s: float | None = Field(None, gt=0)
+    """Take only as many predictions at the same time as are answered within this; the next gets 429."""
     max_batch_rows: int = Field(1024, ge=1)
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)

@@ -104,7 +104,7 @@ def overload(root: Path, folder: Path, seconds: float = 60) -> Iterator[Goal]:
 
     A request is 128 rows: of one row the generator, on the same machine, could not send as many.
     """
-    with running(root, max_requests=16) as server:
+    with running(root, latency_target_s=0.1) as server:
         target = Target(server.address + PREDICT, as_json({"instances": [ROW] * 128}))
         ask(target, folder, connections=16, seconds=3)
         capacity = ask(target, folder, connections=16, seconds=10).rate

@@ -102,10 +102,11 @@ def poison(root: Path, rounds: int = 1_000) -> Iterator[Goal]:
 def overload(root: Path, folder: Path, seconds: float = 60) -> Iterator[Goal]:
     """G9: five times of what it can do.
 
-    A request is 128 rows: of one row the generator, on the same machine, could not send as many.
+    The model is what is overloaded: of requests that it answers at once the generator, on the same two cores, could not
+    send as many.
     """
-    with running(root, latency_target_s=0.1) as server:
-        target = Target(server.address + PREDICT, as_json({"instances": [ROW] * 128}))
+    with running(root, latency_target_s=0.1, models={"slow": {"allow_foreign": True}}) as server:
+        target = Target(server.address + "/v1/models/slow:predict", as_json({"instances": [1.0]}))
         ask(target, folder, connections=16, seconds=3)
         capacity = ask(target, folder, connections=16, seconds=10).rate
         calm = ask(target, folder, connections=256, seconds=15, rate=0.8 * capacity)

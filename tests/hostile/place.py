@@ -14,6 +14,7 @@ import psutil
 
 from pipelines.models import ModelStore
 from pipelines.storage import Store
+from serve.saved_model import import_tensorflow
 from tests.hostile.corpus import INFER, PREDICT, as_json, http, tensors
 from tests.serve import models
 from tests.serve.models import ROW
@@ -62,8 +63,29 @@ class Running:
         return psutil.Process(self.process.pid).num_fds()
 
 
+def write_slow(folder: Path) -> None:
+    """A model that thinks for some milliseconds about a number, whatever it is."""
+    tf = import_tensorflow()
+
+    class Slow(tf.Module):  # type: ignore[name-defined, misc] # the base has no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix = tf.Variable(tf.random.stateless_normal((256, 256), (1, 2)) / 16)
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, "x")])
+        def serve(self, x: Any) -> dict[str, Any]:
+            state = tf.eye(256) * x[0]
+            for _ in tf.range(10):
+                state = tf.tanh(state @ self.matrix)
+            return {"y": x + state[0, 0]}
+
+    module = Slow()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+
+
 def fill(root: Path) -> ModelStore:
-    """A store with `tiny` (one version) and `kinds`."""
+    """A store with `tiny` (one version), `kinds`, and `slow`, which is not of Millrace."""
+    write_slow(root / "models" / "slow" / "1")
     store = ModelStore(Store(str(root)))
     models.publish(store, "tiny", "binary")
     models.publish(store, "kinds", "multiclass")

@@ -21,6 +21,7 @@ def send(connection: "Connection[Any, Any]", message: Any) -> None:
     """Send a message.
 
     Raises:
+        BlockingIOError: Nobody has read it for the time that `limit_wait` set.
         OSError: Nobody is there to read it.
     """
     large: list[pickle.PickleBuffer] = []
@@ -51,7 +52,8 @@ def receive(connection: "Connection[Any, Any]") -> Any:
 
 
 def limit_wait(connection: "Connection[Any, Any]", seconds: float) -> None:
-    """Let `receive` wait no longer than so at an end of a duplex pipe."""
+    """Let `send` and `receive` wait no longer than so at an end of a duplex pipe."""
     whole, rest = divmod(seconds, 1)
     with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), int(rest * 1e6)))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            end.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(whole), int(rest * 1e6)))

@@ -117,6 +117,18 @@ def test_a_call_that_hangs_is_ended() -> None:
     assert ask(servable, 2)["pid"].tolist() == [pid_of(servable)] != [first]
 
 
+def test_a_process_that_stands_still_is_ended() -> None:
+    servable = IsolatedServable("tricky/1", tricky, 2.0)
+    for values in ([1.0], [1.0] * 10_000_000):  # more than the pipe holds: it is not even read
+        process = psutil.Process(pid_of(servable))
+        process.suspend()
+        while process.status() != psutil.STATUS_STOPPED:  # not all of its threads stop at once
+            time.sleep(0.01)
+        with pytest.raises(InferenceLate):
+            ask(servable, *values)
+        assert ask(servable, 2)["y"].tolist() == [4]
+
+
 def test_one_that_cannot_start_again_is_not_tried_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     servable = IsolatedServable("tricky/1", partial(unless, str(file)), 30)

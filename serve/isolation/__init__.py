@@ -1,1 +1,1 @@
-"""Models in processes of their own: one that crashes, hangs or is being loaded disturbs nobody else."""
+"""Models in processes of their own: one that crashes or hangs ends alone, and loading happens beside those that answer."""

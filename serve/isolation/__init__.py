@@ -1,1 +1,1 @@
-"""Models in processes of their own: one that crashes or hangs ends alone, and loading happens beside those that answer."""
+"""Models in processes of their own: one that crashes or hangs ends alone, and loading happens beside the others."""

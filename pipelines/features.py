@@ -87,6 +87,26 @@ class Cyclic(Section):
 Transform = Annotated[Numeric | Category | Cyclic, Field(discriminator="kind")]
 
 
+class Range(Section):
+    """Numbers from a least to a greatest, both included; a bound that is missing is open."""
+
+    min: int | float | None = None
+    """Of a timestamp, in microseconds since 1970 in UTC."""
+    max: int | float | None = None
+    """As `min`."""
+
+
+class Domain(Range):
+    """What the contract says that a value of an input is, if it is there at all."""
+
+    excludes_min: bool = False
+    """Whether `min` itself is out."""
+    excludes_max: bool = False
+    """Whether `max` itself is out."""
+    values: tuple[int | float, ...] | tuple[str, ...] | None = None
+    """The only values; None if any is."""
+
+
 class Cross(Section):
     """A pair or more of categories embedded together, such as origin and day of the year."""
 
@@ -104,6 +124,11 @@ class Feature(Section):
     nullable: bool
     """Whether a missing value is allowed; the contract's not-null rules decide."""
     transform: Transform
+    domain: Domain | None = None
+    """What the contract says of its values, beside `nullable`."""
+    learnt: Range | None = None
+    """Of a quantity: the least and the greatest finite value of the train split; what a category learnt is its
+    vocabulary."""
 
     @property
     def tensor_dtype(self) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from serve.domains import DomainGuard
 from serve.errors import InferenceLate, Overloaded
 from serve.joint_calls import JointCalls, Pending, Result
 from serve.questions import Decoded, Question
@@ -48,14 +49,21 @@ class Batcher:
         executor: Runs the calls.
         statistics: Where phases are counted.
         limits: What it takes.
+        guard: Looks at the values.
     """
 
     def __init__(
-        self, servable: Servable, signature: Signature, executor: Executor, statistics: Statistics, limits: Limits
+        self,
+        servable: Servable,
+        signature: Signature,
+        executor: Executor,
+        statistics: Statistics,
+        limits: Limits,
+        guard: DomainGuard | None = None,
     ) -> None:
         self.signature = signature
         self._servable = servable
-        self._calls = JointCalls(servable, signature, statistics)
+        self._calls = JointCalls(servable, signature, statistics, guard)
         self._executor = executor
         self._limits = limits
         self._waiting: dict[int, Pending] = {}

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from pipelines.features import FeatureSpec
+from pipelines.features import Domain, Feature, FeatureSpec, Range
 
 _VALUES: Final = {
     "float32": 1.5,
@@ -16,7 +16,24 @@ _VALUES: Final = {
 
 def example_row(spec: FeatureSpec) -> dict[str, Any]:
     """A row that a model takes, for its documentation."""
-    return {feature.name: _VALUES[feature.dtype] for feature in spec.inputs}
+    return {feature.name: _example_value(feature) for feature in spec.inputs}
+
+
+def _example_value(feature: Feature) -> Any:
+    """A value that the contract allows; of a quantity one from the middle of what training has seen."""
+    domain, learnt = feature.domain or Domain(), feature.learnt or Range()
+    if domain.values:
+        return bool(domain.values[0]) if feature.dtype == "bool" else domain.values[0]
+    if learnt.min is not None and learnt.max is not None:
+        return _as_number(feature, (learnt.min + learnt.max) / 2)
+    low, high = domain.min, domain.max
+    if low is not None:
+        return _as_number(feature, low + 1 if high is None else (low + high) / 2)
+    return _VALUES[feature.dtype] if high is None else _as_number(feature, high - 1)
+
+
+def _as_number(feature: Feature, value: float) -> int | float:
+    return round(value, 3) if feature.dtype in ("float32", "float64") else round(value)
 
 
 def class_labels(spec: FeatureSpec | None) -> list[str]:

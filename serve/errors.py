@@ -5,6 +5,7 @@ DataRejected
 │   ├── BadValue          one value does not fit its input
 │   ├── BodyTooLarge
 │   ├── EncodingRefused   a body compressed in a way that is not known
+│   ├── OutsideDomain     values that the contract of the model's data does not allow
 │   ├── Unimplemented     the protocol has no form for this dtype, or the model no such method
 │   ├── UnknownLabel
 │   └── UnknownSignature
@@ -84,6 +85,18 @@ class BadValue(InvalidRequest):
         self.name = name
         self.position = position
         self.reason = reason
+
+
+class OutsideDomain(InvalidRequest):
+    """Values that fit their inputs, but that the contract of the model's data does not allow.
+
+    Attributes:
+        breaches: Row of the request, input and rule of each.
+    """
+
+    def __init__(self, breaches: Sequence[tuple[int, str, str]]) -> None:
+        super().__init__([f"row {row}: input '{name}' {rule}" for row, name, rule in breaches])
+        self.breaches = tuple(breaches)
 
 
 class Unimplemented(InvalidRequest):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pipelines.errors import MillraceError
-from serve.errors import BadValue, InferenceFailed
+from serve.domains import DomainGuard
+from serve.errors import BadValue, InferenceFailed, OutsideDomain
 from serve.protocols.values import decode_values
 from serve.questions import Columns, Question
 from serve.servable import Array, Arrays, Servable
@@ -54,10 +55,14 @@ class JointCalls:
         servable: What answers.
         signature: Which of its functions.
         statistics: Where phases are counted.
+        guard: Looks at the values.
     """
 
-    def __init__(self, servable: Servable, signature: Signature, statistics: Statistics) -> None:
+    def __init__(
+        self, servable: Servable, signature: Signature, statistics: Statistics, guard: DomainGuard | None = None
+    ) -> None:
         self._servable = servable
+        self._guard = guard
         self._signature = signature
         self._statistics = statistics
 
@@ -79,6 +84,8 @@ class JointCalls:
         started = time.perf_counter()
         self._statistics.queue.add(*(started - pending.since for pending in batch))
         members, inputs = self._decode(batch, results)
+        if self._guard and members:
+            members, inputs = self._keep_within(self._guard, members, inputs, results)
         self._statistics.decode.add(time.perf_counter() - started)
         if members:
             self._answer(members, inputs, results)
@@ -129,6 +136,31 @@ class JointCalls:
             pending.inputs = inputs
         except Exception as error:  # a bug that one request meets is not its neighbours' fault
             results[id(pending)] = error
+
+    def _keep_within(
+        self, guard: DomainGuard, members: list[Pending], inputs: Arrays, results: dict[int, Result]
+    ) -> tuple[list[Pending], Arrays]:
+        """Those whose values the model may be asked with; the others get their error as result."""
+        found, is_refused = guard.look(inputs)
+        forbidden = [outside for outside in found if outside.kind == "contract" and is_refused]
+        if not forbidden:
+            guard.count(found)
+            return members, inputs
+        kept, answered, start = [], np.ones(sum(p.rows for p in members), np.bool_), 0
+        for pending in members:
+            mine = slice(start, start := start + pending.rows)
+            breaches = [
+                (int(row), outside.feature.name, outside.rule(inputs[outside.feature.name][mine][row]))
+                for outside in forbidden
+                for row in np.flatnonzero(outside.rows[mine])
+            ]
+            if breaches:
+                results[id(pending)] = OutsideDomain(sorted(breaches))
+                answered[mine] = False
+            else:
+                kept.append(pending)
+        guard.count(found, answered)
+        return kept, {name: values[answered] for name, values in inputs.items()}
 
     def _answer(self, members: list[Pending], inputs: Arrays, results: dict[int, Result]) -> None:
         try:

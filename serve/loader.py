@@ -5,6 +5,7 @@ from functools import partial
 
 from pipelines.config.profile import ServedModel
 from pipelines.models import MANIFEST, ModelStore
+from serve.domains import read_domains
 from serve.foreign import foreign_copy
 from serve.saved_model import WARM_UP_ROWS, LoadedModel
 from serve.servable import Servable
@@ -50,7 +51,9 @@ class Loader:
         place = f"{name}/{version}"
         if self._store.store.exists("models", name, str(version), MANIFEST) or not settings.allow_foreign:
             opened, warm_up = self._store.open(name, version), (*WARM_UP_ROWS, *sizes)
-            return self._host(place, partial(LoadedModel.load, opened, self._threads, warm_up))
+            servable = self._host(place, partial(LoadedModel.load, opened, self._threads, warm_up))
+            servable.domains = read_domains(servable.origin.folder, servable.spec)
+            return servable
         with foreign_copy(self._store, name, version) as folder:
             joins = settings.join_requests
             return self._host(

@@ -4,7 +4,7 @@ import gc
 import logging
 from collections.abc import Mapping, Sequence
 
-from pipelines.config.profile import ServedModel
+from pipelines.config.profile import DomainMode, ServedModel
 from pipelines.errors import MillraceError
 from pipelines.models import ModelStore
 from serve.errors import ModelNotFound
@@ -59,7 +59,9 @@ class ServableManager:
         """
         for model in self._models.values():
             model.load()
-        _settle()
+        # Out of the collector's sight: what is loaded now stays, and costs no pauses while requests run.
+        gc.collect()
+        gc.freeze()
 
     def refresh(self, name: str, sizes: Sequence[int] = ()) -> Outcome | None:
         """Load a version newer than the one that answers, if the store has one, and let it answer instead.
@@ -77,10 +79,7 @@ class ServableManager:
         Raises:
             StorageError: The store cannot be read.
         """
-        outcome = self._model(name).refresh(sizes)
-        if outcome == "loaded":
-            _settle()
-        return outcome
+        return self._model(name).refresh(sizes)
 
     def configure(self, models: Mapping[str, ServedModel]) -> None:
         """Serve other models, or the same in another way, from now on.
@@ -102,7 +101,6 @@ class ServableManager:
                 logger.error("model %s is not served yet: %s", name, error)
                 continue
             self._models = {**self._models, name: added}
-        _settle()
 
     def load_model(self, name: str) -> None:
         """Serve a model again that was unloaded, or look for its newer versions.
@@ -114,7 +112,6 @@ class ServableManager:
         model = self._model(name)
         if model.is_unloaded:
             model.load()
-            _settle()
         else:
             self.refresh(name)
 
@@ -125,7 +122,6 @@ class ServableManager:
             ModelNotFound: No such model is served.
         """
         self._model(name).unload()
-        _settle()
 
     def close(self) -> None:
         """Let go of every model at the end of the server."""
@@ -148,6 +144,11 @@ class ServableManager:
             ModelNotFound: No such model is served.
         """
         return self._model(name).all_loaded()
+
+    def domain_mode(self, name: str) -> DomainMode:
+        """What becomes of values that the contract of a model's data does not allow."""
+        model = self._models.get(name)
+        return model.settings.domains if model else "ignore"
 
     def version_of(self, name: str, label: str) -> int:
         """The version that a label names.
@@ -183,10 +184,3 @@ class ServableManager:
 
     def _open(self, name: str, settings: ServedModel) -> ServedVersions:
         return ServedVersions(name, settings, self._store, self._loader, self._kept)
-
-
-def _settle() -> None:
-    """Take what is loaded out of the collector's sight: it stays, and costs no pauses while requests run."""
-    gc.unfreeze()  # else the cycles of a version that was dropped stay for ever
-    gc.collect()
-    gc.freeze()

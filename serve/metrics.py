@@ -88,6 +88,11 @@ class _Versions:
             "Time of a request from its decoded body to its outputs.",
             labels=[*labels, "outcome"],
         )
+        outside = CounterMetricFamily(
+            "millrace_outside_domain_values",
+            "Values that the contract does not allow, or that training has not seen.",
+            labels=[*labels, "input", "domain"],
+        )
         for servable, statistics, waiting in self._versions:
             mine = [servable.name, str(servable.version)]
             loaded.add_metric([*mine, servable.origin.digest], 1)
@@ -98,4 +103,6 @@ class _Versions:
                 phases.add_metric([*mine, phase], seconds.buckets(), seconds.total)
             for outcome, seconds in (("succeeded", statistics.succeeded), ("failed", statistics.failed)):
                 infers.add_metric([*mine, outcome], seconds.buckets(), seconds.total)
-        yield from (loaded, restarts, queued, rows, phases, infers)
+            for (name, kind), count in dict(statistics.outside).items():
+                outside.add_metric([*mine, name, kind], count)
+        yield from (loaded, restarts, queued, rows, phases, infers, outside)

@@ -3,7 +3,7 @@
 The answer keeps its length; what is wrong with a row stands beside it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import shorten
-from serve.errors import InvalidRequest, NonFiniteOutput
+from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain
 from serve.protocols.document import describe
 from serve.questions import Question
 from serve.servable import Arrays
@@ -95,7 +95,7 @@ async def answer_good_rows(
     outputs: Mapping[str, TensorInfo],
     work: Callable[..., Awaitable[Any]],
 ) -> Reported:
-    """Ask for the rows that fit; those whose answer is no number are taken out, and the others asked again.
+    """Ask for the rows that fit, and again without those whose values are forbidden or whose answer is no number.
 
     Args:
         sifting: The request.
@@ -112,9 +112,11 @@ async def answer_good_rows(
         try:
             answered = await infer(await work(sifting.only, good))
             break
-        except NonFiniteOutput as error:
-            lost = {good[number] for number in error.rows}
-            errors += [RowError(row, error.output, "the answer is not finite") for row in sorted(lost)]
+        except (OutsideDomain, NonFiniteOutput) as error:
+            lost: dict[int, tuple[str, str]] = {}
+            for number, reason in _reasons(error):
+                lost.setdefault(good[number], reason)
+            errors += [RowError(row, *reason) for row, reason in lost.items()]
             good = [row for row in good if row not in lost]
     if not good:
         answered = {name: _none(info) for name, info in outputs.items()}
@@ -122,6 +124,14 @@ async def answer_good_rows(
     row_ok[good] = True
     full = await work(_spread_all, answered, row_ok)
     return Reported(full, row_ok, sorted(errors, key=lambda error: error.row)[:MAX_ERRORS])
+
+
+def _reasons(error: OutsideDomain | NonFiniteOutput) -> Iterator[tuple[int, tuple[str, str]]]:
+    """The rows that cannot be answered: the field, and the rule that it breaks."""
+    if isinstance(error, NonFiniteOutput):
+        yield from ((row, (error.output, "the answer is not finite")) for row in error.rows)
+    else:
+        yield from ((row, (name, rule)) for row, name, rule in error.breaches)
 
 
 def _sift(sifting: Sifting) -> tuple[list[RowError], list[int]]:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from pipelines.features import Encoded, FeatureSpec
 from pipelines.models import ModelManifest
 from serve.errors import NonFiniteOutput
 from serve.signatures import SERVING_DEFAULT, Signature, check_inputs, find_signature
+
+if TYPE_CHECKING:
+    from serve.domains import Domains
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -65,6 +68,8 @@ class Servable(ABC):
         self.origin = origin
         self.restarts = 0
         """How often it ended by itself and was started again."""
+        self.domains: Domains | None = None
+        """What its inputs may be, if that is known."""
         self.signatures = signatures
         self.joins = joins
 

@@ -14,13 +14,14 @@ from pipelines.config.profile import Serve
 from pipelines.errors import MillraceError
 from serve.admission import Admission, Admitted
 from serve.batching import Batcher, Limits
+from serve.domains import DomainGuard
 from serve.edge import read_body
 from serve.errors import InferenceLate, InvalidRequest
 from serve.manager import ServableManager
 from serve.questions import Question
 from serve.rowwise import Reported, Sifting, answer_good_rows
 from serve.servable import Arrays, Servable
-from serve.signatures import Signature
+from serve.signatures import SERVING_DEFAULT, Signature
 from serve.statistics import Statistics
 
 _P = ParamSpec("_P")
@@ -218,7 +219,11 @@ class Service:
         return desk
 
     def _open(self, desk: "_Desk", servable: Servable, signature: Signature) -> Batcher:
-        batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits)
+        guard = None
+        if servable.domains and signature.name == SERVING_DEFAULT:
+            mode = functools.partial(self.manager.domain_mode, servable.name)
+            guard = DomainGuard(servable.domains, mode, desk.statistics.outside)
+        batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits, guard)
         desk.batchers[signature.name] = batcher
         return batcher
 

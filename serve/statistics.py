@@ -5,11 +5,17 @@ Counted in plain numbers, since every request passes here; `serve.metrics` and T
 
 import threading
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 BUCKETS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 BUCKETS_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16_384)
+
+
+Kind = Literal["contract", "training"]
+Counts = Counter[tuple[str, Kind]]
+"""Values outside, by input and by what they are outside of."""
 
 
 class Distribution:
@@ -59,6 +65,7 @@ class Statistics:
         compute: TensorFlow's calls.
         encode: What answers took.
         batch_rows: Rows of TensorFlow's calls.
+        outside: Values outside of the model's domains.
     """
 
     succeeded: Distribution = field(default_factory=Distribution)
@@ -68,6 +75,8 @@ class Statistics:
     compute: Distribution = field(default_factory=Distribution)
     encode: Distribution = field(default_factory=Distribution)
     batch_rows: Distribution = field(default_factory=lambda: Distribution(BUCKETS_ROWS))
+
+    outside: Counts = field(default_factory=Counter)
 
     def sizes(self) -> list[int]:
         """The buckets of rows that calls have fallen into, by their upper bounds."""

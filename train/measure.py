@@ -1,5 +1,6 @@
 """Measures the train split by Spark: means, vocabularies, class counts."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.config.sections import Features
@@ -44,13 +45,13 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
     )
 
 
-def _finite(column: "Column", type_name: str, *, log: bool) -> "Column":
+def _finite(column: "Column", type_name: str) -> "Column":
     from pyspark.sql import functions as F
 
     value = column.cast("double")
     if type_name in ("float", "double"):
         value = F.when(F.isnan(value) | (F.abs(value) == float("inf")), None).otherwise(value)
-    return F.log1p(value) if log else value
+    return value
 
 
 def _numeric(
@@ -63,15 +64,25 @@ def _numeric(
     cyclic = [name for name, t in features.inputs.items() if isinstance(t, Cyclic)]
     measures = [F.count(F.col(name)).alias(f"{name}.count") for name in cyclic]
     for name, transform in wanted.items():
-        value = _finite(F.col(name), table.columns[name], log=transform.log)
+        plain = _finite(F.col(name), table.columns[name])
+        value = F.log1p(plain) if transform.log else plain
         measures += [F.avg(value).alias(f"{name}.mean"), F.stddev_pop(value).alias(f"{name}.std")]
+        measures += [F.min(plain).alias(f"{name}.min"), F.max(plain).alias(f"{name}.max")]
     if not measures:
         return {}, []
     row = frame.agg(*measures).collect()[0].asDict()
     there = [name for name in wanted if row[f"{name}.mean"] is not None]
     empty = [name for name in wanted if name not in there] + [name for name in cyclic if not row[f"{name}.count"]]
-    found = {name: NumericStatistics(mean=row[f"{name}.mean"], std=row[f"{name}.std"] or 1.0) for name in there}
-    return found, empty
+    return {name: _statistics(name, row) for name in there}, empty
+
+
+def _statistics(name: str, row: Mapping[str, float]) -> NumericStatistics:
+    return NumericStatistics(
+        mean=row[f"{name}.mean"],
+        std=row[f"{name}.std"] or 1.0,
+        min=row[f"{name}.min"],
+        max=row[f"{name}.max"],
+    )
 
 
 def _vocabularies(
@@ -113,6 +124,6 @@ def _label(frame: "DataFrame", label: str, *, classes: bool) -> LabelStatistics:
         missing = counts.pop(None, 0)
         ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in counts.items())
         return LabelStatistics(rows=sum(counts.values()) + missing, missing=missing, counts=tuple(ordered))
-    value = _finite(F.col(label), "double", log=False)
+    value = _finite(F.col(label), "double")
     row = frame.agg(F.count(F.lit(1)), F.count(value), F.avg(value), F.stddev_pop(value)).collect()[0]
     return LabelStatistics(rows=row[0], missing=row[0] - row[1], mean=row[2] or 0.0, std=row[3] or 1.0)

@@ -1,8 +1,5 @@
 """From a product file and a table version to the feature spec of the model."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from pipelines.config import Config
 from pipelines.errors import ConfigError, FeatureMismatch
 from pipelines.features import (
@@ -11,55 +8,60 @@ from pipelines.features import (
     Feature,
     FeatureSpec,
     Label,
+    Range,
     Task,
     Transform,
     table_dtype,
 )
 from pipelines.tables import TableVersion
 from train.errors import NotTrainable
-from train.statistics import LabelStatistics
+from train.guarantees import domain_of, never_null
+from train.statistics import LabelStatistics, NumericStatistics, Statistics
 
 
-def never_null(expectations: tuple[Mapping[str, Mapping[str, Any]], ...]) -> set[str]:
-    """Columns that the contract proves to have no missing value."""
-    return {
-        str(arguments["column"])
-        for item in expectations
-        for name, arguments in item.items()
-        if name == "expect_column_values_to_not_be_null" and arguments.get("mostly", 1) == 1
-    }
-
-
-def build_spec(config: Config, table: TableVersion, label: LabelStatistics, empty: tuple[str, ...] = ()) -> FeatureSpec:
+def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> FeatureSpec:
     """Describe inputs and label with the types that the table really has.
 
     Args:
-        config: Names inputs and label.
+        config: Names inputs and label, and what holds of their values.
         table: Has them.
-        label: Of the train split.
-        empty: Inputs to leave out, and every cross with them.
+        statistics: Of the train split; inputs that have no value there are left out, and every cross with them.
 
     Raises:
         FeatureMismatch: A column is not in the table, or its type does not fit how the model reads it.
         NotTrainable: The label's values do not fit the task, or no input is left.
     """
-    required = never_null(config.contract.expectations)
+    rules = config.contract.expectations
+    required, empty = never_null(rules), statistics.empty
     inputs = []
     for name, transform in config.features.inputs.items():
         if name not in table.columns:
             raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
         dtype = table_dtype(name, table.columns[name])
         _check_transform(name, dtype, transform)
-        if name not in empty:
-            inputs.append(Feature(name=name, dtype=dtype, nullable=name not in required, transform=transform))
+        if name in empty:
+            continue
+        feature = Feature(
+            name=name,
+            dtype=dtype,
+            nullable=name not in required,
+            transform=transform,
+            domain=domain_of(name, dtype, rules),
+            learnt=_learnt(statistics.numeric.get(name)),
+        )
+        inputs.append(feature)
     if not inputs:
         raise NotTrainable("no input has a value in the train split")
     return FeatureSpec(
         inputs=tuple(inputs),
         crosses=tuple(cross for cross in config.features.crosses if not {*cross.columns} & {*empty}),
-        label=build_label(config.features.label, config.train.task, label),
+        label=build_label(config.features.label, config.train.task, statistics.label),
         key=config.ingest.key,
     )
+
+
+def _learnt(found: NumericStatistics | None) -> Range | None:
+    return Range(min=found.min, max=found.max) if found else None
 
 
 def _check_transform(name: str, dtype: str, transform: Transform) -> None:

@@ -154,7 +154,7 @@ def _train(
     fail_here("train.before_measure")
     place.put_json("config.json", config.model_dump(mode="json", by_alias=True))
     statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
-    spec = build_spec(config, table, statistics.label, statistics.empty)
+    spec = build_spec(config, table, statistics)
     if statistics.empty:
         logger.warning("trained without inputs that have no value: %s", ", ".join(statistics.empty))
     logger.info("measured the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs))

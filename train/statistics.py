@@ -4,12 +4,16 @@ from pydantic import BaseModel, ConfigDict
 
 
 class NumericStatistics(BaseModel):
-    """Mean and standard deviation of the finite values; after log(1 + x) where the feature asks for it."""
+    """Of the finite values; mean and standard deviation after log(1 + x) where the feature asks for it."""
 
     model_config = ConfigDict(frozen=True)
 
     mean: float
     std: float
+    min: float
+    """As it is in the table."""
+    max: float
+    """As it is in the table."""
 
 
 class LabelStatistics(BaseModel):

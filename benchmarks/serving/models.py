@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.figures import ROOT
-from pipelines.features import Category, Feature, FeatureSpec, Label, Numeric
+from pipelines.features import Category, Feature, FeatureSpec, Label, Numeric, Range
 from pipelines.models import Lineage, ModelManifest, ModelStore
 from pipelines.storage import Store
+from pipelines.vocabularies import write_vocabularies
 from serve.saved_model import import_tensorflow
 
 FLOATS: Final = 12
@@ -22,7 +23,10 @@ LAYERS: Final = (128, 64)
 IMAGE: Final = (224, 224, 3)
 
 INPUTS: Final = (
-    *(Feature(name=f"f{n}", dtype="float32", nullable=True, transform=Numeric()) for n in range(FLOATS)),
+    *(
+        Feature(name=f"f{n}", dtype="float32", nullable=True, transform=Numeric(), learnt=Range(min=-6, max=6))
+        for n in range(FLOATS)
+    ),
     *(Feature(name=f"s{n}", dtype="string", nullable=True, transform=Category()) for n in range(STRINGS)),
 )
 
@@ -94,6 +98,7 @@ def publish_tabular(store: ModelStore, name: str) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+        write_vocabularies(Path(folder), {f"s{n}": WORDS for n in range(STRINGS)})
         store.publish(Path(folder), manifest)
 
 

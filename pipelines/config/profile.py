@@ -40,6 +40,9 @@ class Ranks(Section):
     """How long to wait until Spark has started every rank."""
 
 
+DomainMode = Literal["enforce", "count", "ignore"]
+
+
 class ServedModel(Section):
     """How one model is served."""
 
@@ -55,6 +58,9 @@ class ServedModel(Section):
     """With `latest`: how many of the newest are loaded."""
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Names for versions, such as `canary: 3`, that clients may use instead of numbers."""
+    domains: DomainMode = "count"
+    """Values that the contract's ranges and sets do not allow: `enforce` refuses their rows, `count` answers and counts
+    them, as it does with values that the train split did not have; `ignore` does not look."""
 
 
 class Serve(Section):

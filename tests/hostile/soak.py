@@ -32,8 +32,8 @@ MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "30"))
 RATE: Final = 200
 """Good requests a second."""
 HOSTILE: Final = 0.01
-SWAP_S: Final = 30.0
-SWAP_WINDOW_S: Final = 5.0
+SWAP_S: Final = float(os.environ.get("SOAK_SWAP_S", "30"))
+SWAP_WINDOW_S: Final = min(5.0, SWAP_S / 2)
 """From a publication until the new version answers, and a little longer."""
 BIASES: Final = (0.0, 1.0)
 """Of the versions, in turns; they answer differently."""

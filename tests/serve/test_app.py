@@ -1,6 +1,7 @@
 """The application, asked as a client asks."""
 
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config.profile import Serve
+from pipelines.config.profile import Serve, ServedModel
+from pipelines.features import Domain
 from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.app import Application
 from serve.manager import ServableManager
+from serve.protocols.tensors import DATATYPES
 from serve.servable import Servable
 from tests.serve.client import ask, error_of, predict
-from tests.serve.models import POISON, ROW, served
+from tests.serve.models import INPUTS, POISON, ROW, publish, served
 
 pytestmark = pytest.mark.tf
 
@@ -236,3 +239,53 @@ def test_one_bad_row_does_not_fail_999_good_ones(app: Application, bad: dict[str
     for number, row in enumerate(answer["predictions"]):
         if number != 700:
             assert row["probability"] == pytest.approx(expected[number]["probability"], abs=1e-6)
+
+
+@pytest.fixture
+def bounded(tmp_path: Path) -> ServableManager:
+    """A model whose contract says what `amount` and `city` are."""
+    allowed = {"amount": Domain(min=0, max=100), "city": Domain(values=("Oslo", "Rome"))}
+    inputs = [f.model_copy(update={"domain": allowed[f.name]}) if f.name in allowed else f for f in INPUTS]
+    store = ModelStore(Store(str(tmp_path)))
+    publish(store, "tiny", "binary", tuple(inputs))
+    manager = ServableManager(store, {"tiny": ServedModel(domains="enforce")})
+    manager.load()
+    return manager
+
+
+def test_values_that_the_contract_does_not_allow(bounded: ServableManager) -> None:
+    app = Application(bounded, Serve())
+    assert predict(app, {"instances": [ROW]}).status_code == 200
+    bad = [ROW, {**ROW, "amount": 101}, {**ROW, "city": "Paris", "amount": -1}]
+    said = error_of(predict(app, {"instances": bad}), 400)
+    assert "row 1: input 'amount' is 101.0, the contract of the model's data allows at least 0 and at most 100" in said
+    assert "row 2: input 'city' is 'Paris', the contract of the model's data allows one of 'Oslo', 'Rome'" in said
+    report = {"parameters": {"on_row_error": "report"}}
+    answer = predict(app, {"instances": [*bad, {**ROW, "amount": POISON}, ROW], **report}).json()
+    assert [row is None for row in answer["predictions"]] == [False, True, True, True, False]
+    assert [(e["row"], e["field"]) for e in answer["row_errors"]] == [(1, "amount"), (2, "amount"), (3, "amount")]
+    tensors = [
+        {"name": f.name, "shape": [2], "datatype": DATATYPES[f.tensor_dtype], "data": [r[f.name] for r in bad[:2]]}
+        for f in INPUTS
+    ]
+    error_of(predict(app, {"inputs": tensors}, "/v2/models/tiny/infer"), 400)
+    reported = predict(app, {"inputs": tensors, **report}, "/v2/models/tiny/infer").json()
+    assert next(t["data"] for t in reported["outputs"] if t["name"] == "row_ok") == [True, False]
+
+
+def test_domains_follow_the_settings_without_a_restart(bounded: ServableManager) -> None:
+    app = Application(bounded, Serve())
+
+    def counted() -> str:
+        page = ask(app, "GET", "/metrics").text
+        return ", ".join(re.findall(r'outside_domain_values_total{(domain="\w+",input="\w+").*} (.*)', page)[0])
+
+    outside = {"instances": [{**ROW, "amount": 101}]}
+    assert predict(app, outside).status_code == 400
+    assert counted() == 'domain="contract",input="amount", 1.0'
+    bounded.configure({"tiny": ServedModel(domains="count")})
+    assert predict(app, outside).status_code == 200
+    assert counted() == 'domain="contract",input="amount", 2.0'
+    bounded.configure({"tiny": ServedModel(domains="ignore")})
+    assert predict(app, outside).status_code == 200
+    assert counted() == 'domain="contract",input="amount", 2.0'

@@ -21,6 +21,7 @@ def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
     statistics.batch_rows.add(7)
     statistics.compute.add(0.003)
     statistics.failed.add(0.2)
+    statistics.outside["amount", "contract"] += 3
     tiny.restarts = 2
     page = metrics.render([(tiny, statistics, 5)]).decode()
     tiny.restarts = 0
@@ -35,6 +36,8 @@ def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
     assert f'millrace_queued_rows{{{mine}version="2"}} 5.0' in page
     assert f'millrace_model_loaded{{digest="{tiny.origin.digest}",{mine}version="2"}} 1.0' in page
     assert f'millrace_model_restarts_total{{{mine}version="2"}} 2.0' in page
+    outside = f'millrace_outside_domain_values_total{{domain="contract",input="amount",{mine}version="2"}} 3.0'
+    assert outside in page
     assert "millrace_model_loaded{" not in metrics.render([]).decode()
 
 
@@ -51,7 +54,9 @@ def test_the_dashboard_asks_for_what_is_there(tiny: Servable) -> None:
     metrics = Metrics()
     metrics.count_request("/v1/models", 200, 0.1)
     metrics.count_reload("tiny", "loaded")
-    page = metrics.render([(tiny, Statistics(), 0)]).decode()
+    statistics = Statistics()
+    statistics.outside["amount", "training"] += 1
+    page = metrics.render([(tiny, statistics, 0)]).decode()
     there = {name for name, _ in re.findall(r"^(millrace_\w+)([{ ])", page, re.MULTILINE)}
     wanted = {name for expression in asked for name in re.findall(r"millrace_\w+", expression)}
     assert wanted <= there

@@ -31,7 +31,10 @@ def table(store: Store) -> TableVersion:
 def statistics() -> Statistics:
     """What `train.statistics.measure` would find, near enough."""
     return Statistics(
-        numeric={"weight": NumericStatistics(mean=2.6, std=2.0), "size": NumericStatistics(mean=1.1, std=0.7)},
+        numeric={
+            "weight": NumericStatistics(mean=2.6, std=2.0, min=0.1, max=9.5),
+            "size": NumericStatistics(mean=1.1, std=0.7, min=0.0, max=12.0),
+        },
         vocabularies={"colour": ("red", "green", "blue, dark"), "round": (1, 0), "corners": (0, 8, 1, 2)},
         label=LabelStatistics(rows=900, missing=0, counts=(("ball", 450), ("box", 270), ("cone", 180))),
     )
@@ -40,4 +43,4 @@ def statistics() -> Statistics:
 @pytest.fixture
 def spec(product: Product, table: TableVersion, statistics: Statistics):  # type: ignore[no-untyped-def]
     """The product's feature spec."""
-    return build_spec(product.config, table, statistics.label)
+    return build_spec(product.config, table, statistics)

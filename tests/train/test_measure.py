@@ -64,6 +64,8 @@ def _schema() -> pa.Schema:
 def test_only_finite_values_of_the_train_split_count(spark: "SparkSession", store: Store) -> None:
     found = measured(spark, store)
     assert (found.numeric["x"].mean, found.numeric["x"].std) == (2.0, 1.0)
+    assert (found.numeric["x"].min, found.numeric["x"].max) == (1.0, 3.0)
+    assert (found.numeric["size"].min, found.numeric["size"].max) == (0.0, 4.0)
     assert found.numeric["size"].mean == pytest.approx(np.log1p([0, 1, 2, 3, 4]).mean())
     assert found.vocabularies == {"word": ("b",), "code": (5, 7)}
     assert found.label.counts == ((0, 2), (1, 3))

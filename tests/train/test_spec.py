@@ -6,10 +6,10 @@ import pytest
 
 from pipelines.config import Product, load_product
 from pipelines.errors import ConfigError, FeatureMismatch
-from pipelines.features import FeatureSpec
+from pipelines.features import Domain, FeatureSpec, Range
 from pipelines.tables import TableVersion
 from train.errors import NotTrainable
-from train.spec import build_label, build_spec, never_null
+from train.spec import build_label, build_spec
 from train.statistics import LabelStatistics, Statistics
 
 
@@ -26,19 +26,20 @@ def test_types_come_from_the_table(spec: FeatureSpec) -> None:
     assert spec.label.classes == ("ball", "box", "cone")
 
 
-def test_only_a_rule_without_exceptions_makes_an_input_required() -> None:
-    rules = (
-        {"expect_column_values_to_not_be_null": {"column": "a"}},
-        {"expect_column_values_to_not_be_null": {"column": "b", "mostly": 0.9}},
-        {"expect_column_values_to_be_unique": {"column": "c"}},
-    )
-    assert never_null(rules) == {"a"}
+def test_domains_come_from_contract_and_training(product: Product, table: TableVersion, statistics: Statistics) -> None:
+    rule = {"expect_column_values_to_be_between": {"column": "weight", "min_value": 0}}
+    contract = product.config.contract.model_copy(update={"expectations": (rule,)})
+    spec = build_spec(product.config.model_copy(update={"contract": contract}), table, statistics)
+    weight, colour = spec.input("weight"), spec.input("colour")
+    assert (weight.domain, weight.learnt) == (Domain(min=0), Range(min=0.1, max=9.5))
+    assert (colour.domain, colour.learnt) == (None, None)
+    assert FeatureSpec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
 
 
 def test_an_input_that_the_table_lacks_is_named(product: Product, table: TableVersion, statistics: Statistics) -> None:
     smaller = dataclasses.replace(table, columns={k: v for k, v in table.columns.items() if k != "weight"})
     with pytest.raises(FeatureMismatch, match="weight: expected a column of table shapes/clean"):
-        build_spec(product.config, smaller, statistics.label)
+        build_spec(product.config, smaller, statistics)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +55,13 @@ def test_a_type_that_does_not_fit_is_named(
 ) -> None:
     other = dataclasses.replace(table, columns={**table.columns, column: type_name})
     with pytest.raises(FeatureMismatch, match=error):
-        build_spec(product.config, other, statistics.label)
+        build_spec(product.config, other, statistics)
 
 
 def test_a_named_period_needs_a_timestamp(product: Product, table: TableVersion, statistics: Statistics) -> None:
     other = dataclasses.replace(table, columns={**table.columns, "found": "long"})
     with pytest.raises(ConfigError, match="period: day does not fit"):
-        build_spec(product.config, other, statistics.label)
+        build_spec(product.config, other, statistics)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,11 @@ def test_the_made_up_product_loads(product: Product) -> None:
 
 
 def test_inputs_that_are_left_out(product: Product, table: TableVersion, statistics: Statistics) -> None:
-    spec = build_spec(product.config, table, statistics.label, ("colour", "size"))
+    def without(*names: str) -> Statistics:
+        return statistics.model_copy(update={"empty": names})
+
+    spec = build_spec(product.config, table, without("colour", "size"))
     assert [f.name for f in spec.inputs] == ["round", "corners", "weight", "found"]
     assert spec.crosses == ()
     with pytest.raises(NotTrainable, match="no input has a value"):
-        build_spec(product.config, table, statistics.label, tuple(product.config.features.inputs))
+        build_spec(product.config, table, without(*product.config.features.inputs))

@@ -3,8 +3,9 @@
 import gc
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from pipelines.config.profile import DomainMode, ServedModel
+from pipelines.config.profile import ServedModel
 from pipelines.errors import MillraceError
 from pipelines.models import ModelStore
 from serve.errors import ModelNotFound
@@ -13,6 +14,8 @@ from serve.servable import Servable
 from serve.versions import Outcome, ServedVersions, VersionStatus
 
 logger = logging.getLogger(__name__)
+
+_DEFAULTS: Final = ServedModel()
 
 
 class ServableManager:
@@ -145,10 +148,10 @@ class ServableManager:
         """
         return self._model(name).all_loaded()
 
-    def domain_mode(self, name: str) -> DomainMode:
-        """What becomes of values that the contract of a model's data does not allow."""
+    def settings(self, name: str) -> ServedModel:
+        """How a model is served now; of one that is served no more the defaults, for requests that it still answers."""
         model = self._models.get(name)
-        return model.settings.domains if model else "ignore"
+        return model.settings if model else _DEFAULTS
 
     def version_of(self, name: str, label: str) -> int:
         """The version that a label names.

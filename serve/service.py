@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from pipelines.config.profile import Serve
 from pipelines.errors import MillraceError
-from serve.admission import Admission, Admitted
+from serve.admission import Admission, Admitted, Crowd
 from serve.batching import Batcher, Limits
 from serve.domains import DomainGuard
 from serve.edge import read_body
@@ -52,7 +52,7 @@ class Service:
         self._limits = Limits(settings.max_batch_rows, settings.max_queued_rows, settings.infer_deadline_s)
         self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
-        self.admission = Admission(settings.max_requests, settings.latency_target_s)
+        self.admission = Admission(settings.max_requests)
         self._desks: dict[Servable, _Desk] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in threads of its own it never stands before a prediction, nor before a status.
@@ -90,13 +90,17 @@ class Service:
         found = self.manager.loaded(name, version)
         return found if found else await self.load(self.manager.get, name, version)
 
-    def admitted(self) -> Admitted:
+    def admitted(self, servable: Servable) -> Admitted:
         """A prediction is in the server, from its head to its answer: for a ``with`` statement.
 
+        Args:
+            servable: Who is to answer.
+
         Raises:
-            Overloaded: There are as many as it takes; the body was not read.
+            Overloaded: There are as many as it takes, or the answer would be late; the body was not read.
         """
-        return self.admission.enter()
+        target_s = self.manager.settings(servable.name).latency_target_s or self._settings.latency_target_s
+        return self.admission.enter(self._desk(servable).crowd, target_s)
 
     async def body(self, request: Request) -> bytes:
         """A request's body; see `read_body` for its errors."""
@@ -221,8 +225,9 @@ class Service:
     def _open(self, desk: "_Desk", servable: Servable, signature: Signature) -> Batcher:
         guard = None
         if servable.domains and signature.name == SERVING_DEFAULT:
-            mode = functools.partial(self.manager.domain_mode, servable.name)
-            guard = DomainGuard(servable.domains, mode, desk.statistics.outside)
+            guard = DomainGuard(
+                servable.domains, lambda: self.manager.settings(servable.name).domains, desk.statistics.outside
+            )
         batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits, guard)
         desk.batchers[signature.name] = batcher
         return batcher
@@ -234,6 +239,7 @@ class _Desk:
 
     batchers: dict[str, Batcher] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
+    crowd: Crowd = field(default_factory=Crowd)
 
 
 def version_of(text: str | None) -> int | None:

@@ -61,6 +61,8 @@ class ServedModel(Section):
     domains: DomainMode = "count"
     """Values that the contract's ranges and sets do not allow: `enforce` refuses their rows, `count` answers and counts
     them, as it does with values that the train split did not have; `ignore` does not look."""
+    latency_target_s: float | None = Field(None, gt=0)
+    """As `serve.latency_target_s`, for this model."""
 
 
 class Serve(Section):
@@ -91,7 +93,7 @@ class Serve(Section):
     max_requests: int = Field(512, ge=1)
     """Predictions that may be in the server at the same time; the next gets 429 before its body is read."""
     latency_target_s: float | None = Field(None, gt=0)
-    """Take only as many predictions at the same time as are answered within this; the next gets 429."""
+    """How long an answer may take by what is seen of the model: who would wait longer gets 429 at once."""
     max_batch_rows: int = Field(1024, ge=1)
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.logs import configure_logging
 from serve.errors import InferenceFailed
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Load = Callable[[], Servable]
+NICE: Final = 5
+"""How much behind the server the process stands in line for a core."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def main(load: Load, connections: Sequence["Connection[Any, Any]"], *, logs_json
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     configure_logging(as_json=logs_json)
+    # Behind the server, where both want the same core: refusals and health must not wait for what is computed.
+    os.nice(NICE)
     try:
         servable = load()
     except Exception as error:  # whatever it is, the server decides

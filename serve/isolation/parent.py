@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CALLS: Final = 4
-"""Calls that a process works on at the same time."""
+CALLS: Final = min(16, len(os.sched_getaffinity(0)) + 1)
+"""Calls that a process works on at the same time, one of them on its way: more would take turns, and all be late."""
 RETRY_AFTER_S: Final = 60.0
 """A process that could not be started again is not tried again before this."""
 

@@ -84,7 +84,7 @@ class Endpoints:
     async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Response:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         answer = self._predict if method == "predict" else self._examples
-        with self._service.admitted():
+        with self._service.admitted(servable):
             body = await self._service.body(request)
             return json_response(await answer(servable, body, method))
 

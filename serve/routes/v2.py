@@ -121,7 +121,7 @@ class Endpoints:
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
             raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
         header = None if length is None else int(length)
-        with self._service.admitted():
+        with self._service.admitted(servable):
             body = await self._service.body(request)
             answer, json_bytes = await self._infer(servable, body, header)
         if json_bytes is None:

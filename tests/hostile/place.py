@@ -75,7 +75,7 @@ def write_slow(folder: Path) -> None:
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, "x")])
         def serve(self, x: Any) -> dict[str, Any]:
             state = tf.eye(256) * x[0]
-            for _ in tf.range(10):
+            for _ in tf.range(80):
                 state = tf.tanh(state @ self.matrix)
             return {"y": x + state[0, 0]}
 

@@ -71,14 +71,14 @@ def test_too_many_at_once_and_too_late(manager: ServableManager, monkeypatch: py
         return answer(*arguments)
 
     async def use() -> None:
-        with service.admitted(), service.admitted():
-            with pytest.raises(Overloaded, match="2 requests are being answered"), service.admitted():
+        with service.admitted(size), service.admitted(size):
+            with pytest.raises(Overloaded, match="2 requests are being answered"), service.admitted(size):
                 pytest.fail("a third was let in")
             with pytest.raises(InferenceLate, match=r"did not answer within 0\.1 s"):
                 question = Decoded({"amount": np.ones(1, np.float32)})
                 await service.infer(size, size.signatures["serving_default"], question, 10)
             go.set()
-        with service.admitted():
+        with service.admitted(size):
             pass
 
     monkeypatch.setattr(size, "answer", slow)

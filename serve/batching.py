@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from serve.deadlines import Deadline
 from serve.domains import DomainGuard
 from serve.errors import InferenceLate, Overloaded
 from serve.joint_calls import JointCalls, Pending, Result
@@ -83,8 +84,10 @@ class Batcher:
         """Rows that wait."""
         return self._queued
 
-    async def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> Arrays:
-        """Answer for tensors; see `Servable.infer` for the arguments and errors.
+    async def infer(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None, deadline: Deadline | None = None
+    ) -> Arrays:
+        """Answer for tensors; see `Servable.infer` for the arguments and errors, and `ask` for the deadline.
 
         Raises:
             Overloaded: Too many rows wait already; nothing was computed.
@@ -95,15 +98,22 @@ class Batcher:
         if rows is None:  # nothing counts rows in it: it cannot be joined with others
             return await loop.run_in_executor(self._executor, self._calls.run_alone, inputs, outputs)
         pending = Pending(Decoded(inputs), outputs, rows, loop.create_future(), self._shapes(inputs), dict(inputs))
-        return await self._enqueue(pending, loop)
+        return await self._enqueue(pending, loop, deadline)
 
-    async def ask(self, question: Question, rows: int, outputs: Sequence[str] | None = None) -> Arrays:
+    async def ask(
+        self,
+        question: Question,
+        rows: int,
+        outputs: Sequence[str] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Arrays:
         """Answer for values that are decoded together with those of others; only for a tabular signature.
 
         Args:
             question: What is asked.
             rows: About how many rows it has.
             outputs: Names wanted, which the signature has.
+            deadline: When the client stops waiting, if that is sooner than the queue's own.
 
         Raises:
             InvalidRequest: The values do not fit.
@@ -112,9 +122,13 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         flat = ((),) * len(self.signature.inputs)
-        return await self._enqueue(Pending(question, outputs, rows, loop.create_future(), flat), loop)
+        return await self._enqueue(Pending(question, outputs, rows, loop.create_future(), flat), loop, deadline)
 
-    async def _enqueue(self, pending: Pending, loop: asyncio.AbstractEventLoop) -> Arrays:
+    async def _enqueue(
+        self, pending: Pending, loop: asyncio.AbstractEventLoop, deadline: Deadline | None = None
+    ) -> Arrays:
+        if deadline and deadline.at <= loop.time():
+            raise InferenceLate(self._servable.name, deadline.seconds)
         if self._queued and self._queued + pending.rows > self._limits.max_queued:
             raise Overloaded(f"{self._queued} rows wait for model '{self._servable.name}'")
         self._queue.append(pending)
@@ -126,10 +140,13 @@ class Batcher:
         self._waiting[id(pending)] = pending
         if self._alarm is None:
             self._alarm = loop.call_at(pending.due, self._end_late, loop)
+        alarm = loop.call_at(deadline.at, self._end, pending, deadline.seconds) if deadline else None
         try:
             return await pending.answer
         finally:
             del self._waiting[id(pending)]
+            if alarm:
+                alarm.cancel()
 
     def _end_late(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -138,8 +155,11 @@ class Batcher:
             if pending.due > now:
                 self._alarm = loop.call_at(pending.due, self._end_late, loop)
                 break
-            if not pending.answer.done():
-                pending.answer.set_exception(InferenceLate(self._servable.name, self._limits.deadline_s))
+            self._end(pending, self._limits.deadline_s)
+
+    def _end(self, pending: Pending, seconds: float) -> None:
+        if not pending.answer.done():
+            pending.answer.set_exception(InferenceLate(self._servable.name, seconds))
 
     def _shapes(self, inputs: Mapping[str, Array]) -> tuple[tuple[int, ...], ...]:
         return tuple(inputs[name].shape[1:] for name in self.signature.inputs)

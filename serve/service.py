@@ -14,6 +14,7 @@ from pipelines.config.profile import Serve
 from pipelines.errors import MillraceError
 from serve.admission import Admission, Admitted, Crowd
 from serve.batching import Batcher, Limits
+from serve.deadlines import Deadline
 from serve.domains import DomainGuard
 from serve.edge import read_body
 from serve.errors import InferenceLate, InvalidRequest
@@ -132,6 +133,7 @@ class Service:
         question: Question,
         size: int,
         outputs: Sequence[str] | None = None,
+        deadline: Deadline | None = None,
     ) -> Arrays:
         """Answer a question, whatever protocol it came by.
 
@@ -141,6 +143,7 @@ class Service:
             question: The values, still as they came.
             size: Bytes that they came in.
             outputs: Names wanted; by default all.
+            deadline: When the client stops waiting.
 
         Raises:
             InvalidRequest: The values do not fit.
@@ -154,9 +157,9 @@ class Service:
         batcher = desk.batchers.get(signature.name) or self._open(desk, servable, signature)
         try:
             if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
-                answered = await batcher.ask(question, question.rows, outputs)
+                answered = await batcher.ask(question, question.rows, outputs, deadline)
             else:
-                answered = await self._infer_decoded(batcher, question, size, outputs)
+                answered = await self._infer_decoded(batcher, question, size, outputs, deadline)
         except MillraceError:
             desk.statistics.failed.add(time.perf_counter() - started)
             raise
@@ -164,13 +167,21 @@ class Service:
         return answered
 
     async def _infer_decoded(
-        self, batcher: Batcher, question: Question, size: int, outputs: Sequence[str] | None
+        self,
+        batcher: Batcher,
+        question: Question,
+        size: int,
+        outputs: Sequence[str] | None,
+        deadline: Deadline | None,
     ) -> Arrays:
         seconds = self._settings.infer_deadline_s
+        at = asyncio.get_running_loop().time() + seconds
+        if deadline and deadline.at < at:
+            seconds, at = deadline.seconds, deadline.at
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(at):
                 inputs = await self.convert(question.inputs, size)
-                return await batcher.infer(inputs, outputs)
+                return await batcher.infer(inputs, outputs, deadline)
         except TimeoutError as error:
             raise InferenceLate(batcher.model, seconds) from error
 
@@ -181,11 +192,12 @@ class Service:
         rows: Sifting,
         size: int,
         outputs: Sequence[str] | None = None,
+        deadline: Deadline | None = None,
     ) -> Reported:
         """Answer the rows of a request that fit, and say of the others why they do not; see `infer`."""
 
         async def ask(question: Question) -> Arrays:
-            return await self.infer(servable, signature, question, size, outputs)
+            return await self.infer(servable, signature, question, size, outputs, deadline)
 
         wanted = {name: signature.outputs[name] for name in signature.wanted(outputs)}
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve.deadlines import Deadline, header_deadline
 from serve.edge import json_response
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.protocols import examples, kserve_v1, tfs
@@ -85,23 +86,24 @@ class Endpoints:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         answer = self._predict if method == "predict" else self._examples
         with self._service.admitted(servable):
+            deadline = header_deadline(request.scope["headers"])
             body = await self._service.body(request)
-            return json_response(await answer(servable, body, method))
+            return json_response(await answer(servable, body, method, deadline))
 
-    async def _predict(self, servable: Servable, body: bytes, _: str) -> bytes:
+    async def _predict(self, servable: Servable, body: bytes, _: str, deadline: Deadline | None) -> bytes:
         service = self._service
         asked = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
         if wants_report(asked.parameters, asked.signature):
             rows = await service.convert(PredictRows, len(body), asked)
-            reported = await service.report(servable, asked.signature, rows, len(body))
+            reported = await service.report(servable, asked.signature, rows, len(body), deadline=deadline)
             return await service.encode(servable, encode_reported, reported.outputs, reported, asked.is_row_form)
-        outputs = await service.infer(servable, asked.signature, asked, len(body))
+        outputs = await service.infer(servable, asked.signature, asked, len(body), deadline=deadline)
         return await service.encode(servable, tfs.encode_predict, outputs, outputs, asked.is_row_form)
 
-    async def _examples(self, servable: Servable, body: bytes, method: str) -> bytes:
+    async def _examples(self, servable: Servable, body: bytes, method: str, deadline: Deadline | None) -> bytes:
         service = self._service
         asked, inputs = await service.convert(examples.decode_inputs, len(body), body, servable.signatures, method)
-        outputs = await service.infer(servable, asked.signature, Decoded(inputs), len(body))
+        outputs = await service.infer(servable, asked.signature, Decoded(inputs), len(body), deadline=deadline)
         rows = len(asked.examples)
         if method == "classify":
             return await service.encode(servable, examples.encode_classify, outputs, outputs, rows, servable.spec)

@@ -5,6 +5,7 @@ from importlib import metadata
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve.deadlines import Deadline, header_deadline, parameter_deadline
 from serve.describe import class_labels
 from serve.edge import error_response, header_of, json_response
 from serve.errors import InvalidRequest
@@ -122,24 +123,28 @@ class Endpoints:
             raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
         header = None if length is None else int(length)
         with self._service.admitted(servable):
+            deadline = header_deadline(request.scope["headers"])
             body = await self._service.body(request)
-            answer, json_bytes = await self._infer(servable, body, header)
+            answer, json_bytes = await self._infer(servable, body, header, deadline)
         if json_bytes is None:
             return json_response(answer)
         headers = {"Inference-Header-Content-Length": str(json_bytes)}
         return Response(answer, headers=headers, media_type="application/octet-stream")
 
-    async def _infer(self, servable: Servable, body: bytes, header: int | None) -> tuple[bytes, int | None]:
+    async def _infer(
+        self, servable: Servable, body: bytes, header: int | None, deadline: Deadline | None
+    ) -> tuple[bytes, int | None]:
         service = self._service
         asked = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
+        deadline = parameter_deadline(asked.parameters, deadline)
         names = [output.name for output in asked.outputs]
         row_errors = None
         if wants_report(asked.parameters, asked.signature):
             rows = await service.convert(InferRows, len(body), asked)
-            reported = await service.report(servable, asked.signature, rows, len(body), names)
+            reported = await service.report(servable, asked.signature, rows, len(body), names, deadline)
             outputs, row_errors = with_row_ok(reported), [error.as_dict() for error in reported.errors]
         else:
-            outputs = await service.infer(servable, asked.signature, asked, len(body), names)
+            outputs = await service.infer(servable, asked.signature, asked, len(body), names, deadline)
         model, labels = (servable.name, servable.version), class_labels(servable.spec)
         return await service.encode(servable, oip.encode_infer, outputs, asked, model, outputs, labels, row_errors)
 

@@ -1,8 +1,10 @@
 """The application, asked as a client asks."""
 
+import json
 import math
 import re
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +291,32 @@ def test_domains_follow_the_settings_without_a_restart(bounded: ServableManager)
     bounded.configure({"tiny": ServedModel(domains="ignore")})
     assert predict(app, outside).status_code == 200
     assert counted() == 'domain="contract",input="amount", 2.0'
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "parameters"),
+    [
+        ("/v1/models/tiny:predict", {"X-Request-Timeout-Ms": "50"}, {}),
+        ("/v1/models/tiny:predict", {"X-Envoy-Expected-Rq-Timeout-Ms": "50"}, {"on_row_error": "report"}),
+        ("/v1/models/tiny:classify", {"X-Request-Timeout-Ms": "50"}, {}),
+        ("/v2/models/tiny/infer", {"X-Request-Timeout-Ms": "50"}, {}),
+        ("/v2/models/tiny/infer", {}, {"timeout": 50_000}),
+        ("/v2/models/tiny/infer", {}, {"timeout": 50_000, "on_row_error": "report"}),
+    ],
+)
+def test_a_client_that_waits_only_so_long(
+    manager: ServableManager, tiny: Servable, monkeypatch: pytest.MonkeyPatch, path: str, headers: Any, parameters: Any
+) -> None:
+    app = Application(manager, Serve())  # its own: the event loop ends before the call that nobody waits for
+    go, answer = threading.Event(), tiny.answer
+    monkeypatch.setattr(tiny, "answer", lambda *arguments: go.wait(20) and answer(*arguments))
+    tensors = [
+        {"name": f.name, "shape": [1], "datatype": DATATYPES[f.tensor_dtype], "data": [ROW[f.name]]} for f in INPUTS
+    ]
+    rows = {"infer": {"inputs": tensors}, "predict": {"instances": [ROW]}, "classify": {"examples": [ROW]}}
+    body = {**rows[re.split("[:/]", path)[-1]], **({"parameters": parameters} if parameters else {})}
+    try:
+        late = ask(app, "POST", path, content=json.dumps(body).encode(), headers=headers)
+    finally:
+        go.set()
+    assert "did not answer within 0.05 s" in error_of(late, 504)

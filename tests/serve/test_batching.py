@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from serve.batching import Batcher, Limits
-from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, Overloaded
+from serve.deadlines import Deadline
+from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.manager import ServableManager
 from serve.protocols import tfs
 from serve.saved_model import LoadedModel
@@ -172,6 +173,34 @@ def test_who_has_gone_is_not_answered(size: Servable, executor: Executor, monkey
     asyncio.run(use())
     assert held.calls == [1, 1]
     assert batcher.queued == 0
+
+
+def test_who_stops_waiting_is_told_and_not_computed_for(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(size, monkeypatch)
+    batcher = batcher_of(size, executor)
+
+    async def use() -> None:
+        loop = asyncio.get_running_loop()
+        first = asyncio.create_task(batcher.infer(amounts(1)))
+        while not held.calls:
+            await asyncio.sleep(0.001)
+        patient = asyncio.create_task(batcher.infer(amounts(4), deadline=Deadline(loop.time() + 60, 60)))
+        asked = tfs.PredictRequest(batcher.signature, [5, 6], is_row_form=True)
+        for late in (
+            batcher.infer(amounts(2, 3), None, Deadline(loop.time() + 0.05, 0.05)),
+            batcher.ask(asked, 2, None, Deadline(loop.time() + 0.05, 0.05)),
+        ):
+            with pytest.raises(InferenceLate, match=r"within 0\.05 s"):
+                await late
+        with pytest.raises(InferenceLate):
+            await batcher.infer(amounts(2, 3), None, Deadline(loop.time(), 1))
+        held.go.set()
+        assert len((await first)["prediction"]) == len((await patient)["prediction"]) == 1
+
+    asyncio.run(use())
+    assert held.calls == [1, 1]
 
 
 def test_only_equal_inner_shapes_share_a_call(

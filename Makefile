@@ -140,7 +140,7 @@ $(DONE)/horovod: $(DONE)/venv constraints.txt scripts/horovod_wheel.py scripts/p
 $(DONE)/packages: $(DONE)/horovod constraints.txt setup.cfg pyproject.toml
 	@echo "millrace: installing the pinned packages (details in .venv/setup.log)"
 	@$(PIP) install --no-build-isolation -c constraints.txt pip setuptools wheel \
-		-e '.[spark,train,serve,transfer,dev]'
+		-e '.[spark,train,serve,otel,transfer,dev]'
 	@touch $@
 
 $(DONE)/spark: $(DONE)/packages scripts/spark-jars.txt scripts/jars.py scripts/spark_home.py \

@@ -8,12 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from pipelines.digests import digest_of
 from pipelines.errors import ArtifactExists, ArtifactNotFound, StorageError
@@ -26,6 +24,9 @@ from pipelines.storage import (
     mapped_errors,
     patient,
 )
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 CLEAN = "clean"
 REJECTS = "rejects"
@@ -100,6 +101,8 @@ def find_table(store: Store, product: str, table: str, version: int | None = Non
         ArtifactNotFound: There is no such table or version.
         StorageError: The log cannot be read.
     """
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
     parts = table_parts(product, table)
     name = "/".join(parts[1:])
     if not all(map(is_plain, parts)) or not store.exists(*parts, "_delta_log"):
@@ -114,6 +117,8 @@ def find_table(store: Store, product: str, table: str, version: int | None = Non
 
 @patient
 def _find(uri: str, name: str, version: int | None) -> TableVersion:
+    from deltalake import DeltaTable
+
     with delta_errors(uri):
         delta = DeltaTable(uri, storage_options=delta_options(uri))
         if version is not None and not 0 <= version <= delta.version():
@@ -124,7 +129,7 @@ def _find(uri: str, name: str, version: int | None) -> TableVersion:
         return _resolve(delta, name, uri)
 
 
-def _resolve(delta: DeltaTable, name: str, folder: str) -> TableVersion:
+def _resolve(delta: "DeltaTable", name: str, folder: str) -> TableVersion:
     actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     digests = read_digests(folder, delta.version())
     files = tuple(

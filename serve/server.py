@@ -27,6 +27,7 @@ from serve.isolation.parent import IsolatedServable
 from serve.manager import ServableManager
 from serve.merged_metrics import SharedPages
 from serve.reload import Reloader
+from serve.tracing import tracing
 from serve.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -117,9 +118,10 @@ def answer(
         app = Application(manager, settings, SharedPages(pages) if pages else None)
         service = app.service
         reloader = Reloader(manager, app.metrics, settings.reload_s, service.batch_sizes, lambda: _models_if(reread()))
-        reloader.start()
-        _serve(Server(configure(app, settings), on_ready, service.drain, app.share_counts), listener)
-        reloader.stop()
+        with tracing(app, is_wanted=settings.tracing == "otlp") as traced:
+            reloader.start()
+            _serve(Server(configure(traced, settings), on_ready, service.drain, app.share_counts), listener)
+            reloader.stop()
         service.close()
     finally:
         # Not left to the interpreter's end, which would wait for processes that hear no SIGTERM.

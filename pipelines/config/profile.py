@@ -104,6 +104,8 @@ class Serve(Section):
     """How log lines are written; `json` has one object a line, with the id of the request and of its trace."""
     log_requests: bool = False
     """Log each request."""
+    tracing: Literal["none", "otlp"] = "none"
+    """`otlp` sends a span of each request to an OpenTelemetry collector, as the environment's OTEL_ variables say."""
     models: dict[str, ServedModel] = Field(default_factory=dict)
     """Models of the store that are served beside the product's own, and how; the product's own may be named too."""
 

@@ -3,8 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-from deltalake.exceptions import DeltaError
-
 from pipelines.storage.hadoop_errors import passing_number
 from pipelines.storage.hdfs import CLIENT_OPTIONS
 
@@ -17,6 +15,8 @@ def delta_options(uri: str) -> dict[str, str]:
 @contextlib.contextmanager
 def delta_errors(uri: str) -> Iterator[None]:
     """Tell a storage that is away from a table that is wrong: the former becomes an `OSError` with its number."""
+    from deltalake.exceptions import DeltaError  # not above: who serves models has no tables to keep in memory
+
     try:
         yield
     except (DeltaError, OSError) as error:

@@ -14,7 +14,12 @@ HEAVY = ("pyspark", "horovod", "tensorflow", "great_expectations", "train", "ing
 
 @pytest.mark.parametrize(
     ("module", "absent"),
-    [("serve.app", HEAVY), ("serve.server", HEAVY), ("serve.score", (*HEAVY, "fastapi"))],
+    [
+        ("serve.app", HEAVY),
+        ("serve.server", (*HEAVY, "deltalake")),
+        ("pipelines.jobs.cli", (*HEAVY, "deltalake")),
+        ("serve.score", (*HEAVY, "fastapi")),
+    ],
 )
 def test_importing_leaves_out(module: str, absent: tuple[str, ...]) -> None:
     code = f"import sys, {module}; sys.exit(', '.join(set({absent!r}) & set(sys.modules)) or 0)"

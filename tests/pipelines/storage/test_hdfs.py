@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -111,10 +112,16 @@ def test_safe_mode(hdfs: Cluster) -> None:
     store.put(b"", "runs", "x")
 
 
+KEPT_S = 3.5
+"""hdfs-native keeps an idle connection to a DataNode for 3 s, also where a child would wait for ever on it."""
+
+
 @pytest.mark.hdfs
 def test_a_client_goes_on_in_a_forked_process(hdfs: Cluster) -> None:
     store = Store(f"{hdfs.hdfs}/forked")
     store.put(b"parent", "x")
+    assert store.read("x") == b"parent"
+    time.sleep(KEPT_S)
     child = os.fork()
     if child == 0:
         signal.alarm(20)

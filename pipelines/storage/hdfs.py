@@ -71,8 +71,8 @@ def _path(uri: str) -> str:
 def _client(authority: str, process: int) -> "Client":
     """One client for each NameNode in each process: its connections do not survive a fork.
 
-    Those to DataNodes, which all clients share, do not either, and are kept for 3 s after they were used: fork before the
-    first read, or spawn.
+    Those to DataNodes, which all clients share, do not either, and are kept for 3 s after they were used: fork before
+    the first read, or spawn.
     """
     from hdfs_native import Client
 

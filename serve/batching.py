@@ -9,6 +9,7 @@ one by one. None can harm its neighbours.
 
 import asyncio
 import logging
+import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -139,7 +140,7 @@ class Batcher:
         pending.due = loop.time() + self._limits.deadline_s
         self._waiting[id(pending)] = pending
         if self._alarm is None:
-            self._alarm = loop.call_at(pending.due, self._end_late, loop)
+            self._alarm = self._set_alarm(loop, pending.due)
         alarm = loop.call_at(deadline.at, self._end, pending, deadline.seconds) if deadline else None
         try:
             return await pending.answer
@@ -148,12 +149,16 @@ class Batcher:
             if alarm:
                 alarm.cancel()
 
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop, due: float) -> asyncio.TimerHandle:
+        # Weakly: else a version that was dropped, and its process, would stay until the alarm of its last request.
+        return loop.call_at(due, _ring, weakref.ref(self), loop)
+
     def _end_late(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         self._alarm = None
         for pending in self._waiting.values():
             if pending.due > now:
-                self._alarm = loop.call_at(pending.due, self._end_late, loop)
+                self._alarm = self._set_alarm(loop, pending.due)
                 break
             self._end(pending, self._limits.deadline_s)
 
@@ -206,3 +211,9 @@ class Batcher:
                 pending.answer.set_exception(result)
             else:
                 pending.answer.set_result(result)
+
+
+def _ring(batcher: "weakref.ref[Batcher]", loop: asyncio.AbstractEventLoop) -> None:
+    found = batcher()
+    if found:
+        found._end_late(loop)

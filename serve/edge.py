@@ -19,7 +19,16 @@ from pipelines.errors import MillraceError
 from pipelines.logs import CONTEXT
 from serve.connections import WHOLE_RESPONSE
 from serve.correlation import HEADER, context_of
-from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest, Overloaded, Unimplemented, message_of, status_of
+from serve.errors import (
+    BodyTooLarge,
+    EncodingRefused,
+    InvalidRequest,
+    Overloaded,
+    Unimplemented,
+    forget_stack,
+    message_of,
+    status_of,
+)
 from serve.metrics import Metrics
 from serve.protocols.document import dump_json
 
@@ -217,6 +226,7 @@ class Edge:
             reply.status = CLIENT_GONE  # a request is cancelled when its connection is lost
         except Exception as error:  # the edge: a bug must not reach the client, nor end the server
             logger.error("a bug while answering %s", _route(scope), exc_info=error)
+            forget_stack(error)
             if not reply.status:
                 await reply.send_whole(error_response(message_of(error), 500))
         finally:
@@ -262,6 +272,7 @@ async def _response_of(route: Route, request: Request) -> Response:
         response: Response = await route.endpoint(request)
     except MillraceError as error:
         response = await answer_error(request, error)
+        forget_stack(error)
     return response
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import shorten
-from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain
+from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain, forget_stack
 from serve.protocols.document import describe
 from serve.questions import Question
 from serve.servable import Arrays
@@ -118,6 +118,7 @@ async def answer_good_rows(
                 lost.setdefault(good[number], reason)
             errors += [RowError(row, *reason) for row, reason in lost.items()]
             good = [row for row in good if row not in lost]
+            forget_stack(error)
     if not good:
         answered = {name: _none(info) for name, info in outputs.items()}
     row_ok = np.zeros(sifting.count, np.bool_)

@@ -8,13 +8,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipelines.config.builder import check_builder
-from pipelines.config.checks import check_columns
 from pipelines.config.document import Document, load_document, merge, overrides
 from pipelines.config.dotted import suggestion
-from pipelines.config.expectations import check_expectations
-from pipelines.config.inputs import check_sources, find_inputs
-from pipelines.config.options import check_options
+from pipelines.config.inputs import find_inputs
 from pipelines.config.problems import problems_of
 from pipelines.config.profile import StoreSection, Transfer
 from pipelines.config.sections import Config
@@ -59,13 +55,17 @@ def find_profile(name: str, product: Path) -> Path | None:
     return found
 
 
-def load_product(path: Path, *, profile: str = "local", settings: list[str] | None = None) -> Product:
+def load_product(
+    path: Path, *, profile: str = "local", settings: list[str] | None = None, thorough: bool = True
+) -> Product:
     """Read and check everything that can be known from the files.
 
     Args:
         path: The product file.
         profile: Name or path of a profile.
         settings: ``key=value`` overrides; they win over the profile, which wins over the product file.
+        thorough: Check what data and models are made by, too. Who serves a model need not have its sources, nor the
+            functions of its users.
 
     Raises:
         ConfigError: One problem for each mistake, all of them at once.
@@ -82,13 +82,7 @@ def load_product(path: Path, *, profile: str = "local", settings: list[str] | No
         config = Config.model_validate_json(json.dumps(document.values), strict=True)
     except ValidationError as error:
         raise ConfigError(problems_of(error, Config, document)) from None
-    problems = [
-        *check_options(config, document),
-        *check_columns(config, document),
-        *check_expectations(config, document),
-        *check_builder(config, document),
-        *check_sources(config, document),
-    ]
+    problems = _check_making(config, document) if thorough else []
     try:
         check_root(config.store.root)
     except ConfigError as error:
@@ -97,6 +91,23 @@ def load_product(path: Path, *, profile: str = "local", settings: list[str] | No
     if problems:
         raise ConfigError(problems)
     return Product(config, path.absolute().parent)
+
+
+def _check_making(config: Config, document: Document) -> list[Problem]:
+    # Not above: a service need not keep a parser of SQL in memory.
+    from pipelines.config.builder import check_builder
+    from pipelines.config.checks import check_columns
+    from pipelines.config.expectations import check_expectations
+    from pipelines.config.inputs import check_sources
+    from pipelines.config.options import check_options
+
+    return [
+        *check_options(config, document),
+        *check_columns(config, document),
+        *check_expectations(config, document),
+        *check_builder(config, document),
+        *check_sources(config, document),
+    ]
 
 
 def _load_profile(path: Path) -> Document:

@@ -56,7 +56,7 @@ class Watched:
             ConfigError: It has mistakes.
         """
         self._seen = self._state()
-        return load_product(self._path, profile=self._profile, settings=self._settings)
+        return load_product(self._path, profile=self._profile, settings=self._settings, thorough=False)
 
     def reread(self) -> Product | None:
         """Read it if a file has changed since it was read last.

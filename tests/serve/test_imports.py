@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+MAKING = ("deltalake", "sqlglot")
+"""What reads tables and product files thoroughly."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,8 +18,8 @@ HEAVY = ("pyspark", "horovod", "tensorflow", "great_expectations", "train", "ing
     ("module", "absent"),
     [
         ("serve.app", HEAVY),
-        ("serve.server", (*HEAVY, "deltalake")),
-        ("pipelines.jobs.cli", (*HEAVY, "deltalake")),
+        ("serve.server", (*HEAVY, *MAKING)),
+        ("pipelines.jobs.cli", (*HEAVY, *MAKING)),
         ("serve.score", (*HEAVY, "fastapi")),
     ],
 )

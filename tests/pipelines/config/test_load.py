@@ -136,3 +136,15 @@ def test_the_root_of_the_store_without_a_product(tmp_path: Path) -> None:
 def test_user_functions_are_found_in_the_working_folder(product: Path, tmp_path: Path) -> None:
     (tmp_path / "mr_local_steps.py").write_text("def tidy(df):\n    return df\n")
     load_product(product, settings=["ingest.steps.3={call: {function: 'mr_local_steps:tidy'}}"])
+
+
+def test_who_serves_need_not_have_what_models_are_made_by(product: Path) -> None:
+    text = product.read_text().replace("train.models.tabular:build", "not.here:build")
+    assert "not.here" in text
+    product.write_text(text)
+    with pytest.raises(ConfigError, match="there is no module 'not'"):
+        load_product(product)
+    assert load_product(product, thorough=False).config.train.model == "not.here:build"
+    product.write_text(text.replace("product:", "prodct:"))
+    with pytest.raises(ConfigError, match="prodct"):
+        load_product(product, thorough=False)

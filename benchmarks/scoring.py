@@ -19,8 +19,8 @@ from pipelines.jobs.stages import Request, run_stages
 from pipelines.models import ModelStore, ModelVersion
 from pipelines.storage import Store
 from pipelines.tables import CLEAN, TableVersion, find_table
-from serve import score
-from serve.saved_model import LoadedModel
+from serve.scoring import score
+from serve.servables.saved_model import LoadedModel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

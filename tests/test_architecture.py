@@ -110,7 +110,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("pipelines/storage/store.py", "", set()),
         ("pipelines/storage/store.py", "import pyspark", {"Contracts", "The server", "The training worker"}),
-        ("serve/servable.py", "import train", {"The star"}),
+        ("serve/servables/servable.py", "import train", {"The star"}),
     ],
     ids=["as it is", "an engine in a contract", "a stage in another"],
 )

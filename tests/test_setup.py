@@ -108,8 +108,8 @@ def test_import_contracts_fail_on_a_planted_violation(place: str, line: str, con
         ("pipelines.config", {"pyspark", "tensorflow", "keras", "great_expectations", "fastapi"}),
         ("pipelines.jobs.cli", {"pyspark", "tensorflow", "keras", "great_expectations", "hdfs", "requests", "crc32c"}),
         ("pipelines.jobs.hadoop.service", {"pydantic", "psutil", "rich"}),
-        ("serve.app", {"pyspark", "horovod"}),
-        ("serve.score", {"pyspark", "horovod", "tensorflow"}),
+        ("serve.http.app", {"pyspark", "horovod"}),
+        ("serve.scoring.score", {"pyspark", "horovod", "tensorflow"}),
         ("train.worker", {"pyspark", "fastapi"}),
     ],
 )

@@ -14,7 +14,7 @@ from pipelines.features import Category, Feature, FeatureSpec, Label, Numeric, R
 from pipelines.models import Lineage, ModelManifest, ModelStore
 from pipelines.storage import Store
 from pipelines.vocabularies import write_vocabularies
-from serve.saved_model import import_tensorflow
+from serve.servables.saved_model import import_tensorflow
 
 FLOATS: Final = 12
 STRINGS: Final = 4

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 def serve_product(path: Path, profile: str, settings: list[str]) -> None:
     """Serve the newest version of a product's model until a signal ends the process."""
-    from serve.server import run
+    from serve.http.server import run
 
     watched = Watched(path, profile, settings)
     product = watched.load()

@@ -92,7 +92,7 @@ def _train(job: Job) -> RunRecord:
 
 
 def _score(job: Job) -> RunRecord:
-    from serve import score
+    from serve.scoring import score
 
     return score.run(
         job.product,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pipelines.logs import configure_logging
 from serve.errors import InferenceFailed
 from serve.isolation.pipe import receive, send
-from serve.servable import Origin, Servable
-from serve.signatures import Signature
+from serve.servables.servable import Origin, Servable
+from serve.servables.signatures import Signature
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

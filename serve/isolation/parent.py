@@ -21,8 +21,8 @@ from pipelines.models import ModelDamaged
 from serve.errors import InferenceFailed, InferenceLate, ModelNotReady
 from serve.isolation.child import Load, Loaded, main
 from serve.isolation.pipe import limit_wait, receive, send
-from serve.servable import Arrays, Servable
-from serve.signatures import Signature
+from serve.servables.servable import Arrays, Servable
+from serve.servables.signatures import Signature
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -222,5 +222,5 @@ def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Before TensorFlow is imported, and for every process: what it logs of itself is no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    context.set_forkserver_preload(["tensorflow", "serve.saved_model", "serve.isolation.child"])
+    context.set_forkserver_preload(["tensorflow", "serve.servables.saved_model", "serve.isolation.child"])
     return context

@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from pipelines.features import INT64_MIN, FeatureSpec
-from serve.describe import class_labels
 from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import describe, dump_json, kind_of
 from serve.protocols.tfs import decode_document
 from serve.protocols.values import Array, BadBase64, decode_base64, decode_values
-from serve.signatures import CLASSIFY, REGRESS, Signature
+from serve.servables.describe import class_labels
+from serve.servables.signatures import CLASSIFY, REGRESS, Signature
 
 INPUT: Final = "inputs"
 """The one input of such a signature (TF Serving's ``signature_constants``)."""

@@ -9,7 +9,7 @@ from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import MAX_SHOWN, describe
 from serve.protocols.tensors import DATATYPES, datatype_of, decode_binary, flat_values
 from serve.protocols.values import Array, decode_values
-from serve.signatures import Signature, TensorInfo
+from serve.servables.signatures import Signature, TensorInfo
 
 SHARED_MEMORY: Final = "shared_memory_region"
 MAX_SIZE: Final = 2**31

@@ -12,7 +12,7 @@ import numpy as np
 from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import describe
 from serve.protocols.values import Array, decode_values
-from serve.signatures import TensorInfo
+from serve.servables.signatures import TensorInfo
 
 MAX_RANK: Final = 32
 

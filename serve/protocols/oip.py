@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from serve.correlation import new_id
 from serve.errors import InvalidRequest
+from serve.http.correlation import new_id
 from serve.protocols.document import describe, dump_json, parse_json
 from serve.protocols.named_tensors import NamedTensor, decode_tensors, parameters_of, read_tensors
 from serve.protocols.tensors import DATATYPES, datatype_of, dtype_of, encode_binary, encode_json
 from serve.protocols.values import Array
-from serve.signatures import SERVING_DEFAULT, Signature, find_signature
+from serve.servables.signatures import SERVING_DEFAULT, Signature, find_signature
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
 ROW_OK: Final = "row_ok"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serve.errors import BadValue, InvalidRequest
+from serve.inference.questions import Decoded
+from serve.inference.rowwise import Reported
 from serve.protocols.oip import ROW_OK, InferRequest
 from serve.protocols.tensors import unfit
 from serve.protocols.values import Array, decode_values
-from serve.questions import Decoded
-from serve.rowwise import Reported
 
 if TYPE_CHECKING:
-    from serve.signatures import TensorInfo
+    from serve.servables.signatures import TensorInfo
 
 
 class InferRows:

@@ -15,7 +15,7 @@ from pipelines.features import INT64_MIN
 from serve.errors import InvalidRequest
 from serve.protocols.nested import flatten
 from serve.protocols.values import Array
-from serve.signatures import TensorInfo
+from serve.servables.signatures import TensorInfo
 
 DATATYPES: Final = {
     "bool": "BOOL",

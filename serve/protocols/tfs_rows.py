@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from serve.errors import BadValue, InvalidRequest
+from serve.inference.rowwise import Reported
 from serve.protocols.document import describe, dump_json
 from serve.protocols.nested import BadShape, decode_tensor
 from serve.protocols.tfs import PredictRequest
 from serve.protocols.values import Array, encode_values, is_plain
-from serve.rowwise import Reported
-from serve.signatures import JSON_DTYPES, TensorInfo
+from serve.servables.signatures import JSON_DTYPES, TensorInfo
 
 
 class PredictRows:

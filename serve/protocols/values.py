@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipelines.features import INT64_MIN, Feature
 from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import describe, kind_of
-from serve.signatures import TensorInfo
+from serve.servables.signatures import TensorInfo
 
 Array = npt.NDArray[Any]
 

@@ -6,8 +6,8 @@ from importlib import resources
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve.edge import json_response
-from serve.metrics import MEDIA_TYPE
+from serve.http.edge import json_response
+from serve.monitoring.metrics import MEDIA_TYPE
 from serve.protocols.kserve_v1 import encode_alive
 from serve.routes.table import Entry
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope as ASGIScope
 
-from serve.access import Access, Scope
+from serve.http.access import Access, Scope
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

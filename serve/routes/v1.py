@@ -10,16 +10,16 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve.deadlines import Deadline, header_deadline
-from serve.edge import json_response
 from serve.errors import InvalidRequest, ModelNotFound
+from serve.http.edge import json_response
+from serve.http.service import Service, version_of
+from serve.inference.deadlines import Deadline, header_deadline
+from serve.inference.questions import Decoded
+from serve.inference.rowwise import wants_report
 from serve.protocols import examples, kserve_v1, tfs
 from serve.protocols.tfs_rows import PredictRows, encode_reported
-from serve.questions import Decoded
 from serve.routes.table import Entry
-from serve.rowwise import wants_report
-from serve.servable import Servable
-from serve.service import Service, version_of
+from serve.servables.servable import Servable
 
 MODEL = "/v1/models/{name:plain}"
 VERSION = MODEL + "/versions/{version:plain}"

@@ -14,8 +14,8 @@ from deltalake import write_deltalake
 from pipelines.errors import StorageError
 from pipelines.storage import Store, delta_options, files_of, open_input
 from pipelines.tables import CLEAN, PREDICTIONS, find_table
-from serve.batches import ERROR, Written
-from serve.predictions import CONSTANTS, Predictions
+from serve.scoring.batches import ERROR, Written
+from serve.scoring.predictions import CONSTANTS, Predictions
 from tests.chaos.goals import Goal, Tally
 from tests.chaos.place import OLD_ROWS, ROWS, Place, Running, complaint_of, result_of, say
 

@@ -15,8 +15,8 @@ import tritonclient.http.aio
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import Application
-from serve.manager import ServableManager
+from serve.http.app import Application
+from serve.servables.manager import ServableManager
 from tests.serve import models
 from tests.serve.client import listening
 from tests.serve.foreign import ECHOED, write_foreign

@@ -12,9 +12,9 @@ from pipelines.config import Product, load_product
 from pipelines.models import ModelStore
 from pipelines.storage import Store
 from pipelines.tables import PREDICTIONS, find_table
-from serve import score
-from serve.app import Application
-from serve.manager import ServableManager
+from serve.http.app import Application
+from serve.scoring import score
+from serve.servables.manager import ServableManager
 from tests.made_up import PRODUCT, write_clean
 from tests.serve.client import predict
 from tests.serve.models import served

@@ -14,7 +14,7 @@ import psutil
 
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.saved_model import import_tensorflow
+from serve.servables.saved_model import import_tensorflow
 from tests.hostile.corpus import INFER, PREDICT, as_json, http, tensors
 from tests.serve import models
 from tests.serve.models import ROW
@@ -25,7 +25,7 @@ import json, sys
 from pipelines.config.profile import ServedModel
 from pipelines.logs import configure_logging
 from pipelines.storage import Store
-from serve import server
+from serve.http import server
 from tests.serve.products import product_of
 if __name__ == "__main__":
     configure_logging()

@@ -11,7 +11,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from pipelines.config.profile import Serve
-from serve.server import Server, address_of, configure, listen
+from serve.http.server import Server, address_of, configure, listen
 
 
 def ask(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:

@@ -7,9 +7,9 @@ import pytest
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore, ModelVersion
 from pipelines.storage import Store
-from serve.app import Application
-from serve.manager import ServableManager
-from serve.servable import Servable
+from serve.http.app import Application
+from serve.servables.manager import ServableManager
+from serve.servables.servable import Servable
 from tests.serve import models
 from tests.serve.foreign import write_foreign
 

@@ -7,8 +7,8 @@ classify), and an echo for each dtype.
 from pathlib import Path
 from typing import Any, Final
 
-from serve.saved_model import import_tensorflow
-from serve.signatures import CLASSIFY, REGRESS
+from serve.servables.saved_model import import_tensorflow
+from serve.servables.signatures import CLASSIFY, REGRESS
 
 ECHOED: Final = {
     "bool": (-1,),

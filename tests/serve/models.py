@@ -19,7 +19,7 @@ from pipelines.features import (
 )
 from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion
 from pipelines.vocabularies import write_vocabularies
-from serve.saved_model import import_tensorflow
+from serve.servables.saved_model import import_tensorflow
 
 POISON = 666.0
 """An `amount` for which the model answers NaN."""

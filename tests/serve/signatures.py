@@ -1,6 +1,6 @@
 """Signatures by hand, for the tests of codecs that load no model."""
 
-from serve.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
+from serve.servables.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
 from tests.serve.models import INPUTS, OUTPUTS
 
 

@@ -12,8 +12,8 @@ from pipelines.config.profile import Serve
 from pipelines.features import Category, Dtype, Feature
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import Application
-from serve.manager import ServableManager
+from serve.http.app import Application
+from serve.servables.manager import ServableManager
 from tests.serve import models
 from tests.serve.client import listening
 

@@ -17,10 +17,10 @@ HEAVY = ("pyspark", "horovod", "tensorflow", "great_expectations", "train", "ing
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("serve.app", HEAVY),
-        ("serve.server", (*HEAVY, *MAKING)),
+        ("serve.http.app", HEAVY),
+        ("serve.http.server", (*HEAVY, *MAKING)),
         ("pipelines.jobs.cli", (*HEAVY, *MAKING)),
-        ("serve.score", (*HEAVY, "fastapi")),
+        ("serve.scoring.score", (*HEAVY, "fastapi")),
     ],
 )
 def test_importing_leaves_out(module: str, absent: tuple[str, ...]) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from pipelines.models import ModelDamaged
-from serve.servable import Arrays, Origin, Servable
-from serve.signatures import SERVING_DEFAULT, Signature, TensorInfo
+from serve.servables.servable import Arrays, Origin, Servable
+from serve.servables.signatures import SERVING_DEFAULT, Signature, TensorInfo
 
 CRASH, HANG, BUG, UNPICKLABLE = 13.0, 14.0, 15.0, 16.0
 """What happens to a call that holds this value."""

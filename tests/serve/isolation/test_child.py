@@ -13,7 +13,7 @@ import pytest
 from serve.errors import InferenceFailed
 from serve.isolation.child import Load, main
 from serve.isolation.pipe import receive, send
-from serve.signatures import SERVING_DEFAULT
+from serve.servables.signatures import SERVING_DEFAULT
 from tests.serve.isolation.servables import BUG, HANG, SIGNATURE, UNPICKLABLE, tricky, unless
 
 if TYPE_CHECKING:

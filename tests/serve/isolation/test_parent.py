@@ -23,20 +23,20 @@ import pytest
 from pipelines.config.profile import Serve
 from pipelines.models import ModelDamaged, ModelStore, ModelVersion
 from pipelines.storage import Store
-from serve.app import Application
-from serve.batching import Batcher, Limits
 from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady
+from serve.http.app import Application
+from serve.inference.batching import Batcher, Limits
+from serve.inference.statistics import Statistics
 from serve.isolation import parent
 from serve.isolation.parent import IsolatedServable
-from serve.manager import ServableManager
-from serve.saved_model import LoadedModel
-from serve.servable import Arrays
-from serve.statistics import Statistics
+from serve.servables.manager import ServableManager
+from serve.servables.saved_model import LoadedModel
+from serve.servables.servable import Arrays
 from tests.serve import models
 from tests.serve.client import listening
 from tests.serve.isolation.servables import BUG, CRASH, HANG, SIGNATURE, crashing, tricky, unless
 from tests.serve.models import POISON, ROW
-from tests.serve.test_saved_model import rows
+from tests.serve.servables.test_saved_model import rows
 
 pytestmark = pytest.mark.tf
 

@@ -13,7 +13,7 @@ import pytest
 from serve.errors import InvalidRequest
 from serve.protocols import examples
 from serve.protocols.examples import decode_examples, encode_classify, encode_regress, inputs_of
-from serve.signatures import CLASSIFY, Signature
+from serve.servables.signatures import CLASSIFY, Signature
 from tests.serve.models import ROW, spec_of
 from tests.serve.signatures import ours, signature
 

@@ -5,7 +5,7 @@ import pytest
 
 from serve.errors import InvalidRequest
 from serve.protocols.named_tensors import decode_tensors, read_tensors
-from serve.signatures import PREDICT, Signature, TensorInfo
+from serve.servables.signatures import PREDICT, Signature, TensorInfo
 from tests.serve.protocols.test_oip import SIGNATURES, tensor
 
 SIGNATURE = SIGNATURES["serving_default"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.protocols.nested import MAX_RANK, BadRow, BadShape, decode_rows, decode_tensor, flatten, shape_of
-from serve.signatures import TensorInfo
+from serve.servables.signatures import TensorInfo
 
 FLOATS = TensorInfo("x", "float64", None)
 

@@ -11,7 +11,7 @@ from serve.errors import InvalidRequest, UnknownSignature
 from serve.protocols import oip
 from serve.protocols.tensors import encode_binary
 from serve.protocols.values import decode_values
-from serve.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
+from serve.servables.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
 from tests.serve.models import ROW
 from tests.serve.signatures import ours
 

@@ -3,7 +3,7 @@
 import json
 
 from serve.protocols.repository import encode_config, encode_index, encode_metadata
-from serve.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
+from serve.servables.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
 from tests.serve.signatures import ours
 
 

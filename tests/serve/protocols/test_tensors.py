@@ -13,7 +13,7 @@ from serve.errors import InvalidRequest
 from serve.protocols import tensors
 from serve.protocols.tensors import DATATYPES, decode_binary, encode_binary, encode_json
 from serve.protocols.values import decode_values
-from serve.signatures import TensorInfo
+from serve.servables.signatures import TensorInfo
 from tests.serve.signatures import ours
 
 

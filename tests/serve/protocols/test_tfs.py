@@ -13,7 +13,7 @@ import pytest
 from serve.errors import InvalidRequest, Unimplemented, UnknownSignature
 from serve.protocols import tfs
 from serve.protocols.values import decode_values
-from serve.signatures import Signature
+from serve.servables.signatures import Signature
 from tests.serve.models import INPUTS, ROW
 from tests.serve.signatures import ours, signature
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from serve.errors import InvalidRequest
+from serve.inference.rowwise import Reported, RowError
 from serve.protocols.tfs import PredictRequest
 from serve.protocols.tfs_rows import PredictRows, encode_reported
-from serve.rowwise import Reported, RowError
-from serve.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
+from serve.servables.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
 from tests.serve.models import ROW
 from tests.serve.signatures import ours
 

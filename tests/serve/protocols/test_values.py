@@ -11,7 +11,7 @@ from pipelines.features import INT64_MIN, Dtype, Feature, Numeric
 from serve.errors import BadValue
 from serve.protocols.document import describe, dump_json
 from serve.protocols.values import decode_values, encode_values, type_name
-from serve.signatures import TensorInfo
+from serve.servables.signatures import TensorInfo
 
 NAN, INF = math.nan, math.inf
 

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from pipelines.config.profile import Serve
-from serve.access import Access
-from serve.edge import HANDLERS
+from serve.http.access import Access
+from serve.http.edge import HANDLERS
 from serve.routes.table import ANY, Entry, RouteTable, build_routes
 
 

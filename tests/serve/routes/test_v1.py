@@ -13,8 +13,8 @@ import pytest
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import Application
-from serve.manager import ServableManager
+from serve.http.app import Application
+from serve.servables.manager import ServableManager
 from tests.serve.client import ask, error_of, predict
 from tests.serve.models import ROW
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pipelines.config.profile import Serve, ServedModel
 from pipelines.models import ModelStore
 from pipelines.storage import Store
-from serve.app import Application
-from serve.manager import ServableManager
+from serve.http.app import Application
 from serve.protocols.tensors import DATATYPES, dtype_of, encode_binary
+from serve.servables.manager import ServableManager
 from tests.serve.client import ask, error_of, predict
 from tests.serve.foreign import ECHOED
 from tests.serve.models import INPUTS, POISON, ROW, served

@@ -1,0 +1,211 @@
+"""One call of TensorFlow for the requests of a batch; what goes wrong with one is kept from the others.
+
+Runs in threads: nothing here touches the event loop.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pipelines.errors import MillraceError
+from serve.errors import BadValue, InferenceFailed, OutsideDomain
+from serve.inference.questions import Columns, Question
+from serve.inference.statistics import Statistics
+from serve.protocols.values import decode_values
+from serve.servables.domains import DomainGuard
+from serve.servables.servable import Array, Arrays, Servable
+from serve.servables.signatures import Signature
+
+if TYPE_CHECKING:
+    import asyncio
+
+logger = logging.getLogger(__name__)
+
+Result = Arrays | Exception
+"""What a request is answered with."""
+MAX_CULPRITS: Final = 4
+"""After so many bad values in a batch its requests are decoded one by one."""
+
+
+@dataclass
+class Pending:
+    """A request in the queue."""
+
+    question: Question
+    outputs: Sequence[str] | None
+    rows: int
+    answer: "asyncio.Future[Arrays]" = field(repr=False)
+    shapes: tuple[tuple[int, ...], ...]
+    """Of one row of each input."""
+    inputs: Arrays | None = None
+    since: float = field(default_factory=time.perf_counter)
+    due: float = 0.0
+    """When it is too late to answer, by the event loop's clock."""
+
+
+class JointCalls:
+    """Answers the batches of one signature.
+
+    Args:
+        servable: What answers.
+        signature: Which of its functions.
+        statistics: Where phases are counted.
+        guard: Looks at the values.
+    """
+
+    def __init__(
+        self, servable: Servable, signature: Signature, statistics: Statistics, guard: DomainGuard | None = None
+    ) -> None:
+        self._servable = servable
+        self._guard = guard
+        self._signature = signature
+        self._statistics = statistics
+
+    def run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> Arrays:
+        """Answer a request whose inputs do not count rows."""
+        answered = self._compute(inputs, None)
+        return self._servable.select(self._signature, answered, outputs)
+
+    def _compute(self, inputs: Mapping[str, Array], rows: int | None) -> Arrays:
+        started = time.perf_counter()
+        answered = self._servable.answer(self._signature, inputs, rows)
+        self._statistics.compute.add(time.perf_counter() - started)
+        self._statistics.batch_rows.add(1 if rows is None else rows)
+        return answered
+
+    def run(self, batch: list[Pending]) -> list[Result]:
+        """Answer a batch; each of its requests is answered by itself, or with its own error."""
+        results: dict[int, Result] = {}
+        started = time.perf_counter()
+        self._statistics.queue.add(*(started - pending.since for pending in batch))
+        members, inputs = self._decode(batch, results)
+        if self._guard and members:
+            members, inputs = self._keep_within(self._guard, members, inputs, results)
+        self._statistics.decode.add(time.perf_counter() - started)
+        if members:
+            self._answer(members, inputs, results)
+        return [results[id(pending)] for pending in batch]
+
+    def _decode(self, batch: list[Pending], results: dict[int, Result]) -> tuple[list[Pending], Arrays]:
+        """Those whose values fit, and their tensors one behind the other; the others get their error as result."""
+        joined = [(p, c) for p in batch if p.inputs is None and (c := p.question.columns())]
+        for pending, columns in joined:
+            pending.rows = len(next(iter(columns.values())))
+        together: Arrays = {}
+        for _ in range(MAX_CULPRITS):
+            if not joined:
+                break
+            try:
+                exact = any(pending.question.is_exact for pending, _ in joined)
+                together = self._decode_together([columns for _, columns in joined], exact=exact)
+                break
+            except BadValue as error:
+                culprit = _member_at(joined, error.position)
+                self._decode_alone(joined.pop(culprit)[0], results)
+        members = [pending for pending, _ in joined] if together else []
+        known = set(map(id, members))
+        parts = [together] if together else []
+        for pending in batch:
+            if id(pending) in known or id(pending) in results:
+                continue
+            self._decode_alone(pending, results)
+            if pending.inputs is not None:
+                members.append(pending)
+                parts.append(pending.inputs)
+        if len(parts) == 1:
+            return members, parts[0]
+        return members, {n: np.concatenate([part[n] for part in parts]) for n in self._signature.inputs if parts}
+
+    def _decode_together(self, columns: Sequence[Columns], *, exact: bool) -> Arrays:
+        return {
+            name: decode_values(list(chain.from_iterable(c[name] for c in columns)), info, exact=exact)
+            for name, info in self._signature.inputs.items()
+        }
+
+    def _decode_alone(self, pending: Pending, results: dict[int, Result]) -> None:
+        if pending.inputs is not None:
+            return
+        try:
+            inputs = pending.question.inputs()
+            pending.rows = self._servable.check(self._signature, inputs) or 0
+            pending.inputs = inputs
+        except Exception as error:  # a bug that one request meets is not its neighbours' fault
+            results[id(pending)] = error
+
+    def _keep_within(
+        self, guard: DomainGuard, members: list[Pending], inputs: Arrays, results: dict[int, Result]
+    ) -> tuple[list[Pending], Arrays]:
+        """Those whose values the model may be asked with; the others get their error as result."""
+        found, is_refused = guard.look(inputs)
+        forbidden = [outside for outside in found if outside.kind == "contract" and is_refused]
+        if not forbidden:
+            guard.count(found)
+            return members, inputs
+        kept, answered, start = [], np.ones(sum(p.rows for p in members), np.bool_), 0
+        for pending in members:
+            mine = slice(start, start := start + pending.rows)
+            breaches = [
+                (int(row), outside.feature.name, outside.rule(inputs[outside.feature.name][mine][row]))
+                for outside in forbidden
+                for row in np.flatnonzero(outside.rows[mine])
+            ]
+            if breaches:
+                results[id(pending)] = OutsideDomain(sorted(breaches))
+                answered[mine] = False
+            else:
+                kept.append(pending)
+        guard.count(found, answered)
+        return kept, {name: values[answered] for name, values in inputs.items()}
+
+    def _answer(self, members: list[Pending], inputs: Arrays, results: dict[int, Result]) -> None:
+        try:
+            answered = self._compute(inputs, sum(p.rows for p in members))
+            if len(members) > 1:
+                _check_lengths(self._servable, answered, sum(p.rows for p in members))
+        except Exception as error:  # TensorFlow's, or a bug: the members are asked again, and only the culprit fails
+            if len(members) == 1:
+                results[id(members[0])] = error
+                return
+            logger.warning("a batch of %d requests failed, each is asked again alone: %s", len(members), error)
+            for pending, part in _split(members, inputs):
+                self._answer([pending], part, results)
+            return
+        for pending, part in _split(members, answered):
+            try:
+                results[id(pending)] = self._servable.select(self._signature, part, pending.outputs)
+            except MillraceError as error:
+                results[id(pending)] = error
+
+
+def _member_at(joined: Sequence[tuple[Pending, Columns]], position: int) -> int:
+    """Whose value stands at a position of all values one behind the other."""
+    for number, (pending, _) in enumerate(joined):
+        position -= pending.rows
+        if position < 0:
+            return number
+    raise IndexError(position)
+
+
+def _check_lengths(servable: Servable, answered: Arrays, rows: int) -> None:
+    for name, values in answered.items():
+        if values.shape[:1] != (rows,):
+            reason = f"output '{name}' has shape {values.shape} for {rows} rows: it is no model to join requests for"
+            raise InferenceFailed(servable.name, servable.version, reason)
+
+
+def _split(members: Sequence[Pending], arrays: Arrays) -> list[tuple[Pending, Arrays]]:
+    """Each member's rows."""
+    if len(members) == 1:
+        return [(members[0], arrays)]
+    parts = []
+    start = 0
+    for pending in members:
+        end = start + pending.rows
+        parts.append((pending, {name: values[start:end] for name, values in arrays.items()}))
+        start = end
+    return parts

@@ -1,0 +1,1 @@
+"""What is counted and traced for those who watch."""

@@ -1,0 +1,1 @@
+"""A table through a model version, into the table of predictions."""

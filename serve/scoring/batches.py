@@ -1,0 +1,234 @@
+"""What a scoring worker does: read rows, ask the servable, write a file of predictions."""
+
+import functools
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.errors import ConfigError, DataRejected, InputMissing
+from pipelines.failpoints import fail_here
+from pipelines.features import Encoded, Feature, encode
+from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
+from pipelines.rows import RowRange, read_rows
+from pipelines.storage import files_of, mapped_errors, open_input
+from pipelines.vocabularies import Words, count_unseen, read_vocabularies
+from serve.servables.saved_model import LoadedModel
+from serve.servables.servable import Arrays, non_finite_rows
+
+ERROR: Final = "error"
+"""Column that says why a row has no prediction; null where it has one."""
+SPLIT: Final = "split"
+LASTING: Final = (DataRejected, ConfigError, InputMissing)
+"""Errors that another attempt would meet again: a worker tells them to the driver, which raises the like."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one file, and the split that they belong to if the table has any."""
+
+    rows: RowRange
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs; plain values, sent once to each.
+
+    Attributes:
+        model: Folder of the model version.
+        digest: What its manifest must add up to.
+        threads: For TensorFlow, in each worker.
+        tasks: Pieces by task number.
+        keys: Columns of the table that name a row; the split is not among them.
+        schema: Of the files written: keys, split, outputs, the error, then the constants.
+        constants: Columns that are the same in the whole run.
+        folder: Where files are written.
+    """
+
+    model: str
+    digest: str
+    threads: int
+    tasks: tuple[tuple[Piece, ...], ...]
+    keys: tuple[str, ...]
+    schema: pa.Schema
+    constants: dict[str, Any]
+    folder: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a task has to say: the file it wrote, or why its rows cannot be scored at all."""
+
+    path: str = ""
+    size: int = 0
+    rows: int = 0
+    rejected: int = 0
+    failure: str = ""
+    kind: str = ""
+    """Name of the class in `LASTING` that the failure is of."""
+    unseen: dict[str, int] | None = None
+    """Rows whose value is out of the vocabulary, by category; None if the model came without its vocabularies."""
+
+
+WRITTEN_DDL: Final = (
+    "path string, size bigint, rows bigint, rejected bigint, failure string, kind string, unseen map<string, bigint>"
+)
+
+
+@functools.lru_cache(maxsize=2)
+def cached_servable(place: str, digest: str, threads: int) -> LoadedModel:
+    """The servable of this process; it outlives a job, so that the next one starts warm.
+
+    Raises:
+        ModelDamaged: The files are not those that the driver saw.
+    """
+    with mapped_errors("model", place), open_input(f"{place}/{MANIFEST}") as file:
+        manifest = ModelManifest.model_validate_json(file.read())
+    if manifest.digest != digest:
+        raise ModelDamaged(place, "it was replaced while the job ran")
+    return LoadedModel.load(ModelVersion(place, manifest), threads)
+
+
+def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Score the tasks whose numbers come in, one file each; what Spark calls in every worker."""
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            try:
+                done = run_task(job, number)
+            except LASTING as error:
+                done = Written(failure=str(error), kind=next(c.__name__ for c in LASTING if isinstance(error, c)))
+            yield pa.RecordBatch.from_pylist([asdict(done)], _written_schema())
+
+
+def run_task(job: Job, number: int) -> Written:
+    """Score the rows of one task into a new file, which no reader sees before the driver's commit.
+
+    Raises:
+        DataRejected: A file of the table, or the model, is damaged.
+        ConfigError: No permission.
+        StorageError: A file cannot be read or written.
+    """
+    servable = cached_servable(job.model, job.digest, job.threads)
+    path = f"{job.folder}/part-{number:05d}-{uuid.uuid4().hex}.parquet"
+    files = files_of(path)
+    vocabularies = read_vocabularies(servable.origin.folder)
+    unseen = None if vocabularies is None else Unseen(vocabularies)
+    with mapped_errors("file", path):
+        try:
+            rows, rejected = _write(path, _score(job.tasks[number], servable, job, unseen), job.schema)
+        except BaseException:
+            files.remove(path)
+            raise
+        fail_here("score.after_file")
+        return Written(path, files.size(path), rows, rejected, unseen=unseen.counts if unseen else None)
+
+
+class Unseen:
+    """Counts values that training did not see.
+
+    Args:
+        vocabularies: By input.
+    """
+
+    def __init__(self, vocabularies: Mapping[str, Words]) -> None:
+        self._vocabularies = vocabularies
+        self.counts = dict.fromkeys(vocabularies, 0)
+
+    def add(self, columns: Mapping[str, Encoded]) -> None:
+        """Count a batch's."""
+        for name, words in self._vocabularies.items():
+            self.counts[name] += count_unseen(columns[name], words)
+
+
+def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[int, int]:
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    rows = rejected = 0
+    options: dict[str, Any] = {"use_dictionary": texts, "write_page_checksum": True, "store_schema": False}
+    with files_of(path).open_output(path) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            rejected += batch.num_rows - batch.column(ERROR).null_count
+        fail_here("score.before_close")
+    return rows, rejected
+
+
+def _score(pieces: Iterable[Piece], servable: LoadedModel, job: Job, unseen: Unseen | None) -> Iterator[pa.RecordBatch]:
+    features = servable.spec.inputs if servable.spec else ()
+    names = list(dict.fromkeys([f.name for f in features] + list(job.keys)))
+    for piece in pieces:
+        for batch in read_rows(piece.rows, names):
+            fail_here("score.before_batch")
+            columns, reasons = _encode(batch, features)
+            if unseen:
+                unseen.add(columns)
+            outputs = servable.infer_encoded(columns)
+            for name, bad in non_finite_rows(outputs).items():
+                reasons.append((bad, f"{name} is not finite"))
+            yield _to_arrow(batch, outputs, reasons, piece, job)
+
+
+Reasons = list[tuple[npt.NDArray[np.bool_], str]]
+"""Rows that get no prediction, and why."""
+
+
+def _encode(batch: pa.RecordBatch, features: Iterable[Feature]) -> tuple[dict[str, Encoded], Reasons]:
+    columns: dict[str, Encoded] = {}
+    reasons: Reasons = []
+    for feature in features:
+        column = batch.column(feature.name)
+        if column.null_count and not feature.nullable:
+            # One bad row must not end the job: it is answered like any other, then loses its answer.
+            reasons.append((column.is_null().to_numpy(zero_copy_only=False), f"{feature.name} is missing"))
+            column = pc.fill_null(column, _blank(column.type))
+        columns[feature.name] = encode(column, feature)
+    return columns, reasons
+
+
+def _blank(kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar("" if pa.types.is_string(kind) else 0).cast(kind)
+
+
+def _to_arrow(batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, piece: Piece, job: Job) -> pa.RecordBatch:
+    rows = batch.num_rows
+    bad = np.zeros(rows, dtype=bool)
+    texts = np.full(rows, None, dtype=object) if reasons else None
+    for mask, reason in reasons:
+        texts[mask & ~bad] = reason  # type: ignore[index] # there are texts where there are reasons
+        bad |= mask
+    made: dict[str, Any] = {name: batch.column(name) for name in job.keys}
+    made[SPLIT] = pa.repeat(pa.scalar(piece.split, pa.string()), rows)
+    made[ERROR] = pa.nulls(rows, pa.string()) if texts is None else pa.array(texts, pa.string())
+    made |= {name: _output(values, bad) for name, values in outputs.items()}
+    made |= {name: pa.repeat(pa.scalar(value), rows) for name, value in job.constants.items()}
+    arrays = [made[field.name].cast(field.type) for field in job.schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=job.schema)
+
+
+def _output(values: npt.NDArray[Any], bad: npt.NDArray[np.bool_]) -> pa.Array:
+    mask = bad if bad.any() else None
+    if values.dtype.kind == "O":
+        return pa.array(values, pa.binary(), mask=mask)
+    if values.ndim == 1:
+        return pa.array(values, mask=mask)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    null_lists = None if mask is None else pa.array(mask)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()), mask=null_lists)
+
+
+def _written_schema() -> pa.Schema:
+    return pa.schema(
+        [
+            ("path", pa.string()),
+            *((n, pa.int64()) for n in ("size", "rows", "rejected")),
+            *((n, pa.string()) for n in ("failure", "kind")),
+            ("unseen", pa.map_(pa.string(), pa.int64())),
+        ]
+    )

@@ -1,0 +1,242 @@
+"""Batch scoring: the server's servable in Spark's Python workers, over a pinned table version."""
+
+import logging
+import time
+from collections import Counter
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
+
+from pipelines.config.load import Product
+from pipelines.config.sections import Config
+from pipelines.digests import digest_of
+from pipelines.errors import DataRejected, InputMissing, StorageError
+from pipelines.failpoints import fail_here
+from pipelines.models import ModelStore, ModelVersion, checked_copy
+from pipelines.rows import RowRange
+from pipelines.runs import RunRecord
+from pipelines.storage import Store, files_of
+from pipelines.tables import CLEAN, DataFile, TableVersion, find_table
+from pipelines.validation import check_validated
+from serve.errors import TooManyUnseen
+from serve.scoring.batches import LASTING, SPLIT, Job, Piece, Written
+from serve.scoring.dispatch import run_on_spark, spark_cores
+from serve.scoring.predictions import CONSTANTS, Predictions, check_features, parse_date, plan_schema
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+CHUNK_ROWS: Final = 65_536
+"""Tasks start and end at multiples of this in a file, where our writer ends its row groups: none is decoded twice."""
+TASKS_PER_CORE: Final = 4
+MAX_TASK_ROWS: Final = 4_000_000
+
+
+def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
+    product: Product,
+    spark: "SparkSession",
+    store: Store,
+    run_id: str,
+    *,
+    model_version: int | None = None,
+    table_version: int | None = None,
+    logical_date: str | None = None,
+) -> RunRecord:
+    """Score a version of the clean table with a model version, into the predictions table.
+
+    A row whose prediction is not finite, or that lacks a value which the model needs, stays in the table with null
+    outputs and the reason in ``error``; it counts as rejected.
+
+    Args:
+        product: Names the table and the model.
+        spark: Distributes the work.
+        store: Holds both.
+        run_id: Recorded in the commit.
+        model_version: By default the newest.
+        table_version: By default the newest.
+        logical_date: What day the predictions are for, ISO 8601; by default when the table version was committed, in
+            UTC. With it, the model, the table version and the section `score` a second run adds nothing.
+
+    Raises:
+        ArtifactNotFound: No such table or model.
+        InputMissing: There are no rows to score.
+        NotValidated: The table did not pass a contract.
+        ModelDamaged: The model's files are not those published.
+        FeatureMismatch: The table does not have what the model reads; nothing was computed.
+        TooManyUnseen: A category has more values out of the vocabulary than the product allows; nothing was added.
+        DataRejected: A file of the table is damaged, or not one row has a prediction; nothing was added.
+        StorageError: Spark or the storage failed; nothing was added.
+    """
+    started = time.monotonic()
+    config = product.config
+    table = find_table(store, config.product, CLEAN, table_version)
+    model = ModelStore(store).open(config.product, model_version)
+    day = parse_date(logical_date) if logical_date else table.committed.astimezone(UTC).date().isoformat()
+    record: dict[str, Any] = {
+        "commit_key": digest_of(config.product, "score", day, model.manifest.digest, table.version, _meaning(config)),
+        "logical_date": day,
+        "model_version": model.manifest.version,
+        "model_digest": model.manifest.digest,
+        "table_version": table.version,
+        "run_id": run_id,
+        "rows_in": table.rows_of(config.score.split),
+    }
+    predictions = Predictions(store, config.product)
+    if not predictions.find_commit(record["commit_key"]):
+        check_validated(table)
+        check_features(model.manifest, table)
+        files = table.files_of(config.score.split)
+        if not record["rows_in"]:
+            raise InputMissing(f"{table.name} version {table.version} has no rows to score")
+        checked_copy(model)
+        fail_here("score.before_tasks")
+        _score(
+            spark,
+            plan_job(model, table, files, predictions, record, spark_cores(spark)),
+            predictions,
+            record,
+            config.score.max_unseen,
+        )
+    return _report(product, predictions, record, time.monotonic() - started)
+
+
+def _meaning(config: Config) -> dict[str, Any]:
+    """What of the section `score` decides which rows are answered, and not whether they are good enough."""
+    return config.score.model_dump(mode="json", by_alias=True, exclude={"max_unseen"})
+
+
+def _score(
+    spark: "SparkSession", job: Job, predictions: Predictions, record: dict[str, Any], max_unseen: float
+) -> None:
+    written = run_on_spark(spark, job)
+    failed = next((w for w in written if w.failure), None)
+    if failed:
+        _discard(written)
+        raise next(c for c in LASTING if c.__name__ == failed.kind)(failed.failure, hint="nothing was added")
+    rows, rejected = sum(w.rows for w in written), sum(w.rejected for w in written)
+    if rows != record["rows_in"]:
+        _discard(written)
+        raise DataRejected(f"the table's log says {record['rows_in']} rows, its files hold {rows}")
+    if rejected == rows:
+        _discard(written)
+        raise DataRejected(f"not one of {rows} rows has a prediction", hint="look at the model and the newest rows")
+    unseen = _sum_unseen(written)
+    record |= {"rows_out": rows - rejected, "rejected": rejected, "unseen": unseen}
+    if unseen and max(unseen.values()) > max_unseen * rows:
+        _discard(written)
+        raise TooManyUnseen(unseen, rows=rows, allowed=max_unseen)
+    fail_here("score.before_commit")
+    try:
+        predictions.append(written, job.schema, record)
+    except StorageError:
+        # The commit may have happened, here or in another process with the same key: the log decides.
+        found = predictions.find_commit(record["commit_key"])
+        if not found:
+            raise
+        logger.warning("another run committed these predictions first")
+    fail_here("score.after_commit")
+    found = predictions.find_commit(record["commit_key"])
+    if found and found[1].get("run_id") != record["run_id"]:
+        _discard(written)
+
+
+def _sum_unseen(written: list[Written]) -> dict[str, int]:
+    """Rows out of the vocabulary, by category; only categories that have any."""
+    if any(task.unseen is None for task in written):
+        logger.warning("the model was published without its vocabularies: unseen categories are not counted")
+        return {}
+    total: Counter[str] = Counter()
+    for task in written:
+        total.update(task.unseen or {})
+    return {name: count for name, count in total.most_common() if count}
+
+
+def _report(product: Product, predictions: Predictions, record: dict[str, Any], seconds: float) -> RunRecord:
+    found = predictions.find_commit(record["commit_key"])
+    if found is None:
+        raise StorageError("the predictions were committed, but the log does not hold them")
+    version, recorded = found
+    rows, rejected = predictions.count_added(version)
+    mine = recorded.get("run_id") == record["run_id"]
+    logger.info("%d rows with a prediction, %d without, as version %d", rows - rejected, rejected, version)
+    return RunRecord(
+        stage="score",
+        run_id=record["run_id"],
+        product=product.config.product,
+        outcome="committed" if mine else "already_committed",
+        version=version,
+        rows_in=record["rows_in"],
+        rows_out=rows - rejected,
+        rejected=rejected,
+        seconds=round(seconds, 3),
+        details={
+            **{k: v for k, v in record.items() if k not in ("run_id", "rows_in", "rows_out", "rejected")},
+            "unseen": recorded.get("unseen", {}),
+        },
+    ).check_accounts()
+
+
+def plan_job(
+    model: ModelVersion,
+    table: TableVersion,
+    files: tuple[DataFile, ...],
+    predictions: Predictions,
+    record: dict[str, Any],
+    cores: int,
+) -> Job:
+    """Lay out who reads which rows and what is written."""
+    schema = plan_schema(model.manifest, table)
+    return Job(
+        model=model.place,
+        digest=model.manifest.digest,
+        threads=1,  # Spark gives each task one core
+        tasks=cut_tasks(files, cores),
+        keys=tuple(name for name in model.manifest.features.key if name != SPLIT),
+        schema=schema,
+        constants={name: record[name] for name in CONSTANTS},
+        folder=predictions.partition(record["logical_date"]),
+    )
+
+
+def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...], ...]:
+    """Divide rows into tasks of nearly equal size: a few per core, so that the last ones even out.
+
+    Args:
+        files: In the order of the table version.
+        cores: Tasks that run at the same time.
+    """
+    pieces = [
+        Piece(
+            RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows), file.sha256),
+            file.partition.get(SPLIT),
+        )
+        for file in files
+        for start in range(0, file.rows, CHUNK_ROWS)
+    ]
+    total = sum(piece.rows.rows for piece in pieces)
+    count = min(len(pieces), max(cores * TASKS_PER_CORE, -(-total // MAX_TASK_ROWS)))
+    tasks: list[list[Piece]] = [[] for _ in range(count)]
+    position = 0
+    for piece in pieces:
+        # The piece goes where its middle lies.
+        tasks[min(count - 1, (2 * position + piece.rows.rows) * count // (2 * total))].append(piece)
+        position += piece.rows.rows
+    return tuple(_joined(task) for task in tasks if task)
+
+
+def _joined(pieces: list[Piece]) -> tuple[Piece, ...]:
+    joined = pieces[:1]
+    for piece in pieces[1:]:
+        last = joined[-1].rows
+        if piece.rows.path == last.path and piece.rows.start == last.stop:
+            joined[-1] = Piece(RowRange(last.path, last.start, piece.rows.stop, last.sha256), piece.split)
+        else:
+            joined.append(piece)
+    return tuple(joined)
+
+
+def _discard(written: list[Written]) -> None:
+    for file in written:
+        if file.path:
+            files_of(file.path).remove(file.path)

@@ -1,0 +1,226 @@
+"""Whether a model knows its way with the values of a request: what its contract allows, what its training has seen.
+
+The contract's word is a rule that may be enforced. What the train split happened to hold is none: a value beyond it is
+answered, and may be counted, as the first sign that the world has moved away from the model.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.config.profile import DomainMode
+from pipelines.errors import shorten
+from pipelines.features import INT64_MIN, Domain, Feature, FeatureSpec, Range
+from pipelines.vocabularies import Words, read_vocabularies
+from serve.inference.statistics import Counts, Kind
+
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+MAX_WORDS: Final = 100_000
+"""A larger vocabulary is not looked into: it would take as much memory as the model."""
+SHOWN: Final = 10
+"""Values of a domain that a message lists."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Values of one input that lie outside.
+
+    Attributes:
+        feature: The input.
+        kind: Outside of what the contract allows, or only of what training has seen.
+        rows: Where, as a mask over the rows.
+    """
+
+    feature: Feature
+    kind: Kind
+    rows: Mask
+
+    def rule(self, value: Any) -> str:
+        """What one of the values should have been."""
+        said = _say(self.feature, self.feature.domain or Domain())
+        return f"is {shorten(_show(self.feature, value), 64)}, the contract of the model's data allows {said}"
+
+
+class Domains:
+    """What the inputs of a model may be, and what they were.
+
+    Args:
+        features: The inputs.
+        vocabularies: What the categories among them have learnt.
+    """
+
+    def __init__(self, features: Sequence[Feature], vocabularies: Mapping[str, Words] | None = None) -> None:
+        self._features = {feature.name: feature for feature in features}
+        self._allowed = {f.name: _as_set(f, f.domain.values) for f in features if f.domain and f.domain.values}
+        self._learnt = {
+            name: _as_set(self._features[name], words if isinstance(words, frozenset) else words.to_pylist())
+            for name, words in (vocabularies or {}).items()
+            if name in self._features and len(words) <= MAX_WORDS
+        }
+        bounds = {f.name: _tightest(f) for f in features}
+        self._bounded = [name for name, (low, high) in bounds.items() if (low, high) != (-np.inf, np.inf)]
+        self._low = np.array([[bounds[name][0]] for name in self._bounded])
+        self._high = np.array([[bounds[name][1]] for name in self._bounded])
+        self._known = {
+            name: frozenset.intersection(*(s[name] for s in (self._allowed, self._learnt) if name in s))
+            for name in self._allowed.keys() | self._learnt.keys()
+        }
+
+    def outside(self, inputs: Mapping[str, Array]) -> list[Outside]:
+        """Which values lie outside, if any; missing ones never do.
+
+        Args:
+            inputs: One flat tensor per input, all as long.
+        """
+        found = []
+        for name in self._suspects(inputs):
+            feature, values = self._features[name], inputs[name]
+            there = ~_is_missing(values)
+            forbidden = there & ~self._is_allowed(feature, values)
+            strange = there & ~forbidden & ~self._is_learnt(feature, values)
+            kinds: tuple[tuple[Kind, Mask], ...] = (("contract", forbidden), ("training", strange))
+            found += [Outside(feature, kind, rows) for kind, rows in kinds if rows.any()]
+        return found
+
+    def _suspects(self, inputs: Mapping[str, Array]) -> list[str]:
+        """Inputs with values that are not plainly inside: nearly always none, and found by a few calls of numpy."""
+        names = [name for name, known in self._known.items() if not known.issuperset(inputs[name].tolist())]
+        if self._bounded:
+            table = np.empty((len(self._bounded), len(inputs[self._bounded[0]])))
+            for line, name in enumerate(self._bounded):
+                table[line] = inputs[name]
+            # A missing number is below every bound, or NaN, which is neither below nor above.
+            wrong = (table < self._low) | (table > self._high)
+            if wrong.any():
+                names += [self._bounded[line] for line in np.flatnonzero(wrong.any(axis=1)) if line not in names]
+        return list(dict.fromkeys(names))
+
+    def _is_allowed(self, feature: Feature, values: Array) -> Mask:
+        domain = feature.domain
+        allowed = np.ones(len(values), np.bool_)
+        if domain is None:
+            return allowed
+        if domain.min is not None:
+            allowed &= values > domain.min if domain.excludes_min else values >= domain.min
+        if domain.max is not None:
+            allowed &= values < domain.max if domain.excludes_max else values <= domain.max
+        if feature.name in self._allowed:
+            allowed &= _is_in(values, self._allowed[feature.name])
+        return allowed
+
+    def _is_learnt(self, feature: Feature, values: Array) -> Mask:
+        if feature.name in self._learnt:
+            return _is_in(values, self._learnt[feature.name])
+        if feature.learnt is None:
+            return np.ones(len(values), np.bool_)
+        low, high = _ends(feature.learnt)
+        return np.asarray((values >= low) & (values <= high))
+
+
+def read_domains(folder: Path, spec: FeatureSpec | None) -> Domains | None:
+    """What a loaded version's inputs may be; None if nothing is known of them.
+
+    Args:
+        folder: The SavedModel on this machine.
+        spec: Of the model, if Millrace trained it.
+    """
+    if spec is None:
+        return None
+    vocabularies = read_vocabularies(folder)
+    for name, words in (vocabularies or {}).items():
+        if len(words) > MAX_WORDS:
+            logger.info("input '%s' has learnt %d values: others are not counted", name, len(words))
+    return Domains(spec.inputs, vocabularies)
+
+
+class DomainGuard:
+    """Looks at the batches of one loaded version, as its model's settings say at that time.
+
+    Args:
+        domains: Of the version.
+        mode: What the settings say.
+        counts: Where it counts.
+    """
+
+    def __init__(self, domains: Domains, mode: Callable[[], DomainMode], counts: Counts) -> None:
+        self._domains = domains
+        self._mode = mode
+        self._counts = counts
+
+    def look(self, inputs: Mapping[str, Array]) -> tuple[list[Outside], bool]:
+        """What lies outside, and whether what the contract forbids is refused."""
+        mode = self._mode()
+        return ([], False) if mode == "ignore" else (self._domains.outside(inputs), mode == "enforce")
+
+    def count(self, found: Sequence[Outside], answered: Mask | None = None) -> None:
+        """Count what was found; of what training has not seen only the rows that are answered, if not all are."""
+        for outside in found:
+            rows = outside.rows if answered is None or outside.kind == "contract" else outside.rows & answered
+            self._counts[outside.feature.name, outside.kind] += int(np.count_nonzero(rows))
+
+
+def _as_set(feature: Feature, values: Any) -> frozenset[Any]:
+    """Values as tensors have them; the missing one is always among them."""
+    if feature.dtype == "string":
+        return frozenset([b"", *(value.encode() for value in values)])
+    if feature.tensor_dtype in ("float32", "float64"):
+        return frozenset(np.array(values, feature.tensor_dtype).tolist())
+    return frozenset([INT64_MIN, *values])
+
+
+def _is_in(values: Array, known: frozenset[Any]) -> Mask:
+    return np.fromiter((value in known for value in values.tolist()), np.bool_, len(values))
+
+
+def _is_missing(values: Array) -> Mask:
+    if values.dtype.kind == "O":
+        return np.asarray(values == b"")
+    return np.isnan(values) if values.dtype.kind == "f" else np.asarray(values == INT64_MIN)
+
+
+def _ends(bounds: Range) -> tuple[float, float]:
+    return -np.inf if bounds.min is None else bounds.min, np.inf if bounds.max is None else bounds.max
+
+
+def _tightest(feature: Feature) -> tuple[float, float]:
+    """Between these, and at them, a value is inside of everything."""
+    domain, learnt = feature.domain or Domain(), feature.learnt or Range()
+    low, high = _ends(domain)
+    low = float(np.nextafter(low, np.inf)) if domain.excludes_min else float(low)
+    high = float(np.nextafter(high, -np.inf)) if domain.excludes_max else float(high)
+    return max(low, _ends(learnt)[0]), min(high, _ends(learnt)[1])
+
+
+def _say(feature: Feature, domain: Domain) -> str:
+    show, parts = partial(_show, feature), []
+    if domain.min is not None:
+        parts.append(f"{'more than' if domain.excludes_min else 'at least'} {show(domain.min)}")
+    if domain.max is not None:
+        parts.append(f"{'less than' if domain.excludes_max else 'at most'} {show(domain.max)}")
+    if domain.values is not None:
+        more = ", ..." if len(domain.values) > SHOWN else ""
+        parts.append(f"one of {shorten(', '.join(map(show, domain.values[:SHOWN])), 200)}{more}")
+    return " and ".join(parts)
+
+
+def _show(feature: Feature, value: Any) -> str:
+    if isinstance(value, bytes):
+        return repr(value.decode(errors="replace"))
+    if feature.dtype != "timestamp":
+        return repr(value.item() if isinstance(value, np.generic) else value)
+    try:
+        return (_EPOCH + timedelta(microseconds=int(value))).isoformat()
+    except OverflowError:
+        return str(value)

@@ -1,0 +1,269 @@
+"""The versions of one model: which are loaded, which one answers, and what became of the others."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pipelines.config.profile import ServedModel
+from pipelines.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError
+from pipelines.models import ModelStore
+from serve.errors import ModelNotFound, ModelNotReady, UnknownLabel
+from serve.servables.loader import Loader
+from serve.servables.servable import Servable
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S: Final = 60.0
+"""A version that could not be loaded is not tried again before this."""
+
+State = Literal["START", "LOADING", "AVAILABLE", "END"]
+Outcome = Literal["loaded", "refused"]
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """How one version stands.
+
+    Attributes:
+        version: Its number.
+        state: In TF Serving's words: START is in the store and not loaded, END cannot be loaded, or was unloaded.
+        message: Why it cannot be loaded; else empty.
+    """
+
+    version: int
+    state: State
+    message: str = ""
+
+
+class ServedVersions:
+    """The versions of one model.
+
+    Args:
+        name: The model.
+        settings: Which versions are served, and how.
+        store: Where they lie.
+        loader: Loads them.
+        kept: How many versions that were asked for by number stay loaded beside those that the settings name.
+    """
+
+    def __init__(self, name: str, settings: ServedModel, store: ModelStore, loader: Loader, kept: int) -> None:
+        self.name = name
+        self.settings = settings
+        self.is_unloaded = False
+        self._store = store
+        self._loader = loader
+        self._kept = kept
+        # Swapped as one reference, so that readers need no lock.
+        self._current: Servable | None = None
+        self._others: OrderedDict[int, Servable] = OrderedDict()
+        self._failures: dict[int, tuple[float, MillraceError]] = {}
+        self._named: set[int] = set()
+        """Versions that the settings name."""
+        self._missing: set[int] = set()
+        """Those of them that are not in the store, which was told once."""
+        self._loading: int | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a version answers, or nobody wants one to."""
+        return self._current is not None or self.is_unloaded
+
+    def load(self) -> None:
+        """Load the newest version that can be loaded, and the others that the settings name.
+
+        Raises:
+            ArtifactNotFound: The store has no version that the settings allow.
+            MillraceError: None can be loaded; the newest one's reason.
+        """
+        with self._lock:
+            self.is_unloaded = False
+            available = self._store.versions(self.name)
+            self._current = self._load_newest(available)
+            self._load_pinned(available)
+
+    def unload(self) -> None:
+        """Let go of every version, until `load`; requests in flight are still answered."""
+        with self._lock:
+            self.is_unloaded = True
+            self._current = None
+            self._others.clear()
+
+    def refresh(self, sizes: Sequence[int] = ()) -> Outcome | None:
+        """See `ServableManager.refresh`."""
+        outcome: Outcome | None = None
+        with self._lock:
+            if self.is_unloaded:
+                return None
+            available = self._store.versions(self.name)
+            for version in self._candidates(available):
+                if self._is_refused(version):
+                    continue
+                try:
+                    known = self._others.get(version)
+                    self._promote(known if known else self._load(version, sizes), available)
+                except (ModelNotReady, ModelNotFound):
+                    outcome = "refused"
+                    continue
+                outcome = "loaded"
+                break
+            self._load_pinned(available)
+        return outcome
+
+    def loaded(self, version: int | None = None) -> Servable | None:
+        """The one that answers, or a version, if it is loaded; never waits."""
+        current = self._current
+        if current and version in (None, current.version):
+            return current
+        found = self._others.get(version) if version is not None else None
+        if found:
+            with contextlib.suppress(KeyError):  # evicted by another thread this moment
+                self._others.move_to_end(found.version)
+        return found
+
+    def all_loaded(self) -> list[Servable]:
+        """Every version that is loaded, first the one that answers."""
+        return [*([self._current] if self._current else []), *list(self._others.values())]
+
+    def version_of(self, label: str) -> int:
+        """The version that a label names.
+
+        Raises:
+            UnknownLabel: There is no such label.
+        """
+        if label not in self.settings.labels:
+            raise UnknownLabel(label)
+        return self.settings.labels[label]
+
+    def get(self, version: int | None = None) -> Servable:
+        """See `ServableManager.get`."""
+        found = self.loaded(version)
+        if found:
+            return found
+        with self._lock:
+            found = self.loaded(version)
+            if found:
+                return found
+            if self.is_unloaded or (version is not None and not self._allows(version)):
+                raise ModelNotFound(self.name, version)
+            if version is None:
+                raise ModelNotReady(self.name, None, "no version of it is loaded")
+            servable = self._load(version)
+            self._others[version] = servable
+            self._evict()
+            return servable
+
+    def status(self, version: int | None = None) -> list[VersionStatus]:
+        """See `ServableManager.status`."""
+        known = {servable.version for servable in self.all_loaded()}
+        try:
+            known |= set(filter(self._allows, self._store.versions(self.name)))
+        except (StorageError, ConfigError) as error:
+            logger.warning("the model store cannot be read: %s", error)  # what is loaded is known without it
+            known |= self._failures.keys()
+        if version is not None and version not in known:
+            raise ModelNotFound(self.name, version)
+        return [self._status(number) for number in sorted(known, reverse=True) if version in (None, number)]
+
+    def _status(self, version: int) -> VersionStatus:
+        if self.loaded(version):
+            return VersionStatus(version, "AVAILABLE")
+        if self._loading == version:
+            return VersionStatus(version, "LOADING")
+        if version in self._failures:
+            return VersionStatus(version, "END", str(self._failures[version][1]))
+        return VersionStatus(version, "END", "unloaded") if self.is_unloaded else VersionStatus(version, "START")
+
+    def _allows(self, version: int) -> bool:
+        """Whether the settings let a version answer at all."""
+        listed = self.settings.versions
+        return isinstance(listed, str) or version in (*listed, *self.settings.labels.values())
+
+    def _pinned(self, available: Sequence[int]) -> set[int]:
+        """Versions that stay loaded."""
+        numbers = sorted(filter(self._allows, available))
+        if self.settings.versions == "latest":
+            numbers = numbers[-self.settings.latest_count :]
+        return {*numbers, *self.settings.labels.values()}
+
+    def _candidates(self, available: Sequence[int]) -> list[int]:
+        """Versions that should answer instead of the current one, the best first."""
+        running = self._current.version if self._current else 0
+        allowed = sorted(filter(self._allows, available), reverse=True)
+        return [version for version in allowed if version > running or not self._allows(running)]
+
+    def _promote(self, servable: Servable, available: Sequence[int]) -> None:
+        """Let a version answer instead of the current one, which stays loaded if the settings name it."""
+        old, self._current = self._current, servable
+        self._others.pop(servable.version, None)
+        if old and old.version in self._pinned(available):
+            self._others[old.version] = old
+
+    def _load_newest(self, available: Sequence[int]) -> Servable:
+        failures: list[MillraceError] = []
+        for version in sorted(filter(self._allows, available), reverse=True):
+            try:
+                return self._load(version)
+            except ModelNotReady:
+                failures.append(self._failures[version][1])
+        if failures:
+            raise failures[0]
+        raise ArtifactNotFound(kind="model", name=self.name, hint="run: millrace train, or millrace run")
+
+    def _load_pinned(self, available: Sequence[int]) -> None:
+        """Load what the settings name and is not loaded; what cannot be is told."""
+        self._named = self._pinned(available)
+        missing = {number for number in self._named - set(available) if not self.loaded(number)}
+        for version in sorted(self._named - missing):
+            if self.loaded(version) or self._is_refused(version):
+                continue
+            try:
+                self._others[version] = self._load(version)
+            except MillraceError as error:
+                logger.error("model %s version %d%s is not served: %s", self.name, version, self._label(version), error)
+        for version in sorted(missing - self._missing):
+            logger.error("model %s version %d%s is not in the store", self.name, version, self._label(version))
+        self._missing = missing
+        self._evict()
+
+    def _label(self, version: int) -> str:
+        label = next((label for label, number in self.settings.labels.items() if number == version), None)
+        return f", which the label {label} names," if label else ""
+
+    def _evict(self) -> None:
+        """Let go of the versions that were asked for by number longest ago."""
+        evictable = [number for number in self._others if number not in self._named]
+        for number in evictable[: max(0, len(evictable) - self._kept)]:
+            del self._others[number]
+
+    def _is_refused(self, version: int) -> bool:
+        """Whether a version could not be loaded a moment ago."""
+        return version in self._failures and time.monotonic() - self._failures[version][0] < RETRY_AFTER_S
+
+    def _load(self, version: int, sizes: Sequence[int] = ()) -> Servable:
+        if self._is_refused(version):
+            raise ModelNotReady(self.name, version, str(self._failures[version][1]))
+        self._loading = version
+        started = time.monotonic()
+        try:
+            servable = self._loader.load(self.name, version, self.settings, sizes)
+        except ArtifactNotFound as error:
+            raise ModelNotFound(self.name, version) from error
+        except (StorageError, ConfigError):
+            raise  # it says nothing of the version, which may be asked for again at once
+        except OSError as error:
+            raise StorageError(f"this machine cannot keep model {self.name} version {version}: {error}") from error
+        except MillraceError as error:
+            self._failures[version] = (time.monotonic(), error)
+            logger.error("refused: %s", error)
+            raise ModelNotReady(self.name, version, str(error)) from error
+        finally:
+            self._loading = None
+        self._failures.pop(version, None)
+        logger.info("loaded model %s version %d in %.1f s", self.name, version, time.monotonic() - started)
+        return servable

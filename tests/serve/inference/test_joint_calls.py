@@ -1,0 +1,100 @@
+"""A batch as one call: who is answered, who gets an error, and how often the model is asked."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from pipelines.features import Domain, Range
+from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain
+from serve.inference.joint_calls import JointCalls, Pending
+from serve.inference.questions import Decoded
+from serve.inference.statistics import Statistics
+from serve.protocols import tfs
+from serve.servables.domains import DomainGuard, Domains
+from serve.servables.servable import Servable
+from tests.serve.models import INPUTS, POISON
+
+if TYPE_CHECKING:
+    from pipelines.config.profile import DomainMode
+
+pytestmark = pytest.mark.tf
+
+
+def run(servable: Servable, *requests: Sequence[Any], guard: DomainGuard | None = None) -> tuple[list[Any], Statistics]:
+    """The results of JSON rows, or of tensors, in one batch."""
+    signature, statistics = servable.signatures["serving_default"], Statistics()
+
+    async def made() -> list[Any]:
+        loop, batch = asyncio.get_running_loop(), []
+        for request in requests:
+            if isinstance(request, np.ndarray):
+                inputs = {"amount": request}
+                batch.append(Pending(Decoded(inputs), None, len(request), loop.create_future(), ((),), inputs))
+            else:
+                asked = tfs.PredictRequest(signature, request, is_row_form=True)
+                batch.append(Pending(asked, None, len(request), loop.create_future(), ((),)))
+        return JointCalls(servable, signature, statistics, guard).run(batch)
+
+    return asyncio.run(made()), statistics
+
+
+@pytest.fixture
+def size(manager: Any) -> Servable:
+    """A model of one input, `amount`."""
+    return manager.get("size")
+
+
+def test_each_gets_its_own_rows(size: Servable) -> None:
+    expected = size.infer({"amount": np.array([1, 2, 3, 4, 5, 6], np.float32)})["prediction"]
+    results, statistics = run(size, [1.0, 2.0], np.array([3, 4], np.float32), [{"amount": 5}], [6])
+    assert [len(result["prediction"]) for result in results] == [2, 2, 1, 1]
+    np.testing.assert_allclose(np.concatenate([r["prediction"] for r in results]), expected, atol=1e-6)
+    assert (statistics.compute.count, statistics.batch_rows.total, statistics.queue.count) == (1, 6, 4)
+
+
+def test_a_value_that_does_not_fit_is_told_to_its_own_request(size: Servable) -> None:
+    results, statistics = run(size, [1], ["x"], [2], [None])
+    assert [isinstance(result, InvalidRequest) for result in results] == [False, True, False, True]
+    assert statistics.batch_rows.total == 2
+
+
+def test_a_value_that_the_contract_forbids_is_told_to_its_own_request(size: Servable) -> None:
+    feature = INPUTS[0].model_copy(update={"domain": Domain(max=10), "learnt": Range(max=5)})
+    mode: DomainMode = "enforce"
+    counts: Counter[Any] = Counter()
+    guard = DomainGuard(Domains([feature]), lambda: mode, counts)
+    asked = ([1, 6], [20, 2, 30, 7], np.array([3, 40], np.float32), [4])
+    expected = size.infer({"amount": np.array([1, 6, 4], np.float32)})["prediction"]
+    results, statistics = run(size, *asked, guard=guard)
+    assert [isinstance(result, OutsideDomain) for result in results] == [False, True, True, False]
+    np.testing.assert_allclose(np.concatenate([results[0]["prediction"], results[3]["prediction"]]), expected)
+    assert [(row, name) for row, name, _ in results[1].breaches] == [(0, "amount"), (2, "amount")]
+    assert "row 1: input 'amount' is 40.0" in str(results[2])
+    assert statistics.batch_rows.total == 3
+    assert counts == {("amount", "contract"): 3, ("amount", "training"): 1}
+    results, _ = run(size, [20], [99], guard=guard)
+    assert all(isinstance(result, OutsideDomain) for result in results), "not one is left to ask for"
+    mode = "count"
+    results, _ = run(size, *asked, guard=guard)
+    assert sum(len(result["prediction"]) for result in results) == 9
+
+
+def test_an_answer_that_is_no_number_is_told_to_its_own_request(size: Servable) -> None:
+    results, statistics = run(size, [1], [POISON], [2])
+    assert [isinstance(result, NonFiniteOutput) for result in results] == [False, True, False]
+    assert statistics.compute.count == 1
+
+
+def test_a_bug_of_one_request_is_not_its_neighbours(size: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(self: tfs.PredictRequest) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tfs.PredictRequest, "columns", lambda _: None)
+    monkeypatch.setattr(tfs.PredictRequest, "inputs", bug)
+    results, _ = run(size, [1], np.array([3], np.float32))
+    assert isinstance(results[0], ZeroDivisionError)
+    assert results[1]["prediction"].shape == (1,)

@@ -1,0 +1,87 @@
+"""Versions that another system wrote into the store."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.config.profile import ServedModel
+from pipelines.jobs.hadoop.cluster import Cluster
+from pipelines.models import ModelDamaged, ModelStore
+from pipelines.storage import Store
+from serve.errors import InvalidRequest, ModelNotFound
+from serve.servables.foreign import foreign_copy
+from serve.servables.manager import ServableManager
+from serve.servables.saved_model import LoadedModel
+from tests.serve.foreign import ECHOED
+from tests.serve.protocols.test_tensors import array_of
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def store_with(foreign: Path, store: Store) -> ModelStore:
+    """A store with version 7 of `half`."""
+    store.publish_folder(Path(shutil.copytree(foreign, foreign.parent / f"{id(store)}")), "models", "half", "7")
+    return ModelStore(store)
+
+
+def test_is_served_where_it_is_allowed(store_with: ModelStore) -> None:
+    manager = ServableManager(store_with, {"half": ServedModel(allow_foreign=True)})
+    manager.load()
+    servable = manager.get("half")
+    assert (servable.name, servable.version, servable.spec) == ("half", 7, None)
+    assert servable.infer({"x": np.array([[1, 3]], np.float32)})["y"].tolist() == [[2.5, 3.5]]
+    with pytest.raises(ModelDamaged, match=r"model\.json is missing"):
+        ServableManager(store_with, {"half": ServedModel()}).load()
+    with pytest.raises(ModelNotFound), foreign_copy(store_with, "half", 8):
+        pytest.fail("there is no version 8")
+
+
+def test_every_dtype_and_rank_comes_back(foreign: Path) -> None:
+    servable = LoadedModel.load_foreign("half", 1, foreign)
+    inputs = {
+        dtype: array_of(dtype, tuple(2 if size == -1 else size for size in shape)) for dtype, shape in ECHOED.items()
+    }
+    answered = servable.infer({f"{dtype}_in": values for dtype, values in inputs.items()}, signature="echo")
+    for dtype, values in inputs.items():
+        assert (answered[dtype].dtype, answered[dtype].shape) == (values.dtype, values.shape)
+        np.testing.assert_array_equal(answered[dtype], values)
+
+
+def test_requests_are_joined_only_where_somebody_knows(foreign: Path) -> None:
+    unlike = {"x": np.ones((3, 2), np.float32)}
+    servable = LoadedModel.load_foreign("half", 1, foreign)
+    assert servable.check(servable.signatures["double"], unlike) is None
+    joined = LoadedModel.load_foreign("half", 1, foreign, joins=True)
+    assert joined.check(joined.signatures["double"], unlike) == 3
+
+
+def test_numbers_that_are_none_pass(foreign: Path) -> None:
+    servable = LoadedModel.load_foreign("half", 1, foreign)
+    odd = np.array([np.nan, np.inf, -np.inf], np.float32)
+    np.testing.assert_array_equal(servable.infer({"x": odd})["y"], odd)
+
+
+def test_what_the_graph_refuses_is_the_requests_fault(foreign: Path) -> None:
+    servable = LoadedModel.load_foreign("half", 1, foreign)
+    with pytest.raises(InvalidRequest, match="parse"):
+        servable.infer({"inputs": np.array([b"no example"], object)}, signature="classify_x_to_y")
+
+
+@pytest.mark.parametrize("damage", ["saved_model.pb", "variables/variables.index"])
+def test_what_cannot_be_loaded_is_told(foreign: Path, tmp_path: Path, damage: str) -> None:
+    folder = Path(shutil.copytree(foreign, tmp_path / "7"))
+    (folder / damage).write_bytes(b"x")
+    with pytest.raises(ModelDamaged, match="TensorFlow cannot load it"):
+        LoadedModel.load_foreign("half", 7, folder)
+
+
+@pytest.mark.hdfs
+def test_is_fetched_from_hdfs(hdfs: Cluster, foreign: Path, tmp_path: Path) -> None:
+    store = Store(f"{hdfs.hdfs}/foreign")
+    store.publish_folder(Path(shutil.copytree(foreign, tmp_path / "half")), "models", "half", "1")
+    manager = ServableManager(ModelStore(store), {"half": ServedModel(allow_foreign=True)})
+    manager.load()
+    assert manager.get("half").infer({"x": np.float32(2)})["y"] == 3

@@ -1,0 +1,295 @@
+"""Which versions are loaded, and what becomes of those that cannot be."""
+
+import shutil
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.config.profile import ServedModel
+from pipelines.errors import ArtifactNotFound, StorageError
+from pipelines.models import ModelDamaged, ModelManifest, ModelStore, ModelVersion
+from pipelines.storage import Store
+from serve.errors import ModelNotFound, ModelNotReady
+from serve.servables import versions as module
+from serve.servables.manager import ServableManager
+from serve.servables.saved_model import LoadedModel
+from serve.servables.servable import Servable
+from serve.servables.versions import VersionStatus
+from tests.serve.models import served
+from tests.serve.servables.test_saved_model import rows
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def copied(model_store: ModelStore, tmp_path: Path) -> ModelStore:
+    """A store of one's own with both versions of `tiny`."""
+    shutil.copytree(model_store.store.uri("models", "tiny"), tmp_path / "models" / "tiny")
+    return ModelStore(Store(str(tmp_path)))
+
+
+def version_of(store: ModelStore, version: int) -> ModelVersion:
+    """A version whose folder is hidden."""
+    place = store.store.uri("models", "tiny", f".{version}")
+    manifest = ModelManifest.model_validate_json(Path(place, "model.json").read_text())
+    return ModelVersion(place, manifest)
+
+
+def damage(store: ModelStore, version: int) -> None:
+    (Path(store.store.uri("models", "tiny", str(version))) / "variables" / "variables.index").unlink()
+
+
+def test_loads_the_newest(manager: ServableManager) -> None:
+    assert manager.is_ready
+    assert manager.get("tiny").version == 2
+    assert manager.status("tiny", 2) == [VersionStatus(2, "AVAILABLE")]
+
+
+def test_loads_another_version_when_it_is_asked_for(copied: ModelStore) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "START"]
+    assert manager.loaded("tiny", 1) is None
+    assert manager.get("tiny", 1).version == 1
+    assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "AVAILABLE"]
+    assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]
+
+
+def test_keeps_a_bounded_number_of_versions(copied: ModelStore) -> None:
+    manager = ServableManager(copied, served("tiny"), kept_versions=0)
+    manager.load()
+    manager.get("tiny", 1)
+    assert [s.version for s in manager.all_loaded("tiny")] == [2]
+
+
+def test_unknown_names_and_versions(manager: ServableManager, model_store: ModelStore) -> None:
+    with pytest.raises(ModelNotFound):
+        manager.get("other")
+    with pytest.raises(ModelNotFound, match=r"Specific\(tiny, 9\)"):
+        manager.get("tiny", 9)
+    with pytest.raises(ModelNotFound, match=r"Specific\(tiny, 9\)"):
+        manager.status("tiny", 9)
+    with pytest.raises(ModelNotFound):
+        ServableManager(model_store, served("tiny")).get("kinds")
+
+
+def test_a_damaged_version_is_refused_and_the_one_before_serves(copied: ModelStore) -> None:
+    damage(copied, 2)
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    assert manager.get("tiny").version == 1
+    refused = manager.status("tiny", 2)[0]
+    assert (refused.state, refused.message) == ("END", "model tiny version 2: variables/variables.index is missing")
+    with pytest.raises(ModelNotReady, match=r"variables\.index is missing"):
+        manager.get("tiny", 2)
+
+
+def test_a_refused_version_is_tried_again_only_after_a_while(
+    copied: ModelStore, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(copied, 1)
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    with pytest.raises(ModelNotReady):
+        manager.get("tiny", 1)
+    shutil.copytree(
+        Path(model_store.store.uri("models", "tiny", "1")),
+        Path(copied.store.uri("models", "tiny", "1")),
+        dirs_exist_ok=True,
+    )
+    with pytest.raises(ModelNotReady):
+        manager.get("tiny", 1)
+    monkeypatch.setattr(module, "RETRY_AFTER_S", 0)
+    assert manager.get("tiny", 1).version == 1
+    assert manager.status("tiny", 1)[0].message == ""
+
+
+def test_nothing_that_can_be_loaded(copied: ModelStore) -> None:
+    damage(copied, 1)
+    damage(copied, 2)
+    manager = ServableManager(copied, served("tiny"))
+    with pytest.raises(ModelDamaged, match="version 2"):
+        manager.load()
+    assert not manager.is_ready
+    with pytest.raises(ModelNotReady):
+        manager.get("tiny")
+
+
+def test_an_empty_store(store: Store) -> None:
+    with pytest.raises(ArtifactNotFound) as caught:
+        ServableManager(ModelStore(store), served("tiny")).load()
+    assert "millrace train" in caught.value.hint
+
+
+def test_many_callers_load_a_version_once(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    calls: list[int] = []
+    load = LoadedModel.load
+
+    def counted(*arguments: object) -> Servable:
+        calls.append(1)
+        return load(*arguments)  # type: ignore[arg-type] # passed through
+
+    monkeypatch.setattr(LoadedModel, "load", counted)
+    found: list[Servable] = []
+    threads = [threading.Thread(target=lambda: found.append(manager.get("tiny", 1))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_newer_version_takes_over_while_requests_run(copied: ModelStore) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    Path(copied.store.uri("models", "tiny", "2")).rename(Path(copied.store.uri("models", "tiny"), ".2"))
+    manager.load()
+    assert manager.refresh("tiny") is None
+    expected = {1: manager.get("tiny").infer(rows(2)), 2: LoadedModel.load(version_of(copied, 2)).infer(rows(2))}
+    done, seen = threading.Event(), list[int]()
+
+    def ask() -> None:
+        while not done.is_set():
+            servable = manager.get("tiny")
+            answer = servable.infer(rows(2))["probability"]
+            np.testing.assert_array_equal(answer, expected[servable.version]["probability"])
+            seen.append(servable.version)
+
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask) for _ in range(3)]
+        Path(copied.store.uri("models", "tiny", ".2")).rename(Path(copied.store.uri("models", "tiny"), "2"))
+        assert manager.refresh("tiny") == "loaded"
+        end = time.monotonic() + 20
+        while 2 not in seen and time.monotonic() < end:
+            time.sleep(0.01)
+        done.set()
+        for each in asking:
+            each.result()
+    assert set(seen) == {1, 2}
+    assert [s.version for s in manager.all_loaded("tiny")] == [2]
+    assert [s.state for s in manager.status("tiny")] == ["AVAILABLE", "START"]
+
+
+def test_a_newer_version_that_is_damaged_is_refused(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    (folder / ".2").rename(folder / "2")
+    kept = (folder / "2" / "fingerprint.pb").read_bytes()
+    (folder / "2" / "fingerprint.pb").write_bytes(b"x")
+    assert manager.refresh("tiny") == "refused"
+    assert manager.refresh("tiny") is None
+    assert manager.is_ready
+    assert manager.get("tiny").version == 1
+    assert "fingerprint.pb" in manager.status("tiny", 2)[0].message
+    (folder / "2" / "fingerprint.pb").write_bytes(kept)
+    monkeypatch.setattr(module, "RETRY_AFTER_S", 0)
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.get("tiny").version == 2
+
+
+def test_what_is_dropped_is_let_go(copied: ModelStore) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    old = weakref.ref(manager.get("tiny")._loaded)
+    (folder / ".2").rename(folder / "2")
+    assert manager.refresh("tiny") == "loaded"
+    assert old() is None
+
+
+def test_a_label_keeps_its_version_loaded(copied: ModelStore) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, {"tiny": ServedModel(labels={"stable": 1, "gone": 9})}, kept_versions=0)
+    manager.load()
+    stable = manager.get("tiny")
+    (folder / ".2").rename(folder / "2")
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.loaded("tiny", manager.version_of("tiny", "stable")) is stable
+    assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]
+    again = ServableManager(copied, {"tiny": ServedModel(labels={"stable": 1})})
+    again.load()
+    assert [s.version for s in again.all_loaded("tiny")] == [2, 1]
+
+
+def test_of_newer_versions_the_newest_that_is_whole_takes_over(copied: ModelStore) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    (folder / "2").rename(folder / ".2")
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    shutil.copytree(folder / ".2", folder / "3")  # its manifest says 2
+    (folder / ".2").rename(folder / "2")
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.get("tiny").version == 2
+    assert manager.status("tiny", 3)[0].state == "END"
+    assert manager.refresh("tiny") is None
+
+
+def test_while_the_store_is_away_status_tells_what_is_loaded(
+    copied: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+
+    def away(_: str) -> list[int]:
+        raise StorageError("the NameNode is away")
+
+    monkeypatch.setattr(copied, "versions", away)
+    assert manager.status("tiny") == [VersionStatus(2, "AVAILABLE")]
+    with pytest.raises(StorageError):
+        manager.refresh("tiny")
+
+
+def test_a_storage_error_is_not_held_against_a_version(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+
+    def full(*_: object) -> Servable:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LoadedModel, "load", full)
+    with pytest.raises(StorageError, match="cannot keep model tiny version 1"):
+        manager.get("tiny", 1)
+    monkeypatch.undo()
+    assert manager.get("tiny", 1).version == 1
+
+
+def test_models_are_added_and_dropped_while_it_runs(model_store: ModelStore, caplog: pytest.LogCaptureFixture) -> None:
+    manager = ServableManager(model_store, served("tiny"))
+    manager.load()
+    tiny = manager.get("tiny")
+    manager.configure(served("tiny", "size", "missing"))
+    assert (set(manager.names), manager.get("tiny"), manager.get("size").version) == ({"tiny", "size"}, tiny, 1)
+    assert "model missing is not served yet: there is no model 'missing'" in caplog.text
+    manager.configure(served("size"))
+    assert manager.names == ("size",)
+    with pytest.raises(ModelNotFound):
+        manager.get("tiny")
+
+
+def test_a_model_is_unloaded_and_loaded_again(manager: ServableManager, model_store: ModelStore) -> None:
+    manager = ServableManager(model_store, served("tiny", "size"))
+    manager.load()
+    manager.unload_model("tiny")
+    assert manager.is_ready
+    assert manager.all_loaded("tiny") == []
+    assert {(s.state, s.message) for s in manager.status("tiny")} == {("END", "unloaded")}
+    assert manager.refresh("tiny") is None
+    for version in (None, 1, 2):
+        with pytest.raises(ModelNotFound):
+            manager.get("tiny", version)
+    manager.load_model("tiny")
+    assert manager.get("tiny").version == 2
+    manager.load_model("tiny")
+    with pytest.raises(ModelNotFound):
+        manager.unload_model("nothing")

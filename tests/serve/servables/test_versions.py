@@ -1,0 +1,101 @@
+"""Which versions of a model the settings load."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.config.profile import ServedModel
+from pipelines.errors import ArtifactNotFound
+from pipelines.models import ModelStore
+from pipelines.storage import Store
+from serve.errors import ModelNotFound, UnknownLabel
+from serve.servables.loader import Loader
+from serve.servables.versions import ServedVersions
+from tests.serve import models
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """Versions 1 to 4 of `size`; read only."""
+    store = ModelStore(Store(str(tmp_path_factory.mktemp("versions"))))
+    for bias in range(4):
+        models.publish(store, "size", "regression", models.INPUTS[:1], bias=bias)
+    return store
+
+
+def opened(store: ModelStore, kept: int = 0, **settings: object) -> ServedVersions:
+    return ServedVersions("size", ServedModel.model_validate(settings), store, Loader(store), kept)
+
+
+def loaded(served: ServedVersions) -> list[int]:
+    return [servable.version for servable in served.all_loaded()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [4]),
+        ({"latest_count": 3}, [4, 2, 3]),
+        ({"versions": "all"}, [4, 1, 2, 3]),
+        ({"versions": [1, 3]}, [3, 1]),
+        ({"versions": [2], "labels": {"canary": 4}}, [4, 2]),
+        ({"labels": {"stable": 1}}, [4, 1]),
+    ],
+)
+def test_what_the_settings_name_is_loaded(settings: dict[str, object], expected: list[int], store: ModelStore) -> None:
+    served = opened(store, **settings)
+    served.load()
+    assert loaded(served) == expected
+    assert served.refresh() is None
+    assert loaded(served) == expected
+
+
+def test_others_only_where_the_settings_allow_them(store: ModelStore) -> None:
+    latest = opened(store, kept=1, latest_count=2)
+    latest.load()
+    for version in (1, 2, 1):
+        assert latest.get(version).version == version
+    assert loaded(latest) == [4, 3, 1]
+    listed = opened(store, versions=[3])
+    listed.load()
+    with pytest.raises(ModelNotFound):
+        listed.get(4)
+    with pytest.raises(ModelNotFound):
+        listed.status(4)
+    assert [s.version for s in listed.status()] == [3]
+    with pytest.raises(UnknownLabel):
+        listed.version_of("canary")
+
+
+def test_settings_change_what_answers(store: ModelStore) -> None:
+    served = opened(store)
+    served.load()
+    served.settings = ServedModel(versions=[2])
+    assert served.get().version == 4  # until the next look
+    assert served.refresh() == "loaded"
+    assert loaded(served) == [2]
+    served.settings = ServedModel(versions="all", labels={"stable": 1})
+    assert served.refresh() == "loaded"
+    assert (set(loaded(served)), loaded(served)[0], served.version_of("stable")) == ({1, 2, 3, 4}, 4, 1)
+
+
+def test_what_is_named_and_not_there_is_told_once(store: ModelStore, caplog: pytest.LogCaptureFixture) -> None:
+    served = opened(store, labels={"canary": 9})
+    served.load()
+    served.refresh()
+    assert caplog.text.count("model size version 9, which the label canary names, is not in the store") == 1
+    with pytest.raises(ArtifactNotFound):
+        opened(store, versions=[7]).load()
+
+
+def test_a_named_version_that_appears_is_loaded(store: ModelStore, tmp_path: Path) -> None:
+    shutil.copytree(store.store.uri("models", "size", "4"), tmp_path / "models" / "size" / "4")
+    served = opened(ModelStore(Store(str(tmp_path))), labels={"canary": 3})
+    served.load()
+    assert loaded(served) == [4]
+    shutil.copytree(store.store.uri("models", "size", "3"), tmp_path / "models" / "size" / "3")
+    assert served.refresh() is None
+    assert loaded(served) == [4, 3]

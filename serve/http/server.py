@@ -23,12 +23,12 @@ from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.http.app import Application
 from serve.http.connections import PunctualProtocol, punctual
+from serve.http.reload import Reloader
 from serve.http.workers import Workers
 from serve.isolation.parent import IsolatedServable
 from serve.monitoring.merged_metrics import SharedPages
 from serve.monitoring.tracing import tracing
 from serve.servables.manager import ServableManager
-from serve.servables.reload import Reloader
 
 logger = logging.getLogger(__name__)
 

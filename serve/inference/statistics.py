@@ -7,15 +7,12 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
+
+from serve.servables.domains import Counts
 
 BUCKETS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 BUCKETS_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16_384)
-
-
-Kind = Literal["contract", "training"]
-Counts = Counter[tuple[str, Kind]]
-"""Values outside, by input and by what they are outside of."""
 
 
 class Distribution:

@@ -5,12 +5,13 @@ answered, and may be counted, as the first sign that the world has moved away fr
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,12 @@ from pipelines.config.profile import DomainMode
 from pipelines.errors import shorten
 from pipelines.features import INT64_MIN, Domain, Feature, FeatureSpec, Range
 from pipelines.vocabularies import Words, read_vocabularies
-from serve.inference.statistics import Counts, Kind
 
 logger = logging.getLogger(__name__)
 
+Kind = Literal["contract", "training"]
+Counts = Counter[tuple[str, Kind]]
+"""Values outside, by input and by what they are outside of."""
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 

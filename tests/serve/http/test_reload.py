@@ -11,9 +11,9 @@ from pipelines.config.profile import ServedModel
 from pipelines.errors import ConfigError, MillraceError, StorageError
 from pipelines.models import ModelStore
 from pipelines.storage import Store
+from serve.http.reload import Reloader
 from serve.monitoring.metrics import Metrics
 from serve.servables.manager import ServableManager
-from serve.servables.reload import Reloader
 from tests.serve.models import served
 
 pytestmark = pytest.mark.tf

@@ -58,6 +58,10 @@ class Running:
         """Memory of all; what several share counts once."""
         return sum(process.memory_full_info().pss for process in self.family) / 2**20
 
+    def private_mb(self) -> float:
+        """Memory of all that nobody else shares: what grows by a leak, whatever else runs on the machine."""
+        return sum(process.memory_full_info().uss for process in self.family) / 2**20
+
     def descriptors(self) -> int:
         """Open files of the first process."""
         return psutil.Process(self.process.pid).num_fds()

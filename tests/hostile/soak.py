@@ -149,7 +149,7 @@ class Soak:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(5)
-            self.seen.memory_mb.append(await asyncio.to_thread(self._server.rss_mb))
+            self.seen.memory_mb.append(await asyncio.to_thread(self._server.private_mb))
             self.seen.descriptors.append(self._server.descriptors())
             if len(self.seen.memory_mb) % 12 == 0:
                 say(f"{dict(self.seen.statuses)}, {self.seen.memory_mb[-1]:.0f} MB, {self.seen.descriptors[-1]} files")

@@ -60,7 +60,11 @@ class Running:
 
     def private_mb(self) -> float:
         """Memory of all that nobody else shares: what grows by a leak, whatever else runs on the machine."""
-        return sum(process.memory_full_info().uss for process in self.family) / 2**20
+        total = 0
+        for process in self.family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # an old version's, that has just ended
+                total += process.memory_full_info().uss
+        return total / 2**20
 
     def descriptors(self) -> int:
         """Open files of the first process."""

@@ -52,7 +52,7 @@ def test_every_line_is_one_exact_version() -> None:
 
 def test_what_millrace_pulls_in_is_what_is_pinned() -> None:
     pinned = dict(line.split("==") for line in CONSTRAINTS)
-    pulled = closure(["millrace[spark,train,serve,transfer,dev]"]) - {"millrace"}
+    pulled = closure(["millrace[spark,train,serve,otel,transfer,dev]"]) - {"millrace"}
     versions = {name: importlib.metadata.version(name) for name in pulled}
     assert {name: v for name, v in versions.items() if pinned.get(name) != v} == {}
     assert set(pinned) - pulled <= BUILD_ONLY | KERBEROS

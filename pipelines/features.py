@@ -6,6 +6,7 @@ timestamps (microseconds UTC), the empty string for strings.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ from pipelines.errors import FeatureMismatch
 
 INT64_MIN: Final = -(2**63)
 """The missing value of every integer dtype."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Dtype = Literal["float32", "float64", "int64", "bool", "timestamp", "string"]
 Task = Literal["binary", "multiclass", "regression"]
@@ -208,6 +211,26 @@ def _encode(column: pa.Array, feature: Feature) -> Encoded:
     else:
         filled = pc.fill_null(column.cast(pa.int64()), INT64_MIN)
     return np.asarray(filled.to_numpy(zero_copy_only=False))
+
+
+def microseconds_of(text: str) -> int:
+    """A timestamp as models take it: microseconds since 1970 in UTC, which is meant where the text names no zone.
+
+    Raises:
+        ValueError: It is not of ISO 8601.
+        OverflowError: In UTC it is before year 1 or after year 9999.
+    """
+    moment = datetime.fromisoformat(text)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment_of(microseconds: int) -> datetime:
+    """What `microseconds_of` made a number of.
+
+    Raises:
+        OverflowError: There is no such date.
+    """
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def table_dtype(column: str, type_name: str) -> Dtype:

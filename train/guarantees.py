@@ -1,15 +1,11 @@
 """What the contract proves of every row of a table, so that a model may count on it."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
-from pipelines.features import Domain, Dtype
+from pipelines.features import Domain, Dtype, microseconds_of
 
 Expectations = tuple[Mapping[str, Mapping[str, Any]], ...]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def never_null(expectations: Expectations) -> set[str]:
@@ -70,10 +66,9 @@ def _bound(value: Any, dtype: Dtype) -> int | float | None:
 
 def _microseconds(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return microseconds_of(text)
+    except (ValueError, OverflowError):
         return None
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
 
 
 def _restricted(domain: Domain, values: Any, dtype: Dtype) -> Domain:

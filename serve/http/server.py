@@ -27,7 +27,7 @@ from serve.http.reload import Reloader
 from serve.http.workers import Workers
 from serve.isolation.parent import IsolatedServable
 from serve.monitoring.merged_metrics import SharedPages
-from serve.monitoring.tracing import tracing
+from serve.monitoring.tracing import check_tracing, tracing
 from serve.servables.manager import ServableManager
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def run(
             from it without a restart. With several workers each has one of its own, so it has to be picklable.
 
     Raises:
-        ConfigError: The address cannot be listened on.
+        ConfigError: The address cannot be listened on, or settings ask for what is not possible.
         ArtifactNotFound: The store has no version of the model.
         ModelDamaged: No version of the model can be loaded.
     """
@@ -70,6 +70,8 @@ def run(
             "serve.model_control: a client reaches one of the workers, and would load or unload for that one alone",
             hint="say serve.workers: 1, or change serve.models, which every worker reads again",
         )
+    if settings.tracing == "otlp":
+        check_tracing()
     listener = listen(settings)
     address = address_of(listener)
 

@@ -5,6 +5,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and others.
 """
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 SERVICE: Final = "millrace"
+EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 UNTRACED: Final = frozenset({"/metrics", "/monitoring/prometheus/metrics", "/v2/health/live", "/v2/health/ready"})
 """What is asked every few seconds by those who watch."""
 ERROR: Final = 500
@@ -28,11 +30,7 @@ CARRIERS: Final = ("traceparent", "tracestate")
 
 @contextlib.contextmanager
 def tracing(app: ASGIApp, *, is_wanted: bool) -> Iterator[ASGIApp]:
-    """The application, with a span of each request if they are wanted; what was not sent yet is sent at the end.
-
-    Raises:
-        ConfigError: The extra is not installed.
-    """
+    """The application, with a span of each request if they are wanted; what was not sent yet is sent at the end."""
     if not is_wanted:
         yield app
         return
@@ -43,16 +41,26 @@ def tracing(app: ASGIApp, *, is_wanted: bool) -> Iterator[ASGIApp]:
         provider.shutdown()
 
 
-def _make_provider() -> "TracerProvider":
+def check_tracing() -> None:
+    """Make sure that the extra is there, before models are loaded in vain.
+
+    Raises:
+        ConfigError: It is not.
+    """
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        importlib.import_module(EXPORTER)
     except ImportError as error:
         raise ConfigError(
             "serve.tracing: OpenTelemetry is not installed", hint="run: pip install 'millrace[otel]'"
         ) from error
+
+
+def _make_provider() -> "TracerProvider":
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     name = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": SERVICE}
     provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -6,13 +6,12 @@ The messages of TF Serving are kept where it has them (its ``util/json_tensor.cc
 import base64
 import binascii
 import math
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.features import INT64_MIN, Feature
+from pipelines.features import INT64_MIN, Feature, microseconds_of
 from serve.errors import BadValue, InvalidRequest
 from serve.protocols.document import describe, kind_of
 from serve.servables.signatures import TensorInfo
@@ -26,8 +25,6 @@ _WHOLE: Final = 2**1000
 """Whole numbers below it are floats without an error, though maybe rounded."""
 FEW: Final = 8
 """Up to so many values are faster looked at one by one than by numpy."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _FLOATS: Final = {"float32", "float64"}
 _NUMBERS: Final = frozenset({int, float})
 _OPTIONAL_NUMBERS: Final = frozenset({int, float, type(None)})
@@ -179,9 +176,7 @@ def _decode_boolean(position: int, value: Any, info: TensorInfo) -> bool | int:
 
 def _decode_timestamp(position: int, value: str, info: TensorInfo) -> int:
     try:
-        moment = datetime.fromisoformat(value)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // _MICROSECOND
+        return microseconds_of(value)
     except (ValueError, OverflowError):
         raise _mistyped(position, value, info) from None
 

@@ -8,7 +8,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from pipelines.config.profile import DomainMode
 from pipelines.errors import shorten
-from pipelines.features import INT64_MIN, Domain, Feature, FeatureSpec, Range
+from pipelines.features import INT64_MIN, Domain, Feature, FeatureSpec, Range, moment_of
 from pipelines.vocabularies import Words, read_vocabularies
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ MAX_WORDS: Final = 100_000
 """A larger vocabulary is not looked into: it would take as much memory as the model."""
 SHOWN: Final = 10
 """Values of a domain that a message lists."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,10 @@ class Domains:
             table = np.empty((len(self._bounded), len(inputs[self._bounded[0]])))
             for line, name in enumerate(self._bounded):
                 table[line] = inputs[name]
-            # A missing number is below every bound, or NaN, which is neither below nor above.
+            # NaN, the missing float, is on neither side; the missing integer is below, so a column with one is suspect.
             wrong = (table < self._low) | (table > self._high)
             if wrong.any():
-                names += [self._bounded[line] for line in np.flatnonzero(wrong.any(axis=1)) if line not in names]
+                names += [self._bounded[line] for line in np.flatnonzero(wrong.any(axis=1))]
         return list(dict.fromkeys(names))
 
     def _is_allowed(self, feature: Feature, values: Array) -> Mask:
@@ -224,6 +222,6 @@ def _show(feature: Feature, value: Any) -> str:
     if feature.dtype != "timestamp":
         return repr(value.item() if isinstance(value, np.generic) else value)
     try:
-        return (_EPOCH + timedelta(microseconds=int(value))).isoformat()
+        return moment_of(int(value)).isoformat()
     except OverflowError:
         return str(value)

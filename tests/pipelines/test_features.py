@@ -23,6 +23,8 @@ from pipelines.features import (
     Numeric,
     Transform,
     encode,
+    microseconds_of,
+    moment_of,
     table_dtype,
 )
 
@@ -163,3 +165,24 @@ def test_periods_follow_from_each_other() -> None:
     assert PERIODS_US["day"] == 24 * PERIODS_US["hour"]
     assert PERIODS_US["week"] == 7 * PERIODS_US["day"]
     assert PERIODS_US["year"] == pytest.approx(365.2425 * PERIODS_US["day"])
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [
+        ("1970-01-01", 0),
+        ("1970-01-01T00:00:01.5", 1_500_000),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("1969-12-31T23:59:59Z", -1_000_000),
+    ],
+)
+def test_timestamps_as_models_take_them(text: str, microseconds: int) -> None:
+    assert microseconds_of(text) == microseconds
+    assert microseconds_of(moment_of(microseconds).isoformat()) == microseconds
+
+
+def test_what_is_no_timestamp() -> None:
+    with pytest.raises(ValueError, match="isoformat"):
+        microseconds_of("yesterday")
+    with pytest.raises(OverflowError):
+        moment_of(2**63)

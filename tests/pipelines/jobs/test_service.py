@@ -61,6 +61,11 @@ def test_serving_a_wrong_file(tmp_path: Path) -> None:
         serve_product(write_product(tmp_path), "local", ["train.epoch=3"])
 
 
+def test_a_service_need_not_have_its_users_functions(tmp_path: Path) -> None:
+    path = write_product(tmp_path, ("train.models.tabular:build", "not.here:build"))
+    assert Watched(path, "local", []).load().config.train.model == "not.here:build"
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = write_product(tmp_path)
     watched = Watched(path, "local", ["serve.port=0"])

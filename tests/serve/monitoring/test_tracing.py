@@ -1,11 +1,12 @@
 """Spans of requests, as a collector receives them."""
 
-import builtins
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,11 +15,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from pipelines.config.profile import Serve
 from pipelines.errors import ConfigError
+from pipelines.storage import Store
 from serve.http.app import Application
-from serve.monitoring.tracing import tracing
+from serve.http.server import run
+from serve.monitoring.tracing import EXPORTER, tracing
 from serve.servables.manager import ServableManager
 from tests.serve.client import ask, listening
 from tests.serve.models import POISON, ROW
+from tests.serve.products import product_of
 
 pytestmark = pytest.mark.tf
 
@@ -114,9 +118,7 @@ def test_a_failure_of_the_server_is_an_error(
     assert (span.status.code, told["http.response.status_code"]) == (2, 500)
 
 
-def test_log_lines_carry_the_span(
-    manager: ServableManager, collector: Collector, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_lines_carry_the_span(manager: ServableManager, collector: Collector) -> None:
     from pipelines.logs import CONTEXT
 
     seen: list[dict[str, str]] = []
@@ -144,18 +146,11 @@ def test_a_collector_that_is_away_costs_no_answer(
         assert time.monotonic() - started < 20
 
 
-def test_not_wanted_and_not_there(manager: ServableManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_wanted_and_not_there(manager: ServableManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plain = Application(manager, Serve())
     with tracing(plain, is_wanted=False) as app:
         assert app is plain
-    real = builtins.__import__
-
-    def missing(name: str, *rest: Any) -> Any:
-        if name.startswith("opentelemetry"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ConfigError, match="OpenTelemetry is not installed") as caught, tracing(plain, is_wanted=True):
-        pytest.fail("it goes without")
+    monkeypatch.setitem(sys.modules, EXPORTER, None)
+    with pytest.raises(ConfigError, match="OpenTelemetry is not installed") as caught:
+        run(product_of("tiny", serve={"tracing": "otlp", "port": 0}), Store(str(tmp_path)))
     assert "millrace[otel]" in caught.value.hint

@@ -40,6 +40,8 @@ class PunctualProtocol(HttpToolsProtocol):
         self._write_due: float | None = None
         self._unwritten = 0
         self._unfinished = 0
+        self._received = 0
+        """Bytes since the last request's head, and no fewer than those of this one's."""
         self._has_begun = False
         self._plain_body = 0
         """Bytes of a body that the parser leaves alone, since its request asks for another protocol."""
@@ -67,6 +69,7 @@ class PunctualProtocol(HttpToolsProtocol):
         if self._unfinished > MAX_HEAD_BYTES:
             self._refuse_head()
             return
+        self._received = self._unfinished + len(data)
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -94,7 +97,8 @@ class PunctualProtocol(HttpToolsProtocol):
         """The head is there: the body is due."""
         if self.transport.is_closing():
             return
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+        # What came in one small piece is no large head, and need not be counted.
+        if self._received > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
             self._refuse_head()
             return
         self._expect("body", self.settings.body_deadline_s)
@@ -105,6 +109,9 @@ class PunctualProtocol(HttpToolsProtocol):
             length = dict(self.headers).get(b"content-length", b"0")
             self._plain_body = int(length) if length.isdigit() and len(length) <= MAX_DIGITS else 0
             self.cycle.keep_alive = False
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -127,6 +134,8 @@ class PunctualProtocol(HttpToolsProtocol):
         def end(done: asyncio.Task[None]) -> None:
             self.tasks.discard(done)
             self._running.pop(cycle, None)
+            # It holds the cycle, by the extension: such rings would be left to the collector, one for each request.
+            cycle.scope = {}  # type: ignore[typeddict-item] # nobody looks at it any more
 
         task.add_done_callback(end)
 

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
@@ -17,6 +17,7 @@ from serve.http.edge import read_body
 from serve.inference.admission import Admission, Admitted, Crowd
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
+from serve.inference.offload import INLINE_BYTES, work
 from serve.inference.questions import Question
 from serve.inference.rowwise import Reported, Sifting, answer_good_rows
 from serve.inference.statistics import Statistics
@@ -35,8 +36,6 @@ WORKERS: Final = 32
 
 Most threads only wait for a model's process: there are enough that one which hangs holds up no other model.
 """
-INLINE_BYTES: Final = 65_536
-"""Up to this size a body is decoded on the event loop: handing it to a thread would take longer."""
 
 
 class Service:
@@ -107,7 +106,9 @@ class Service:
         """A request's body; see `read_body` for its errors."""
         return await read_body(request, self._max_body)
 
-    async def convert(self, call: Callable[_P, _R], size: int, *arguments: _P.args, **_: _P.kwargs) -> _R:
+    def convert(
+        self, call: Callable[_P, _R], size: int, *arguments: _P.args, **_: _P.kwargs
+    ) -> Coroutine[Any, Any, _R]:
         """Decode or encode: small things here, large ones in a thread, so that the event loop stays free.
 
         Args:
@@ -116,10 +117,7 @@ class Service:
             *arguments: Its own.
             **_: None.
         """
-        if size <= INLINE_BYTES:
-            return call(*arguments, **_)
-        bound = functools.partial(call, *arguments, **_)
-        return await asyncio.get_running_loop().run_in_executor(self._workers, bound)
+        return work(self._workers, size, call, *arguments, **_)
 
     async def load(self, call: Callable[_P, _R], *arguments: _P.args, **_: _P.kwargs) -> _R:
         """Ask the store in a thread."""
@@ -157,7 +155,7 @@ class Service:
         batcher = desk.batchers.get(signature.name) or self._open(desk, servable, signature)
         try:
             if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
-                answered = await batcher.ask(question, question.rows, outputs, deadline)
+                answered = await batcher.ask(question, size, outputs, deadline)
             else:
                 answered = await self._infer_decoded(batcher, question, size, outputs, deadline)
         except MillraceError:
@@ -181,7 +179,7 @@ class Service:
         try:
             async with asyncio.timeout_at(at):
                 inputs = await self.convert(question.inputs, size)
-                return await batcher.infer(inputs, outputs, deadline)
+                return await batcher.infer(inputs, outputs, deadline, size)
         except TimeoutError as error:
             raise InferenceLate(batcher.model, seconds) from error
 

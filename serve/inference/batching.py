@@ -8,6 +8,7 @@ one by one. None can harm its neighbours.
 """
 
 import asyncio
+import contextvars
 import logging
 import weakref
 from collections import deque
@@ -43,12 +44,12 @@ class Limits:
 
 
 class Batcher:
-    """The queue of one signature of a loaded version. Lives on one event loop; TensorFlow runs in other threads.
+    """The queue of one signature of a loaded version. Lives on one event loop.
 
     Args:
         servable: What answers.
         signature: Which of its functions.
-        executor: Runs the calls.
+        executor: Has threads for what takes long.
         statistics: Where phases are counted.
         limits: What it takes.
         guard: Looks at the values.
@@ -65,15 +66,15 @@ class Batcher:
     ) -> None:
         self.signature = signature
         self._servable = servable
-        self._calls = JointCalls(servable, signature, statistics, guard)
-        self._executor = executor
+        self._calls = JointCalls(servable, signature, executor, statistics, guard)
         self._limits = limits
         self._waiting: dict[int, Pending] = {}
         """Those that are not answered yet, the oldest first."""
         self._alarm: asyncio.TimerHandle | None = None
         self._queue: deque[Pending] = deque()
         self._queued = 0
-        self._is_running = False
+        self._running: asyncio.Task[None] | None = None
+        """The batch that is being answered."""
 
     @property
     def model(self) -> str:
@@ -86,9 +87,13 @@ class Batcher:
         return self._queued
 
     async def infer(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None, deadline: Deadline | None = None
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        deadline: Deadline | None = None,
+        size: int = 0,
     ) -> Arrays:
-        """Answer for tensors; see `Servable.infer` for the arguments and errors, and `ask` for the deadline.
+        """Answer for tensors; see `Servable.infer` for the arguments and errors, and `ask` for deadline and size.
 
         Raises:
             Overloaded: Too many rows wait already; nothing was computed.
@@ -97,14 +102,15 @@ class Batcher:
         rows = self._servable.check(self.signature, inputs, outputs)
         loop = asyncio.get_running_loop()
         if rows is None:  # nothing counts rows in it: it cannot be joined with others
-            return await loop.run_in_executor(self._executor, self._calls.run_alone, inputs, outputs)
-        pending = Pending(Decoded(inputs), outputs, rows, loop.create_future(), self._shapes(inputs), dict(inputs))
+            return await self._calls.run_alone(inputs, outputs, size)
+        shapes = self._shapes(inputs)
+        pending = Pending(Decoded(inputs), outputs, rows, loop.create_future(), shapes, size, dict(inputs))
         return await self._enqueue(pending, loop, deadline)
 
     async def ask(
         self,
         question: Question,
-        rows: int,
+        size: int,
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,
     ) -> Arrays:
@@ -112,7 +118,7 @@ class Batcher:
 
         Args:
             question: What is asked.
-            rows: About how many rows it has.
+            size: Bytes that it came in.
             outputs: Names wanted, which the signature has.
             deadline: When the client stops waiting, if that is sooner than the queue's own.
 
@@ -123,7 +129,8 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         flat = ((),) * len(self.signature.inputs)
-        return await self._enqueue(Pending(question, outputs, rows, loop.create_future(), flat), loop, deadline)
+        pending = Pending(question, outputs, question.rows, loop.create_future(), flat, size)
+        return await self._enqueue(pending, loop, deadline)
 
     async def _enqueue(
         self, pending: Pending, loop: asyncio.AbstractEventLoop, deadline: Deadline | None = None
@@ -134,7 +141,7 @@ class Batcher:
             raise Overloaded(f"{self._queued} rows wait for model '{self._servable.name}'")
         self._queue.append(pending)
         self._queued += pending.rows
-        if not self._is_running:
+        if self._running is None:
             self._start(loop)
         # One timer for all that wait: one for each would take as long as to parse a small request.
         pending.due = loop.time() + self._limits.deadline_s
@@ -171,11 +178,8 @@ class Batcher:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take()
-        # Set before the task starts: a request that arrives in between must not start a batch of its own.
-        self._is_running = bool(batch)
-        if batch:
-            task = loop.run_in_executor(self._executor, self._calls.run, batch)
-            task.add_done_callback(lambda done: self._finish(loop, batch, done))
+        # In a context of its own: what is logged of a batch is not about the request that happened to start it.
+        self._running = loop.create_task(self._run(loop, batch), context=contextvars.Context()) if batch else None
 
     def _take(self) -> list[Pending]:
         """The oldest request that somebody still waits for, and those behind it that fit beside it."""
@@ -198,12 +202,13 @@ class Batcher:
         self._queued -= rows
         return batch
 
-    def _finish(
-        self, loop: asyncio.AbstractEventLoop, batch: list[Pending], done: "asyncio.Future[list[Result]]"
-    ) -> None:
+    async def _run(self, loop: asyncio.AbstractEventLoop, batch: list[Pending]) -> None:
+        results: Sequence[Result]
+        try:
+            results = await self._calls.run(batch)
+        except Exception as error:  # a bug: whoever waits is told
+            results = [error] * len(batch)
         self._start(loop)  # before anybody is answered: the next batch shall not wait for the answers of this one
-        error = done.exception()
-        results = [error] * len(batch) if error else done.result()
         for pending, result in zip(batch, results, strict=True):
             if pending.answer.done():
                 continue

@@ -1,28 +1,28 @@
 """One call of TensorFlow for the requests of a batch; what goes wrong with one is kept from the others.
 
-Runs in threads: nothing here touches the event loop.
+Runs on the event loop; what takes long is done by threads. A few small requests are not worth the way there and back.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from pipelines.errors import MillraceError
 from serve.errors import BadValue, InferenceFailed, OutsideDomain
+from serve.inference.offload import INLINE_BYTES, work
 from serve.inference.questions import Columns, Question
 from serve.inference.statistics import Statistics
 from serve.protocols.values import decode_values
 from serve.servables.domains import DomainGuard
-from serve.servables.servable import Array, Arrays, Servable
+from serve.servables.servable import Array, Arrays, Servable, non_finite_rows
 from serve.servables.signatures import Signature
-
-if TYPE_CHECKING:
-    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +32,18 @@ MAX_CULPRITS: Final = 4
 """After so many bad values in a batch its requests are decoded one by one."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
     """A request in the queue."""
 
     question: Question
     outputs: Sequence[str] | None
     rows: int
-    answer: "asyncio.Future[Arrays]" = field(repr=False)
+    answer: asyncio.Future[Arrays] = field(repr=False)
     shapes: tuple[tuple[int, ...], ...]
     """Of one row of each input."""
+    size: int = 0
+    """Bytes that it came in."""
     inputs: Arrays | None = None
     since: float = field(default_factory=time.perf_counter)
     due: float = 0.0
@@ -54,45 +56,62 @@ class JointCalls:
     Args:
         servable: What answers.
         signature: Which of its functions.
+        executor: Has threads for what takes long.
         statistics: Where phases are counted.
         guard: Looks at the values.
     """
 
     def __init__(
-        self, servable: Servable, signature: Signature, statistics: Statistics, guard: DomainGuard | None = None
+        self,
+        servable: Servable,
+        signature: Signature,
+        executor: Executor,
+        statistics: Statistics,
+        guard: DomainGuard | None = None,
     ) -> None:
         self._servable = servable
+        self._executor = executor
         self._guard = guard
         self._signature = signature
         self._statistics = statistics
 
-    def run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> Arrays:
-        """Answer a request whose inputs do not count rows."""
-        answered = self._compute(inputs, None)
+    async def run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None, size: int) -> Arrays:
+        """Answer a request of some bytes whose inputs do not count rows."""
+        answered = await self._compute(inputs, None, size)
         return self._servable.select(self._signature, answered, outputs)
 
-    def _compute(self, inputs: Mapping[str, Array], rows: int | None) -> Arrays:
+    async def _compute(self, inputs: Mapping[str, Array], rows: int | None, size: int) -> Arrays:
         started = time.perf_counter()
-        answered = self._servable.answer(self._signature, inputs, rows)
+        if size <= INLINE_BYTES:
+            answered = await self._servable.answer_soon(self._executor, self._signature, inputs, rows)
+        else:
+            loop = asyncio.get_running_loop()
+            answered = await loop.run_in_executor(self._executor, self._servable.answer, self._signature, inputs, rows)
         self._statistics.compute.add(time.perf_counter() - started)
         self._statistics.batch_rows.add(1 if rows is None else rows)
         return answered
 
-    def run(self, batch: list[Pending]) -> list[Result]:
+    async def run(self, batch: list[Pending]) -> list[Result]:
         """Answer a batch; each of its requests is answered by itself, or with its own error."""
         results: dict[int, Result] = {}
+        size = sum(pending.size for pending in batch)
         started = time.perf_counter()
         self._statistics.queue.add(*(started - pending.since for pending in batch))
+        members, inputs = await work(self._executor, size, self._prepare, batch, results)
+        self._statistics.decode.add(time.perf_counter() - started)
+        if members:
+            await self._answer(members, inputs, results, size)
+        return [results[id(pending)] for pending in batch]
+
+    def _prepare(self, batch: list[Pending], results: dict[int, Result]) -> tuple[list[Pending], Arrays]:
+        """Those who may be answered, and their tensors one behind the other; the others get their error as result."""
         members, inputs = self._decode(batch, results)
         if self._guard and members:
             members, inputs = self._keep_within(self._guard, members, inputs, results)
-        self._statistics.decode.add(time.perf_counter() - started)
-        if members:
-            self._answer(members, inputs, results)
-        return [results[id(pending)] for pending in batch]
+        return members, inputs
 
     def _decode(self, batch: list[Pending], results: dict[int, Result]) -> tuple[list[Pending], Arrays]:
-        """Those whose values fit, and their tensors one behind the other; the others get their error as result."""
+        """Those whose values fit."""
         joined = [(p, c) for p in batch if p.inputs is None and (c := p.question.columns())]
         for pending, columns in joined:
             pending.rows = len(next(iter(columns.values())))
@@ -140,7 +159,7 @@ class JointCalls:
     def _keep_within(
         self, guard: DomainGuard, members: list[Pending], inputs: Arrays, results: dict[int, Result]
     ) -> tuple[list[Pending], Arrays]:
-        """Those whose values the model may be asked with; the others get their error as result."""
+        """Those whose values the model may be asked with."""
         found, is_refused = guard.look(inputs)
         forbidden = [outside for outside in found if outside.kind == "contract" and is_refused]
         if not forbidden:
@@ -162,9 +181,9 @@ class JointCalls:
         guard.count(found, answered)
         return kept, {name: values[answered] for name, values in inputs.items()}
 
-    def _answer(self, members: list[Pending], inputs: Arrays, results: dict[int, Result]) -> None:
+    async def _answer(self, members: list[Pending], inputs: Arrays, results: dict[int, Result], size: int) -> None:
         try:
-            answered = self._compute(inputs, sum(p.rows for p in members))
+            answered = await self._compute(inputs, sum(p.rows for p in members), size)
             if len(members) > 1:
                 _check_lengths(self._servable, answered, sum(p.rows for p in members))
         except Exception as error:  # TensorFlow's, or a bug: the members are asked again, and only the culprit fails
@@ -173,11 +192,18 @@ class JointCalls:
                 return
             logger.warning("a batch of %d requests failed, each is asked again alone: %s", len(members), error)
             for pending, part in _split(members, inputs):
-                self._answer([pending], part, results)
+                await self._answer([pending], part, results, size)
             return
+        written = sum(values.nbytes for values in answered.values())
+        await work(self._executor, written, self._share, members, answered, results)
+
+    def _share(self, members: list[Pending], answered: Arrays, results: dict[int, Result]) -> None:
+        """Give each its own rows."""
+        is_finite = len(members) > 1 and not non_finite_rows(answered)  # for all at once, as a rule
         for pending, part in _split(members, answered):
             try:
-                results[id(pending)] = self._servable.select(self._signature, part, pending.outputs)
+                mine = self._servable.select(self._signature, part, pending.outputs, is_finite=is_finite)
+                results[id(pending)] = mine
             except MillraceError as error:
                 results[id(pending)] = error
 

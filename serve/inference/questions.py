@@ -1,11 +1,11 @@
 """What a protocol hands to the batcher: values that are still as they came, and two ways to tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from serve.servables.servable import Array, Arrays
 
-Columns = dict[str, list[Any]]
+Columns = dict[str, Sequence[Any]]
 
 
 class Question(Protocol):

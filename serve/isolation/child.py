@@ -4,19 +4,17 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pipelines.logs import configure_logging
 from serve.errors import InferenceFailed
-from serve.isolation.pipe import receive, send
+from serve.isolation.pipe import pack, receive, write
 from serve.servables.servable import Origin, Servable
 from serve.servables.signatures import Signature
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class Loaded:
     joins: bool
 
 
-def main(load: Load, connections: Sequence["Connection[Any, Any]"], *, logs_json: bool = False) -> None:
+def main(load: Load, connections: Sequence[socket.socket], *, logs_json: bool = False) -> None:
     """Load a model and tell so by the first connection, then answer on each in a thread of its own; never returns.
 
     Args:
@@ -67,7 +65,7 @@ def main(load: Load, connections: Sequence["Connection[Any, Any]"], *, logs_json
     _answer_all(servable, connections[0])
 
 
-def _answer_all(servable: Servable, connection: "Connection[Any, Any]") -> None:
+def _answer_all(servable: Servable, connection: socket.socket) -> None:
     while True:
         try:
             name, inputs, rows = receive(connection)
@@ -91,8 +89,8 @@ def _portable(servable: Servable, error: Exception) -> Exception:
     return error
 
 
-def _send_or_end(connection: "Connection[Any, Any]", message: Any) -> None:
+def _send_or_end(connection: socket.socket, message: Any) -> None:
     try:
-        send(connection, message)
+        write(connection, pack(message))
     except OSError:
         os._exit(0)

@@ -1,128 +1,27 @@
-"""The server's side of a model's process: starts it, asks it, and starts it anew when it crashed or hangs.
+"""A model version in a process of its own, which is started anew when it crashed or hangs."""
 
-The processes are forked from one that has imported TensorFlow and done nothing with it, so that a model starts in the
-time of its loading, and all share what TensorFlow itself needs of memory.
-"""
-
+import asyncio
 import logging
-import multiprocessing
-import os
-import queue
 import threading
 import time
 import weakref
 from collections.abc import Mapping
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import Executor
+from typing import Final
 
-from pipelines.errors import StorageError
 from pipelines.features import Encoded
 from pipelines.models import ModelDamaged
 from serve.errors import InferenceFailed, InferenceLate, ModelNotReady
-from serve.isolation.child import Load, Loaded, main
-from serve.isolation.pipe import limit_wait, receive, send
+from serve.isolation.child import Load
+from serve.isolation.pipe import Packed, pack
+from serve.isolation.process import Ended, ModelProcess
 from serve.servables.servable import Arrays, Servable
 from serve.servables.signatures import Signature
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
 logger = logging.getLogger(__name__)
 
-CALLS: Final = min(16, len(os.sched_getaffinity(0)) + 1)
-"""Calls that a process works on at the same time, one of them on its way: more would take turns, and all be late."""
 RETRY_AFTER_S: Final = 60.0
 """A process that could not be started again is not tried again before this."""
-
-
-class Ended(StorageError):
-    """A model's process ended while it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__("the model's process ended")
-
-
-class ModelProcess:
-    """A running process and the connections to it.
-
-    Args:
-        load: Loads the model there; it is sent to the process, so it has to be picklable.
-        answer_within_s: How long an answer may take before the process is taken for hanging.
-        logs_json: Whether the process writes its log as JSON.
-
-    Raises:
-        Exception: Whatever `load` raised there.
-        Ended: It ended before it had loaded.
-    """
-
-    def __init__(self, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
-        ends = [multiprocessing.Pipe() for _ in range(CALLS)]
-        self._process: ForkServerProcess = _context().Process(
-            target=main,
-            args=(load, [theirs for _, theirs in ends]),
-            kwargs={"logs_json": logs_json},
-            name="model",
-            daemon=True,
-        )
-        self._connections = [ours for ours, _ in ends]
-        self._idle: queue.LifoQueue[Connection[Any, Any]] = queue.LifoQueue()
-        try:
-            self._process.start()
-            for _, theirs in ends:
-                theirs.close()
-            self.loaded: Loaded = self._first_word()
-        except BaseException:
-            self.end()
-            raise
-        for connection in self._connections:
-            limit_wait(connection, answer_within_s)
-            self._idle.put(connection)
-
-    @property
-    def pid(self) -> int | None:
-        """The process's number."""
-        return self._process.pid
-
-    def ask(self, signature: str, inputs: Mapping[str, Encoded], rows: int | None) -> Arrays:
-        """Let it answer.
-
-        Raises:
-            Exception: Whatever the model raised.
-            Ended: The process ended meanwhile.
-            TimeoutError: It did not answer in time, and was ended.
-        """
-        connection = self._idle.get()
-        try:
-            send(connection, (signature, inputs, rows))
-            answered = receive(connection)
-        except BlockingIOError as error:
-            self.end()
-            raise TimeoutError from error
-        except (EOFError, OSError) as error:
-            raise Ended() from error
-        finally:
-            self._idle.put(connection)
-        if isinstance(answered, Exception):
-            raise answered
-        return answered  # type: ignore[no-any-return] # what `main` sends
-
-    def end(self) -> None:
-        """End it, whatever it does; may be called again.
-
-        The connections are closed with this object: until then other threads may be about to use them.
-        """
-        if self._process.pid is not None:
-            self._process.kill()
-            self._process.join(10)
-
-    def _first_word(self) -> Loaded:
-        try:
-            said = receive(self._connections[0])
-        except (EOFError, OSError) as error:
-            raise Ended() from error
-        if isinstance(said, Exception):
-            raise said
-        return said  # type: ignore[no-any-return] # what `main` sends
 
 
 class IsolatedServable(Servable):
@@ -172,17 +71,36 @@ class IsolatedServable(Servable):
             InferenceLate: It took too long; the process was ended, for nothing else ends such a call.
             ModelNotReady: The process ended, and cannot be started again.
         """
-        process = self._process
-        for _ in range(2):
-            try:
-                return process.ask(asked.name, columns, rows)
-            except TimeoutError as error:
-                logger.error("a call of model %s took over %g s: its process ends", self.name, self._answer_within_s)
-                self._revive(process)
-                raise InferenceLate(self.name, self._answer_within_s) from error
-            except Ended:
-                process = self._revive(process)
-        raise InferenceFailed(self.name, self.version, "its process ended while it answered")
+        process, question = self._process, pack((asked.name, columns, rows))
+        try:
+            return process.ask(question)
+        except (TimeoutError, Ended) as error:
+            return self._recover(process, error, question)
+
+    async def answer_soon(
+        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None
+    ) -> Arrays:
+        """All outputs while the event loop goes on; see `answer`."""
+        process, question = self._process, pack((asked.name, columns, rows))
+        try:
+            return await process.ask_soon(question, executor)
+        except (TimeoutError, Ended) as error:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(executor, self._recover, process, error, question)
+
+    def _recover(self, process: ModelProcess, error: Exception, question: Packed, *, again: bool = True) -> Arrays:
+        """Start anew what did not answer, and ask it once more: most likely another request was to blame."""
+        if isinstance(error, TimeoutError):
+            logger.error("a call of model %s took over %g s: its process ends", self.name, self._answer_within_s)
+            self._revive(process)
+            raise InferenceLate(self.name, self._answer_within_s) from error
+        process = self._revive(process)
+        if not again:
+            raise InferenceFailed(self.name, self.version, "its process ended while it answered")
+        try:
+            return process.ask(question)
+        except (TimeoutError, Ended) as second:
+            return self._recover(process, second, question, again=False)
 
     def _revive(self, dead: ModelProcess) -> ModelProcess:
         """The process that follows one that has ended; of many callers one starts it."""
@@ -214,13 +132,6 @@ class IsolatedServable(Servable):
 
 
 def _end_all(processes: list[ModelProcess]) -> None:
+    # Called by whoever lets go of a version last, which may be the event loop.
     for process in processes:
-        process.end()
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    # Before TensorFlow is imported, and for every process: what it logs of itself is no news to a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    context.set_forkserver_preload(["tensorflow", "serve.servables.saved_model", "serve.isolation.child"])
-    return context
+        process.kill()

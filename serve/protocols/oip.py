@@ -6,6 +6,7 @@ classification.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -86,23 +87,24 @@ class InferRequest:
         """
         return read_tensors(self.tensors, self.blobs, self.signature)
 
-    def columns(self) -> dict[str, list[Any]] | None:
+    def columns(self) -> dict[str, Sequence[Any]] | None:
         """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
         infos, tensors = self.signature.inputs, self.tensors
         if type(tensors) is not list or len(tensors) != len(infos) or len(self.blobs):
             return None
-        columns: dict[str, list[Any]] = {}
-        shape: Any = None
-        for tensor in tensors:
-            try:
+        columns: dict[str, Sequence[Any]] = {}
+        try:
+            shape = tensors[0]["shape"]
+            if type(shape) is not list or len(shape) != 1 or type(shape[0]) is not int:
+                return None
+            for tensor in tensors:
                 name, data = tensor["name"], tensor["data"]
-                shape = tensor["shape"] if shape is None else shape
-                usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and tensor["shape"] == shape == [len(data)]
-            except (KeyError, TypeError):
-                return None
-            if not usual or type(data) is not list or type(shape[0]) is not int or "parameters" in tensor:
-                return None
-            columns[name] = data
+                usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and tensor["shape"] == shape
+                if not usual or type(data) is not list or len(data) != shape[0] or "parameters" in tensor:
+                    return None
+                columns[name] = data
+        except (KeyError, TypeError, IndexError):
+            return None
         return columns if len(columns) == len(infos) else None
 
     def inputs(self) -> dict[str, Array]:
@@ -147,9 +149,14 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     return InferRequest(identity or new_id(), signature, document.get("inputs"), blobs, outputs, parameters)
 
 
+@lru_cache
+def _all_outputs(names: tuple[str, ...], is_binary: bool) -> tuple[WantedOutput, ...]:
+    return tuple(WantedOutput(name, is_binary) for name in names)
+
+
 def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tuple[WantedOutput, ...]:
     if listed is None or listed == []:
-        return tuple(WantedOutput(name, is_binary) for name in signature.outputs)
+        return _all_outputs(tuple(signature.outputs), is_binary)
     if not isinstance(listed, list):
         raise InvalidRequest(f"outputs: expected a list, found {describe(listed)}")
     wanted = []

@@ -51,17 +51,20 @@ class PredictRequest:
         """How many rows it says that it has."""
         return len(self.value) if self.is_row_form and isinstance(self.value, list) else 1
 
-    def columns(self) -> dict[str, list[Any]] | None:
+    def columns(self) -> dict[str, Sequence[Any]] | None:
         """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
         names, value = self.signature.inputs, self.value
         if not self.is_row_form or type(value) is not list:
             return None
         if len(names) == 1 and value and is_plain(value[0]):
             return {name: value for name in names} if all(map(is_plain, value)) else None
-        for row in value:
-            if type(row) is not dict or row.keys() != names.keys():
-                return None
-        return {name: [row[name] for row in value] for name in names} if value else None
+        if not value or any(type(row) is not dict or len(row) != len(names) for row in value):
+            return None
+        try:
+            rows = list(map(self.signature.row_of, value))
+        except KeyError:
+            return None
+        return dict(zip(names, zip(*rows, strict=True) if len(names) > 1 else [rows], strict=True))
 
     def inputs(self) -> dict[str, Array]:
         """One tensor per input.

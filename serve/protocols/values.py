@@ -62,7 +62,7 @@ def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) ->
     Raises:
         BadValue: The first value that does not fit.
     """
-    if not exact and info.dtype in _FLOATS:
+    if not exact and info.dtype in _FLOATS and int in map(type, values):
         values = [float(value) if type(value) is int and abs(value) < _WHOLE else value for value in values]
     fast = _decode_uniform(values, info) if len(values) > FEW else None
     if fast is not None:

@@ -1,7 +1,9 @@
 """A model version that can be asked by arrays; it knows no transport, and not where TensorFlow runs."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,19 @@ class Servable(ABC):
             InferenceFailed: TensorFlow raised.
         """
 
+    async def answer_soon(
+        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None
+    ) -> Arrays:
+        """All outputs while the event loop goes on; see `answer`.
+
+        Args:
+            executor: Whose threads may be used.
+            asked: As for `answer`.
+            columns: As for `answer`.
+            rows: As for `answer`.
+        """
+        return await asyncio.get_running_loop().run_in_executor(executor, self.answer, asked, columns, rows)
+
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what it holds beyond this process; it answers no more."""
 
@@ -132,14 +147,22 @@ class Servable(ABC):
         asked.wanted(outputs)
         return check_inputs(asked, inputs, counts_rows=self.joins)
 
-    def select(self, asked: Signature, answered: Arrays, outputs: Sequence[str] | None) -> Arrays:
+    def select(
+        self, asked: Signature, answered: Arrays, outputs: Sequence[str] | None, *, is_finite: bool = False
+    ) -> Arrays:
         """The outputs that are wanted.
+
+        Args:
+            asked: Which of its functions answered.
+            answered: All outputs.
+            outputs: Names wanted; by default all.
+            is_finite: Whether that was seen already.
 
         Raises:
             NonFiniteOutput: An answer of a model of Millrace is NaN or infinite.
         """
         results = {name: answered[name] for name in asked.wanted(outputs)}
-        if self.spec is not None:
+        if self.spec is not None and not is_finite:
             for name, bad in non_finite_rows(results).items():
                 raise NonFiniteOutput(name, np.flatnonzero(bad).tolist())
         return results

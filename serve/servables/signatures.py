@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +82,11 @@ class Signature:
         return self.is_batched and all(
             info.shape == (-1,) and info.dtype in JSON_DTYPES for info in self.inputs.values()
         )
+
+    @cached_property
+    def row_of(self) -> "itemgetter[Any]":
+        """Takes the values of all inputs out of an object by name; of a lone input the bare value."""
+        return itemgetter(*self.inputs)
 
     def wanted(self, outputs: Sequence[str] | None) -> list[str]:
         """The outputs to answer with: those asked for, or all.

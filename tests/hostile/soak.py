@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import multiprocessing
 import os
 import random
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -91,6 +93,8 @@ class Soak:
         self._server = server
         self._store = store
         self._exported = exported
+        # A process of its own, as whoever trains has: in this one it would hold up those who measure.
+        self._publisher = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         self._dice = random.Random(3)
         self._expected: list[float] = []
         self._end = 0.0
@@ -99,6 +103,7 @@ class Soak:
         """All of it."""
         # Once before anything is measured: who asks for a version by its number has it loaded, and it stays.
         await exchange_all(self._server.address, [request.raw for request in all_requests()])
+        await asyncio.get_running_loop().run_in_executor(self._publisher, os.getpid)  # it is there
         self._end = time.monotonic() + MINUTES * 60
         connector = aiohttp.TCPConnector(limit=64)
         async with aiohttp.ClientSession(self._server.address, connector=connector) as session:
@@ -108,6 +113,7 @@ class Soak:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+        self._publisher.shutdown()
 
     async def _ask_all(self, session: aiohttp.ClientSession) -> None:
         asked, running = questions(), set[asyncio.Task[None]]()
@@ -147,7 +153,7 @@ class Soak:
             number += 1
             version = self._exported[number % len(self._exported)]
             self.seen.published.append(time.monotonic())
-            await asyncio.to_thread(self._store.publish, *version)
+            await asyncio.get_running_loop().run_in_executor(self._publisher, self._store.publish, *version)
 
     async def _watch(self) -> None:
         while True:

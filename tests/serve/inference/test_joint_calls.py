@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,11 +34,12 @@ def run(servable: Servable, *requests: Sequence[Any], guard: DomainGuard | None 
         for request in requests:
             if isinstance(request, np.ndarray):
                 inputs = {"amount": request}
-                batch.append(Pending(Decoded(inputs), None, len(request), loop.create_future(), ((),), inputs))
+                batch.append(Pending(Decoded(inputs), None, len(request), loop.create_future(), ((),), 0, inputs))
             else:
                 asked = tfs.PredictRequest(signature, request, is_row_form=True)
                 batch.append(Pending(asked, None, len(request), loop.create_future(), ((),)))
-        return JointCalls(servable, signature, statistics, guard).run(batch)
+        with ThreadPoolExecutor(2) as executor:
+            return await JointCalls(servable, signature, executor, statistics, guard).run(batch)
 
     return asyncio.run(made()), statistics
 

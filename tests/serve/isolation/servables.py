@@ -13,7 +13,7 @@ from pipelines.models import ModelDamaged
 from serve.servables.servable import Arrays, Origin, Servable
 from serve.servables.signatures import SERVING_DEFAULT, Signature, TensorInfo
 
-CRASH, HANG, BUG, UNPICKLABLE = 13.0, 14.0, 15.0, 16.0
+CRASH, HANG, BUG, UNPICKLABLE, SLOW = 13.0, 14.0, 15.0, 16.0, 17.0
 """What happens to a call that holds this value."""
 
 
@@ -34,6 +34,8 @@ class Tricky(Servable):
             os.kill(os.getpid(), signal.SIGKILL)
         if (values == HANG).any():
             time.sleep(600)
+        if (values == SLOW).any():
+            time.sleep(0.3)
         if (values == BUG).any():
             raise ZeroDivisionError("a bug")
         if (values == UNPICKLABLE).any():

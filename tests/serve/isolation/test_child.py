@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 
 from serve.errors import InferenceFailed
 from serve.isolation.child import Load, main
-from serve.isolation.pipe import receive, send
+from serve.isolation.pipe import pack, receive, write
 from serve.servables.signatures import SERVING_DEFAULT
 from tests.serve.isolation.servables import BUG, HANG, SIGNATURE, UNPICKLABLE, tricky, unless
 
@@ -24,7 +25,7 @@ class Child:
     """A process and two connections to it."""
 
     def __init__(self, load: Load) -> None:
-        ends = [multiprocessing.Pipe() for _ in range(2)]
+        ends = [socket.socketpair() for _ in range(2)]
         self.connections: list[Any] = [ours for ours, _ in ends]
         self.process: BaseProcess = multiprocessing.get_context("spawn").Process(
             target=main, args=(load, [theirs for _, theirs in ends]), daemon=True
@@ -33,8 +34,17 @@ class Child:
         for _, theirs in ends:
             theirs.close()
 
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        for connection in self.connections:
+            connection.close()
+
+    def tell(self, *values: float, by: int = 0) -> None:
+        write(self.connections[by], pack((SERVING_DEFAULT, {"x": np.array(values, np.float32)}, len(values))))
+
     def ask(self, *values: float, by: int = 0) -> Any:
-        send(self.connections[by], (SERVING_DEFAULT, {"x": np.array(values, np.float32)}, len(values)))
+        self.tell(*values, by=by)
         return receive(self.connections[by])
 
 
@@ -44,8 +54,7 @@ def child() -> Iterator[Child]:
     try:
         yield child
     finally:
-        child.process.kill()
-        child.process.join()
+        child.end()
 
 
 def test_tells_what_it_loaded_then_answers(child: Child) -> None:
@@ -74,7 +83,7 @@ def test_signals_to_the_group_do_not_end_it(child: Child) -> None:
 
 def test_ends_when_nobody_asks_any_more(child: Child) -> None:
     receive(child.connections[0])
-    send(child.connections[1], (SERVING_DEFAULT, {"x": np.array([HANG], np.float32)}, 1))
+    child.tell(HANG, by=1)
     child.connections[0].close()
     child.process.join(20)
     assert child.process.exitcode == 0
@@ -86,3 +95,4 @@ def test_what_cannot_be_loaded(tmp_path_factory: pytest.TempPathFactory) -> None
     assert "a file is there" in str(said)
     child.process.join(20)
     assert child.process.exitcode == 0
+    child.end()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,24 @@ from tests.serve.servables.test_saved_model import rows
 pytestmark = pytest.mark.tf
 
 
+Ask = Callable[..., Arrays]
+
+
 def ask(servable: IsolatedServable, *values: float) -> Arrays:
     return servable.infer({"x": np.array(values, np.float32)})
+
+
+def ask_soon(servable: IsolatedServable, *values: float) -> Arrays:
+    """By the event loop."""
+
+    async def asked() -> Arrays:
+        with ThreadPoolExecutor(1) as pool:
+            return await servable.answer_soon(pool, SIGNATURE, {"x": np.array(values, np.float32)}, len(values))
+
+    return asyncio.run(asked())
+
+
+either = pytest.mark.parametrize("ask", [ask, ask_soon])
 
 
 def pid_of(servable: IsolatedServable) -> int:
@@ -71,7 +88,8 @@ def test_answers_as_a_model_in_this_process(tiny: LoadedModel, tiny_version: Mod
             np.testing.assert_allclose(isolated.infer(rows(count))[name], values, atol=1e-6)
 
 
-def test_errors_are_those_of_the_model(servable: IsolatedServable) -> None:
+@either
+def test_errors_are_those_of_the_model(servable: IsolatedServable, ask: Ask) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug"):
         ask(servable, BUG)
     with pytest.raises(InvalidRequest, match="no output 'z'"):
@@ -92,7 +110,8 @@ def test_one_that_crashes_the_loader_is_refused() -> None:
         IsolatedServable("tricky/1", crashing, 30)
 
 
-def test_a_process_that_ended_is_started_again(servable: IsolatedServable) -> None:
+@either
+def test_a_process_that_ended_is_started_again(servable: IsolatedServable, ask: Ask) -> None:
     first = pid_of(servable)
     os.kill(first, signal.SIGKILL)
     with ThreadPoolExecutor(6) as pool:  # more at once than it has connections
@@ -114,7 +133,8 @@ def test_only_the_request_that_ends_processes_fails(servable: IsolatedServable) 
     assert [answer["y"].tolist() for answer in answers] == [[2], [4], [6], [8]]
 
 
-def test_a_call_that_hangs_is_ended() -> None:
+@either
+def test_a_call_that_hangs_is_ended(ask: Ask) -> None:
     servable = IsolatedServable("tricky/1", tricky, 2.0)
     first = pid_of(servable)
     with ThreadPoolExecutor(2) as pool:
@@ -126,7 +146,8 @@ def test_a_call_that_hangs_is_ended() -> None:
     assert ask(servable, 2)["pid"].tolist() == [pid_of(servable)] != [first]
 
 
-def test_a_process_that_stands_still_is_ended() -> None:
+@either
+def test_a_process_that_stands_still_is_ended(ask: Ask) -> None:
     servable = IsolatedServable("tricky/1", tricky, 2.0)
     for values in ([1.0], [1.0] * 10_000_000):  # more than the pipe holds: it is not even read
         process = psutil.Process(pid_of(servable))
@@ -138,7 +159,10 @@ def test_a_process_that_stands_still_is_ended() -> None:
         assert ask(servable, 2)["y"].tolist() == [4]
 
 
-def test_one_that_cannot_start_again_is_not_tried_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@either
+def test_one_that_cannot_start_again_is_not_tried_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
     file = tmp_path / "file"
     servable = IsolatedServable("tricky/1", partial(unless, str(file)), 30)
     os.kill(pid_of(servable), signal.SIGKILL)
@@ -152,7 +176,8 @@ def test_one_that_cannot_start_again_is_not_tried_all_the_time(tmp_path: Path, m
     assert ask(servable, 1)["y"].tolist() == [2]
 
 
-def test_it_ends_when_nobody_holds_it() -> None:
+@either
+def test_it_ends_when_nobody_holds_it(ask: Ask) -> None:
     servable = IsolatedServable("tricky/1", tricky, 30)
     first = pid_of(servable)
     os.kill(first, signal.SIGKILL)
@@ -164,6 +189,19 @@ def test_it_ends_when_nobody_holds_it() -> None:
     wait_for_end(second)
     assert not psutil.pid_exists(second)
     assert len(os.listdir("/proc/self/fd")) < open_before
+
+
+def test_whoever_lets_go_of_it_does_not_wait_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the event loop, and the memory of a model takes tens of milliseconds to give back."""
+    servable = IsolatedServable("tricky/1", tricky, 30)
+    process = pid_of(servable)
+    waited: list[Any] = []
+    monkeypatch.setattr(ForkServerProcess, "join", lambda *arguments: waited.append(arguments))
+    del servable
+    gc.collect()
+    wait_for_end(process)
+    assert not psutil.pid_exists(process)
+    assert waited == []
 
 
 SERVER = """

@@ -197,7 +197,7 @@ def test_values_are_cut_in_messages() -> None:
 
 def test_rows_and_columns_of_a_model_of_ours() -> None:
     rows, columns = tensors_of({"instances": [ROW, ROW]}), tensors_of({"inputs": COLUMNS})
-    assert decode({"instances": [ROW, ROW]}).columns() == COLUMNS
+    assert {name: [*values] for name, values in (decode({"instances": [ROW, ROW]}).columns() or {}).items()} == COLUMNS
     for feature in INPUTS:
         np.testing.assert_array_equal(rows[feature.name], columns[feature.name])
 

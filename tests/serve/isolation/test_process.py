@@ -1,0 +1,105 @@
+"""A model's process, asked by the event loop: what is large goes by threads, and nobody gets another's answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.isolation.pipe import LARGE_BYTES, pack
+from serve.isolation.process import CALLS, Ended, ModelProcess
+from serve.servables.signatures import SERVING_DEFAULT
+from tests.serve.isolation.servables import BUG, CRASH, HANG, SLOW, tricky
+
+MANY = LARGE_BYTES // 4
+"""Values of float32 that travel by themselves."""
+FEW = MANY // 2
+"""Values that do not, though the answer to them does: it holds twelve bytes for each."""
+
+
+@pytest.fixture
+def process() -> Iterator[ModelProcess]:
+    process = ModelProcess(tricky, 2.0)
+    yield process
+    process.end()
+
+
+class CountedExecutor(ThreadPoolExecutor):
+    """Notes whom it works for."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.called: list[str] = []
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+        self.called.append(call.__name__)
+        return super().submit(call, *arguments, **named)
+
+
+def ask_all(process: ModelProcess, *questions: Sequence[float]) -> tuple[list[Any], list[str]]:
+    """Answers or errors, and what threads were needed for."""
+
+    async def asked(executor: Executor) -> list[Any]:
+        return await asyncio.gather(*(soon(process, executor, *q) for q in questions), return_exceptions=True)
+
+    with CountedExecutor() as executor:
+        return asyncio.run(asked(executor)), executor.called
+
+
+def soon(process: ModelProcess, executor: Executor, *values: float) -> Awaitable[Any]:
+    return process.ask_soon(pack((SERVING_DEFAULT, {"x": np.array(values, np.float32)}, len(values))), executor)
+
+
+def test_small_questions_need_no_thread(process: ModelProcess) -> None:
+    answers, called = ask_all(process, *([value] for value in range(CALLS)))
+    assert [answer["y"].tolist() for answer in answers] == [[2 * value] for value in range(CALLS)]
+    assert called == []
+
+
+@pytest.mark.parametrize(("count", "by"), [(FEW, "_receive"), (MANY, "ask")])
+def test_threads_wait_for_what_is_large(process: ModelProcess, count: int, by: str) -> None:
+    answers, called = ask_all(process, [1.0] * count, [2.0])
+    assert answers[0]["y"].tolist() == [2.0] * count
+    assert answers[1]["y"].tolist() == [4.0]
+    assert called == [by]
+
+
+def test_more_questions_than_connections(process: ModelProcess) -> None:
+    answers, called = ask_all(process, *([value] for value in range(100, 120)))
+    assert [answer["y"].tolist() for answer in answers] == [[2 * value] for value in range(100, 120)]
+    assert called == ["ask"] * (20 - CALLS)
+
+
+def test_who_has_gone_leaves_no_answer_to_others(process: ModelProcess) -> None:
+    async def asked(executor: Executor) -> list[Any]:
+        for values in ([SLOW], [SLOW] * FEW) * CALLS:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(soon(process, executor, *values), 0.05)
+        return await asyncio.gather(*(soon(process, executor, value) for value in range(100, 110)))
+
+    with ThreadPoolExecutor(2) as executor:
+        answers = asyncio.run(asked(executor))
+    assert [answer["y"].tolist() for answer in answers] == [[2 * value] for value in range(100, 110)]
+
+
+def test_errors(process: ModelProcess) -> None:
+    answers, _ = ask_all(process, [BUG], [1])
+    assert isinstance(answers[0], ZeroDivisionError)
+    assert answers[1]["y"].tolist() == [2]
+
+
+def test_an_end_is_told_to_all_who_wait(process: ModelProcess) -> None:
+    answers, _ = ask_all(process, [HANG], [CRASH])
+    assert [type(answer) for answer in answers] == [Ended, Ended]
+    answers, _ = ask_all(process, [1], [1] * MANY)
+    assert [type(answer) for answer in answers] == [Ended, Ended]
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_who_hangs_is_ended(process: ModelProcess, count: int) -> None:
+    answers, _ = ask_all(process, [HANG] * count)
+    assert [type(answer) for answer in answers] == [TimeoutError]
+    answers, _ = ask_all(process, [1])
+    assert [type(answer) for answer in answers] == [Ended]

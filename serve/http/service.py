@@ -38,6 +38,10 @@ Most threads only wait for a model's process: there are enough that one which ha
 """
 
 
+VALUE_BYTES: Final = 128
+"""To look at a value by itself takes as long as to decode so many bytes of a document."""
+
+
 class Service:
     """The models, and the threads that answer for them.
 
@@ -194,6 +198,8 @@ class Service:
     ) -> Reported:
         """Answer the rows of a request that fit, and say of the others why they do not; see `infer`."""
 
+        size = max(size, rows.count * len(signature.inputs) * VALUE_BYTES)
+
         async def ask(question: Question) -> Arrays:
             return await self.infer(servable, signature, question, size, outputs, deadline)
 
@@ -229,7 +235,9 @@ class Service:
             loaded = {s for name in self.manager.names for s in self.manager.all_loaded(name)}
             # What was dropped is let go; a queue that is still worked on holds its version by itself.
             self._desks = {s: desk for s, desk in self._desks.items() if s in loaded}
-            desk = self._desks[servable] = _Desk()
+            desk = _Desk()
+            if servable in loaded:  # else it was dropped while it answered, and nobody would let go of it again
+                self._desks[servable] = desk
         return desk
 
     def _open(self, desk: "_Desk", servable: Servable, signature: Signature) -> Batcher:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from serve.errors import InferenceLate, Overloaded
+from serve.errors import InferenceLate, Overloaded, forget_stack
 from serve.inference.deadlines import Deadline
 from serve.inference.joint_calls import JointCalls, Pending, Result
 from serve.inference.questions import Decoded, Question
@@ -211,8 +211,9 @@ class Batcher:
         self._start(loop)  # before anybody is answered: the next batch shall not wait for the answers of this one
         for pending, result in zip(batch, results, strict=True):
             if pending.answer.done():
-                continue
-            if isinstance(result, BaseException):
+                if isinstance(result, BaseException):
+                    forget_stack(result)  # nobody will be told
+            elif isinstance(result, BaseException):
                 pending.answer.set_exception(result)
             else:
                 pending.answer.set_result(result)

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 
 from pipelines.errors import MillraceError
-from serve.errors import BadValue, InferenceFailed, OutsideDomain
-from serve.inference.offload import INLINE_BYTES, work
+from serve.errors import BadValue, InferenceFailed, OutsideDomain, forget_stack
+from serve.inference.offload import work
 from serve.inference.questions import Columns, Question
 from serve.inference.statistics import Statistics
 from serve.protocols.values import decode_values
@@ -82,11 +82,7 @@ class JointCalls:
 
     async def _compute(self, inputs: Mapping[str, Array], rows: int | None, size: int) -> Arrays:
         started = time.perf_counter()
-        if size <= INLINE_BYTES:
-            answered = await self._servable.answer_soon(self._executor, self._signature, inputs, rows)
-        else:
-            loop = asyncio.get_running_loop()
-            answered = await loop.run_in_executor(self._executor, self._servable.answer, self._signature, inputs, rows)
+        answered = await self._servable.answer_soon(self._executor, self._signature, inputs, rows, size)
         self._statistics.compute.add(time.perf_counter() - started)
         self._statistics.batch_rows.add(1 if rows is None else rows)
         return answered
@@ -191,6 +187,7 @@ class JointCalls:
                 results[id(members[0])] = error
                 return
             logger.warning("a batch of %d requests failed, each is asked again alone: %s", len(members), error)
+            forget_stack(error)
             for pending, part in _split(members, inputs):
                 await self._answer([pending], part, results, size)
             return

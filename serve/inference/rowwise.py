@@ -111,6 +111,8 @@ async def answer_good_rows(
     while good:
         try:
             answered = await infer(await work(sifting.only, good))
+            if any(values.shape[:1] != (len(good),) for values in answered.values()):
+                raise InvalidRequest(f"{PARAMETER} needs a signature that answers one row for each, and this does not")
             break
         except (OutsideDomain, NonFiniteOutput) as error:
             lost: dict[int, tuple[str, str]] = {}

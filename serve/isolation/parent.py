@@ -12,8 +12,9 @@ from typing import Final
 from pipelines.features import Encoded
 from pipelines.models import ModelDamaged
 from serve.errors import InferenceFailed, InferenceLate, ModelNotReady
+from serve.inference.offload import work
 from serve.isolation.child import Load
-from serve.isolation.pipe import Packed, pack
+from serve.isolation.pipe import pack
 from serve.isolation.process import Ended, ModelProcess
 from serve.servables.servable import Arrays, Servable
 from serve.servables.signatures import Signature
@@ -72,35 +73,38 @@ class IsolatedServable(Servable):
             ModelNotReady: The process ended, and cannot be started again.
         """
         process, question = self._process, pack((asked.name, columns, rows))
-        try:
-            return process.ask(question)
-        except (TimeoutError, Ended) as error:
-            return self._recover(process, error, question)
+        for _ in range(2):
+            try:
+                return process.ask(question)
+            except TimeoutError as error:
+                self._revive(process)
+                raise self._too_late() from error
+            except Ended:
+                process = self._revive(process)
+        raise self._ended_twice()
 
     async def answer_soon(
-        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None
+        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
     ) -> Arrays:
         """All outputs while the event loop goes on; see `answer`."""
-        process, question = self._process, pack((asked.name, columns, rows))
-        try:
-            return await process.ask_soon(question, executor)
-        except (TimeoutError, Ended) as error:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(executor, self._recover, process, error, question)
+        loop, process = asyncio.get_running_loop(), self._process
+        question = await work(executor, size, pack, (asked.name, columns, rows))
+        for _ in range(2):
+            try:
+                return await process.ask_soon(question, executor)
+            except TimeoutError as error:
+                await loop.run_in_executor(executor, self._revive, process)
+                raise self._too_late() from error
+            except Ended:
+                process = await loop.run_in_executor(executor, self._revive, process)
+        raise self._ended_twice()
 
-    def _recover(self, process: ModelProcess, error: Exception, question: Packed, *, again: bool = True) -> Arrays:
-        """Start anew what did not answer, and ask it once more: most likely another request was to blame."""
-        if isinstance(error, TimeoutError):
-            logger.error("a call of model %s took over %g s: its process ends", self.name, self._answer_within_s)
-            self._revive(process)
-            raise InferenceLate(self.name, self._answer_within_s) from error
-        process = self._revive(process)
-        if not again:
-            raise InferenceFailed(self.name, self.version, "its process ended while it answered")
-        try:
-            return process.ask(question)
-        except (TimeoutError, Ended) as second:
-            return self._recover(process, second, question, again=False)
+    def _too_late(self) -> InferenceLate:
+        logger.error("a call of model %s took over %g s: its process ended", self.name, self._answer_within_s)
+        return InferenceLate(self.name, self._answer_within_s)
+
+    def _ended_twice(self) -> InferenceFailed:
+        return InferenceFailed(self.name, self.version, "its process ended while it answered")
 
     def _revive(self, dead: ModelProcess) -> ModelProcess:
         """The process that follows one that has ended; of many callers one starts it."""

@@ -7,11 +7,10 @@ time of its loading, and all share what TensorFlow itself needs of memory.
 import asyncio
 import multiprocessing
 import os
-import queue
 import socket
+import threading
 import weakref
 from concurrent.futures import Executor
-from functools import partial
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
 
@@ -45,7 +44,7 @@ class ModelProcess:
     """
 
     def __init__(self, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
-        ends = [socket.socketpair() for _ in range(CALLS)]
+        ends = [socket.socketpair() for _ in range(CALLS + 1)]
         self._process: ForkServerProcess = _context().Process(
             target=main,
             args=(load, [theirs for _, theirs in ends]),
@@ -55,8 +54,7 @@ class ModelProcess:
         )
         self._connections = [ours for ours, _ in ends]
         weakref.finalize(self, _close_all, [end for pair in ends for end in pair])
-        self._answer_within_s = answer_within_s
-        self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
+        self.answer_within_s = answer_within_s
         try:
             self._process.start()
             for _, theirs in ends:
@@ -67,7 +65,10 @@ class ModelProcess:
             raise
         for connection in self._connections:
             limit_wait(connection, answer_within_s)
-            self._idle.put(connection)
+        # One is for callers that have no event loop.
+        self._own, *self._idle = self._connections
+        self._turn = threading.Lock()
+        self._free = asyncio.Semaphore(CALLS)
 
     @property
     def pid(self) -> int | None:
@@ -75,7 +76,7 @@ class ModelProcess:
         return self._process.pid
 
     def ask(self, question: Packed) -> Arrays:
-        """Let it answer.
+        """Let it answer while this thread waits; of many threads one after the other.
 
         Args:
             question: Name of a signature, inputs, and how many rows they have.
@@ -85,79 +86,48 @@ class ModelProcess:
             Ended: The process ended meanwhile.
             TimeoutError: It did not answer in time, and was ended.
         """
-        connection = self._idle.get()
-        try:
-            write(connection, question)
-        except OSError as error:
-            lost = self._lost(error)
-            self._idle.put(connection)
-            raise lost from error
-        return _told(self._receive(connection))
-
-    def _receive(self, connection: socket.socket, arrived: bytes = b"") -> Any:
-        """Wait for an answer, of which some may have arrived, and let others use the connection."""
-        try:
-            return receive(connection, arrived)
-        except (EOFError, OSError) as error:
-            raise self._lost(error) from error
-        finally:
-            self._idle.put(connection)
-
-    def _lost(self, error: Exception) -> Exception:
-        """Why a connection has no answer; whoever does not answer in time is ended first."""
-        if isinstance(error, TimeoutError):
-            self.end()
-            return error
-        return Ended()
+        with self._turn:
+            answered = self.exchange(self._own, question)
+        if isinstance(answered, Exception):
+            raise answered
+        return answered  # type: ignore[no-any-return] # what `main` sends
 
     async def ask_soon(self, question: Packed, executor: Executor) -> Arrays:
-        """Let it answer while the event loop goes on; see `ask`. May be cancelled, which the process does not notice.
+        """Let it answer while the event loop goes on, of which there is one; see `ask`.
 
         What is small is written and read by the event loop itself. To hand it to a thread and back takes longer than
         all else that the server does for a batch: both want the interpreter's lock.
 
         Args:
             question: As for `ask`.
-            executor: Its threads wait where the event loop would.
+            executor: Its threads wait where the event loop would. None waits for a connection: they would be missing
+                to those that have one.
         """
-        loop = asyncio.get_running_loop()
+        await self._free.acquire()
+        call = _Call(self, self._idle.pop(), executor)
+        call.start(question)
         try:
-            connection = self._idle.get_nowait() if question.is_small else None
-        except queue.Empty:
-            connection = None
-        if connection is None:
-            return await loop.run_in_executor(executor, self.ask, question)
-        try:
-            write(connection, question)
-        except OSError as error:
-            self._idle.put(connection)
-            raise Ended() from error
-        answer: asyncio.Future[Any] = loop.create_future()
-        late = loop.call_later(self._answer_within_s, self._process.kill)
-        loop.add_reader(connection.fileno(), self._read, connection, answer, late, executor)
-        return _told(await answer)
+            answered: Arrays = await call.answer
+            return answered
+        finally:
+            del call  # an error that it holds would hold it, by this frame
 
-    def _read(
-        self, connection: socket.socket, answer: "asyncio.Future[Any]", late: asyncio.TimerHandle, executor: Executor
-    ) -> None:
-        """Take an answer that has begun to arrive, whether or not somebody still waits for it."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(connection.fileno())
-        late.cancel()
+    def give_back(self, connection: socket.socket) -> None:
+        """Let others have a connection of the event loop on which nothing is under way."""
+        self._idle.append(connection)
+        self._free.release()
+
+    def exchange(self, connection: socket.socket, question: Packed | None, arrived: bytes = b"") -> Any:
+        """Wait in a thread for what the process says to a question, or for the rest of what has begun to arrive."""
         try:
-            arrived = read_now(connection)
-        except (EOFError, OSError):
-            self._idle.put(connection)
-            if not answer.done():
-                answer.set_exception(TimeoutError() if loop.time() >= late.when() else Ended())
-            return
-        if is_whole(arrived):
-            self._idle.put(connection)
-            if not answer.done():
-                answer.set_result(receive(connection, arrived))
-            return
-        rest = loop.run_in_executor(executor, self._receive, connection, arrived)
-        rest.add_done_callback(partial(_pass_on, answer))
+            if question:
+                write(connection, question)
+            return receive(connection, arrived)
+        except TimeoutError:
+            self.end()
+            raise
+        except (EOFError, OSError) as error:
+            raise Ended() from error
 
     def end(self) -> None:
         """End it, whatever it does, and wait until it is gone; may be called again.
@@ -183,26 +153,84 @@ class ModelProcess:
         return said  # type: ignore[no-any-return] # what `main` sends
 
 
-def _told(answered: Any) -> Arrays:
-    """What `main` sends."""
-    if isinstance(answered, Exception):
-        raise answered
-    return answered  # type: ignore[no-any-return]
-
-
 def _close_all(connections: list[socket.socket]) -> None:
     for connection in connections:
         connection.close()
 
 
-def _pass_on(answer: "asyncio.Future[Any]", done: "asyncio.Future[Any]") -> None:
-    error = done.exception()
-    if answer.done():
-        return
-    if error:
-        answer.set_exception(error)
-    else:
-        answer.set_result(done.result())
+class _Call:
+    """A question on its way through the event loop.
+
+    It goes on when nobody waits for the answer any more: else the next question would get that answer.
+    """
+
+    def __init__(self, process: ModelProcess, connection: socket.socket, executor: Executor) -> None:
+        self._process = process
+        self._connection = connection
+        self._executor = executor
+        self._loop = asyncio.get_running_loop()
+        self._late: asyncio.TimerHandle | None = None
+        self.answer: asyncio.Future[Any] = self._loop.create_future()
+
+    def start(self, question: Packed) -> None:
+        if not question.is_small:
+            self._hand_over(question)
+            return
+        try:
+            write(self._connection, question)
+        except OSError:
+            self._end(Ended())
+            return
+        self._late = self._loop.call_later(self._process.answer_within_s, self._give_up)
+        self._loop.add_reader(self._connection.fileno(), self._read)
+
+    def _read(self) -> None:
+        self._stop_waiting()
+        try:
+            arrived = read_now(self._connection)
+            told = receive(self._connection, arrived) if is_whole(arrived) else None
+        except (EOFError, OSError):
+            told = Ended()
+        except Exception as error:  # an answer that cannot be read is one
+            told = error.with_traceback(None)
+        if told is None:
+            self._hand_over(None, arrived)
+        else:
+            self._end(told)
+
+    def _hand_over(self, question: Packed | None, arrived: bytes = b"") -> None:
+        """Let a thread write or read what is large."""
+        try:
+            exchange = self._process.exchange
+            done = self._loop.run_in_executor(self._executor, exchange, self._connection, question, arrived)
+        except RuntimeError:  # there are no threads any more
+            self._end(Ended())
+        else:
+            done.add_done_callback(self._handed)
+
+    def _handed(self, done: "asyncio.Future[Any]") -> None:
+        self._end(Ended() if done.cancelled() else done.exception() or done.result())
+
+    def _give_up(self) -> None:
+        """It took too long. A process that cannot even end must not keep those who wait for the connection."""
+        self._stop_waiting()
+        self._process.kill()
+        self._connection.close()
+        self._end(TimeoutError())
+
+    def _stop_waiting(self) -> None:
+        self._loop.remove_reader(self._connection.fileno())
+        if self._late:
+            self._late.cancel()
+
+    def _end(self, told: Any) -> None:
+        self._process.give_back(self._connection)
+        if self.answer.done():
+            return
+        if isinstance(told, BaseException):
+            self.answer.set_exception(told)
+        else:
+            self.answer.set_result(told)
 
 
 def _context() -> ForkServerContext:

@@ -12,11 +12,12 @@ import numpy as np
 
 from pipelines.features import INT64_MIN, FeatureSpec
 from serve.errors import BadValue, InvalidRequest
+from serve.inference.rowwise import Reported
 from serve.protocols.document import describe, dump_json, kind_of
 from serve.protocols.tfs import decode_document
 from serve.protocols.values import Array, BadBase64, decode_base64, decode_values
 from serve.servables.describe import class_labels
-from serve.servables.signatures import CLASSIFY, REGRESS, Signature
+from serve.servables.signatures import CLASSIFY, REGRESS, Signature, TensorInfo
 
 INPUT: Final = "inputs"
 """The one input of such a signature (TF Serving's ``signature_constants``)."""
@@ -30,26 +31,47 @@ Example = dict[str, tuple[str, Values]]
 
 @dataclass(frozen=True)
 class ExamplesRequest:
-    """A decoded classify or regress request.
+    """A classify or regress request whose examples are still JSON.
 
     Attributes:
         signature: What is asked.
-        examples: One a row; what the context says of all stands in each.
+        rows: The examples.
+        context: What stands in each of them.
+        parameters: What the client asks for beside.
     """
 
     signature: Signature
-    examples: list[Example]
+    rows: list[Any]
+    context: Example
+    parameters: Any = None
+
+    def examples(self) -> list[Example]:
+        """All of them, with what the context says.
+
+        Raises:
+            InvalidRequest: Says which feature does not fit.
+        """
+        return [{**self.context, **decode_example(row)} for row in self.rows]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its examples would be: those of the context stand in each."""
+        return 8 * len(self.rows) * max(len(self.context), len(self.signature.inputs))
+
+    def inputs(self, method: str) -> dict[str, Array]:
+        """The tensors that answer it; see `inputs_of`."""
+        return inputs_of(self.examples(), self.signature, method)
 
 
 def decode_examples(body: bytes, signatures: Mapping[str, Signature]) -> ExamplesRequest:
-    """Read a classify or regress request.
+    """Read a classify or regress request, all but its examples.
 
     Raises:
-        InvalidRequest: Says which feature of which example does not fit.
+        InvalidRequest: There are none, or the context does not fit.
         UnknownSignature: The model has no such signature.
     """
     document, signature = decode_document(body, signatures)
-    context = _decode_example(document["context"]) if "context" in document else {}
+    context = decode_example(document["context"]) if "context" in document else {}
     if "examples" not in document:
         raise InvalidRequest("When method is classify or regress, key 'examples' is expected and was not found")
     examples = document["examples"]
@@ -57,16 +79,26 @@ def decode_examples(body: bytes, signatures: Mapping[str, Signature]) -> Example
         raise InvalidRequest(f"JSON Value: {describe(examples)} Expecting 'examples' value to be an list/array")
     if not examples:
         raise InvalidRequest("JSON Value: [] 'examples' value is an empty array")
-    return ExamplesRequest(signature, [{**context, **_decode_example(example)} for example in examples])
+    return ExamplesRequest(signature, examples, context, document.get("parameters"))
 
 
-def _decode_example(value: Any) -> Example:
+def decode_example(value: Any) -> Example:
+    """Read an example.
+
+    Raises:
+        InvalidRequest: It is no object, or says which feature does not fit.
+    """
     if not isinstance(value, dict):
         raise InvalidRequest(f"Example must be JSON object but got JSON {kind_of(value)}")
-    return {name: _decode_feature(name[:64], content) for name, content in value.items()}
+    return {name: decode_feature(name[:64], content) for name, content in value.items()}
 
 
-def _decode_feature(name: str, content: Any) -> tuple[str, Values]:
+def decode_feature(name: str, content: Any) -> tuple[str, Values]:
+    """Read a feature of an example.
+
+    Raises:
+        InvalidRequest: Its values are not all of one kind that an example has.
+    """
     kind, values = "", []
     for value in content if isinstance(content, list) else [content]:
         found, decoded = _decode_element(name, value)
@@ -99,32 +131,37 @@ def _decode_element(name: str, value: Any) -> tuple[str, Any]:
     raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {kind_of(value)}")
 
 
-def decode_inputs(
-    body: bytes, signatures: Mapping[str, Signature], method: str
-) -> tuple[ExamplesRequest, dict[str, Array]]:
-    """Read a request, and make the tensors that answer it; see `decode_examples` and `inputs_of`."""
-    request = decode_examples(body, signatures)
-    return request, inputs_of(request, method)
-
-
-def inputs_of(request: ExamplesRequest, method: str) -> dict[str, Array]:
-    """The tensors that answer a request: serialised examples, or the model's own inputs.
+def takes_examples(signature: Signature, method: str) -> bool:
+    """Whether a signature takes examples as they are; else they are rows of its inputs.
 
     Args:
-        request: What is asked.
+        signature: What is asked.
         method: ``classify`` or ``regress``.
 
     Raises:
-        InvalidRequest: The signature is of another kind, or an example does not fit the model's inputs.
+        InvalidRequest: The signature is of another kind.
     """
-    signature = request.signature
     if signature.method == METHODS[method] and INPUT in signature.inputs:
-        return {INPUT: np.array([_serialise(example) for example in request.examples], dtype=object)}
+        return True
     if not any(info.feature for info in signature.inputs.values()):
         raise InvalidRequest(
             f"Expected {method} signature method_name to be {METHODS[method]}. Was: {signature.method[:64]}"
         )
-    return _columns_of(request.examples, signature)
+    return False
+
+
+def inputs_of(examples: Sequence[Example], signature: Signature, method: str) -> dict[str, Array]:
+    """The tensors that answer a request: serialised examples, or the model's own inputs; see `takes_examples`.
+
+    Raises:
+        InvalidRequest: The signature is of another kind, or an example does not fit the model's inputs.
+    """
+    if takes_examples(signature, method):
+        return {INPUT: np.array([_serialise(example) for example in examples], dtype=object)}
+    try:
+        return {name: column_of(examples, info) for name, info in signature.inputs.items()}
+    except BadValue as error:
+        raise InvalidRequest(f"Example {error.position}: feature {error.name}: {error.reason}") from None
 
 
 def _serialise(example: Example) -> bytes:
@@ -139,25 +176,24 @@ def _serialise(example: Example) -> bytes:
     return bytes(made.SerializeToString())
 
 
-def _columns_of(examples: Sequence[Example], signature: Signature) -> dict[str, Array]:
-    columns: dict[str, Array] = {}
-    for name, info in signature.inputs.items():
-        column: list[Any] = []
-        for number, example in enumerate(examples):
-            kind, values = example.get(name, ("", []))
-            if len(values) > 1:
-                raise InvalidRequest(f"Example {number}: feature {name} has {len(values)} values; the model takes one")
-            if not values:
-                column.append(None)
-            elif info.dtype == "bool" or (info.feature and info.feature.dtype == "bool"):
-                column.append(bool(values[0]) if kind == "int64" and values[0] in (0, 1) else values[0])
-            else:
-                column.append(values[0].decode(errors="replace") if isinstance(values[0], bytes) else values[0])
-        try:
-            columns[name] = decode_values(column, info)
-        except BadValue as error:
-            raise InvalidRequest(f"Example {error.position}: feature {name}: {error.reason}") from None
-    return columns
+def column_of(examples: Sequence[Example], info: TensorInfo) -> Array:
+    """The values of a model's own input.
+
+    Raises:
+        BadValue: Of the first example that does not fit.
+    """
+    column: list[Any] = []
+    for number, example in enumerate(examples):
+        kind, values = example.get(info.name, ("", []))
+        if len(values) > 1:
+            raise BadValue(info.name, number, f"{len(values)} values, and the model takes one")
+        if not values:
+            column.append(None)
+        elif info.dtype == "bool" or (info.feature and info.feature.dtype == "bool"):
+            column.append(bool(values[0]) if kind == "int64" and values[0] in (0, 1) else values[0])
+        else:
+            column.append(values[0].decode(errors="replace") if isinstance(values[0], bytes) else values[0])
+    return decode_values(column, info)
 
 
 def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[str], Array]:
@@ -175,17 +211,22 @@ def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[
     raise InvalidRequest("the model predicts a number: ask it to regress or predict")
 
 
-def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec | None) -> bytes:
+def encode_classify(
+    outputs: Mapping[str, Array], rows: int, spec: FeatureSpec | None, reported: Reported | None = None
+) -> bytes:
     """Write a classify response: for each row, pairs of label and score.
 
     Args:
         outputs: Of a signature of that kind: ``classes``, ``scores`` or both; else those of a model of Millrace.
         rows: How many examples were asked for.
         spec: Of a model of Millrace.
+        reported: Which rows are bad, if the request asks.
 
     Raises:
         InvalidRequest: The outputs are no classification.
     """
+    if reported and not reported.row_ok.any():
+        return _encode_results([None] * rows, reported)
     classes, scores = outputs.get("classes"), outputs.get("scores")
     if spec is not None and classes is None and scores is None:
         labels, scores = class_scores(outputs, spec)
@@ -204,16 +245,26 @@ def encode_classify(outputs: Mapping[str, Array], rows: int, spec: FeatureSpec |
             raise InvalidRequest("the signature answers not one score for each class")
         scores = scores.reshape(shape)
     results = [list(map(list, zip(row, score, strict=True))) for row, score in zip(names, scores, strict=True)]
-    return dump_json({"results": results}, non_finite=not np.isfinite(scores).all())
+    return _encode_results(results, reported, non_finite=not np.isfinite(scores).all())
 
 
-def encode_regress(outputs: Mapping[str, Array], rows: int) -> bytes:
-    """Write a regress response: one number per row.
+def encode_regress(outputs: Mapping[str, Array], rows: int, reported: Reported | None = None) -> bytes:
+    """Write a regress response: one number per row; see `encode_classify`.
 
     Raises:
         InvalidRequest: The outputs are not one number per example.
     """
+    if reported and not reported.row_ok.any():
+        return _encode_results([None] * rows, reported)
     values = outputs.get("outputs", outputs.get("prediction"))
     if values is None or values.size != rows or values.dtype.kind != "f":
         raise InvalidRequest("the signature does not answer one number for each example")
-    return dump_json({"results": values.reshape(rows)}, non_finite=not np.isfinite(values).all())
+    return _encode_results(list(values.reshape(rows)), reported, non_finite=not np.isfinite(values).all())
+
+
+def _encode_results(results: list[Any], reported: Reported | None, *, non_finite: bool = False) -> bytes:
+    if reported is None:
+        return dump_json({"results": results}, non_finite=non_finite)
+    told = [result if ok else None for result, ok in zip(results, reported.row_ok.tolist(), strict=True)]
+    errors = [error.as_dict() for error in reported.errors]
+    return dump_json({"results": told, "row_errors": errors}, non_finite=non_finite)

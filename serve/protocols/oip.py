@@ -94,13 +94,12 @@ class InferRequest:
             return None
         columns: dict[str, Sequence[Any]] = {}
         try:
-            shape = tensors[0]["shape"]
-            if type(shape) is not list or len(shape) != 1 or type(shape[0]) is not int:
-                return None
+            rows = tensors[0]["shape"][0]
             for tensor in tensors:
-                name, data = tensor["name"], tensor["data"]
-                usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and tensor["shape"] == shape
-                if not usual or type(data) is not list or len(data) != shape[0] or "parameters" in tensor:
+                name, data, shape = tensor["name"], tensor["data"], tensor["shape"]
+                usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and type(data) is list and len(data) == rows
+                # As it stands: true and 1.0 are equal to 1, and no sizes.
+                if not usual or shape != [rows] or type(shape[0]) is not int or "parameters" in tensor:
                     return None
                 columns[name] = data
         except (KeyError, TypeError, IndexError):

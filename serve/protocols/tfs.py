@@ -54,7 +54,7 @@ class PredictRequest:
     def columns(self) -> dict[str, Sequence[Any]] | None:
         """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
         names, value = self.signature.inputs, self.value
-        if not self.is_row_form or type(value) is not list:
+        if not self.is_row_form or type(value) is not list or not names:
             return None
         if len(names) == 1 and value and is_plain(value[0]):
             return {name: value for name in names} if all(map(is_plain, value)) else None

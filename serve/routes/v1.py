@@ -17,6 +17,7 @@ from serve.inference.deadlines import Deadline, header_deadline
 from serve.inference.questions import Decoded
 from serve.inference.rowwise import wants_report
 from serve.protocols import examples, kserve_v1, tfs
+from serve.protocols.example_rows import ExampleRows
 from serve.protocols.tfs_rows import PredictRows, encode_reported
 from serve.routes.table import Entry
 from serve.servables.servable import Servable
@@ -102,12 +103,20 @@ class Endpoints:
 
     async def _examples(self, servable: Servable, body: bytes, method: str, deadline: Deadline | None) -> bytes:
         service = self._service
-        asked, inputs = await service.convert(examples.decode_inputs, len(body), body, servable.signatures, method)
-        outputs = await service.infer(servable, asked.signature, Decoded(inputs), len(body), deadline=deadline)
-        rows = len(asked.examples)
+        asked = await service.convert(examples.decode_examples, len(body), body, servable.signatures)
+        size = max(len(body), asked.size)
+        reported = None
+        if wants_report(asked.parameters, asked.signature):
+            sifting = ExampleRows(asked, method)
+            reported = await service.report(servable, asked.signature, sifting, size, deadline=deadline)
+            outputs = reported.outputs
+        else:
+            inputs = await service.convert(asked.inputs, size, method)
+            outputs = await service.infer(servable, asked.signature, Decoded(inputs), size, deadline=deadline)
+        rows, spec = len(asked.rows), servable.spec
         if method == "classify":
-            return await service.encode(servable, examples.encode_classify, outputs, outputs, rows, servable.spec)
-        return await service.encode(servable, examples.encode_regress, outputs, outputs, rows)
+            return await service.encode(servable, examples.encode_classify, outputs, outputs, rows, spec, reported)
+        return await service.encode(servable, examples.encode_regress, outputs, outputs, rows, reported)
 
     async def _status(self, parts: dict[str, Any]) -> Response:
         manager, name, number = self._service.manager, parts["name"], version_of(parts.get("version"))

@@ -85,7 +85,7 @@ class Servable(ABC):
         """
 
     async def answer_soon(
-        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None
+        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
     ) -> Arrays:
         """All outputs while the event loop goes on; see `answer`.
 
@@ -94,6 +94,7 @@ class Servable(ABC):
             asked: As for `answer`.
             columns: As for `answer`.
             rows: As for `answer`.
+            size: Bytes that they came in.
         """
         return await asyncio.get_running_loop().run_in_executor(executor, self.answer, asked, columns, rows)
 

@@ -17,10 +17,11 @@ import psutil
 
 from benchmarks.serving.load import Seen, Target, ask
 from tests.chaos.goals import Goal
-from tests.hostile.corpus import PREDICT, Hostile, all_requests, as_json, http
+from tests.hostile.corpus import Hostile, all_requests
 from tests.hostile.exchange import Answer, exchange_all
 from tests.hostile.generated import generate
 from tests.hostile.place import Running, good_infer, good_predict, running
+from tests.hostile.wire import PREDICT, as_json, http
 from tests.serve.models import POISON, ROW
 
 MAX_ERROR_BYTES = 4096

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NonInteractiveExampleWarning
 
-from tests.hostile.corpus import INFER, PREDICT, Hostile, as_json, http, tensors
+from tests.hostile.corpus import Hostile, tensors
+from tests.hostile.wire import INFER, PREDICT, as_json, http
 from tests.serve.models import INPUTS, ROW
 
 SCALARS: Final = st.one_of(

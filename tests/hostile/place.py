@@ -15,7 +15,8 @@ import psutil
 from pipelines.models import ModelStore
 from pipelines.storage import Store
 from serve.servables.saved_model import import_tensorflow
-from tests.hostile.corpus import INFER, PREDICT, as_json, http, tensors
+from tests.hostile.corpus import tensors
+from tests.hostile.wire import INFER, PREDICT, as_json, http
 from tests.serve import models
 from tests.serve.models import ROW
 

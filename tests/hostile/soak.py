@@ -23,10 +23,11 @@ from pipelines.logs import configure_logging
 from pipelines.models import ModelStore
 from tests.chaos.goals import Goal, show
 from tests.chaos.place import say
-from tests.hostile.corpus import INFER, PREDICT, all_requests, as_json, tensors
+from tests.hostile.corpus import all_requests, tensors
 from tests.hostile.exchange import exchange, exchange_all
 from tests.hostile.faults import is_wrong
 from tests.hostile.place import Running, fill, running
+from tests.hostile.wire import INFER, PREDICT, as_json
 from tests.serve import models
 from tests.serve.models import ROW
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from pipelines.config.profile import Serve
 from pipelines.models import ModelStore
+from pipelines.storage import Store
 from serve.errors import InferenceLate, InvalidRequest, ModelNotFound, Overloaded, UnknownLabel
 from serve.http.service import Service, version_of
 from serve.inference.questions import Decoded
 from serve.servables.manager import ServableManager
-from tests.serve.models import served
+from tests.serve.models import INPUTS, publish, served
 
 
 @pytest.mark.parametrize(("text", "version"), [(None, None), ("0", None), ("7", 7), ("007", 7), ("9" * 18, 10**18 - 1)])
@@ -85,3 +87,25 @@ def test_too_many_at_once_and_too_late(manager: ServableManager, monkeypatch: py
     asyncio.run(use())
     service.close()
     assert [s.failed.count for servable, s, _ in service.statistics() if servable is size] == [1]
+
+
+@pytest.mark.tf
+def test_who_is_dropped_while_it_answers_is_let_go(tmp_path: Path) -> None:
+    store = ModelStore(Store(str(tmp_path)))
+    publish(store, "size", "regression", INPUTS[:1])
+    manager = ServableManager(store, served("size"), kept_versions=0)
+    manager.load()
+    service = Service(manager, Serve())
+    old = manager.get("size")
+
+    async def use() -> None:
+        with service.admitted(old):
+            publish(store, "size", "regression", INPUTS[:1], bias=1.0)
+            assert manager.refresh("size") == "loaded"
+            with service.admitted(manager.get("size")):
+                assert await service.encode(old, len, {}, b"abc") == 3
+
+    asyncio.run(use())
+    service.close()
+    assert old not in service._desks
+    assert manager.get("size") in service._desks

@@ -74,3 +74,11 @@ def test_who_asks_for_it() -> None:
             wants_report(odd, BATCHED)
     with pytest.raises(InvalidRequest, match="needs a signature whose first dimension counts rows"):
         wants_report({"on_row_error": "report"}, FIXED)
+
+
+def test_one_answer_for_all_rows_is_not_given_to_each() -> None:
+    async def pooled(question: Question) -> Arrays:
+        return {"y": question.inputs()["x"].mean(keepdims=True)}
+
+    with pytest.raises(InvalidRequest, match="answers one row for each"):
+        asyncio.run(answer_good_rows(Rows(5), pooled, OUTPUTS, asyncio.to_thread))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -24,7 +24,7 @@ import pytest
 from pipelines.config.profile import Serve
 from pipelines.models import ModelDamaged, ModelStore, ModelVersion
 from pipelines.storage import Store
-from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady
+from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady, forget_stack
 from serve.http.app import Application
 from serve.inference.batching import Batcher, Limits
 from serve.inference.statistics import Statistics
@@ -60,6 +60,23 @@ def ask_soon(servable: IsolatedServable, *values: float) -> Arrays:
 
 
 either = pytest.mark.parametrize("ask", [ask, ask_soon])
+
+
+def ask_many(servable: IsolatedServable, values: Sequence[float]) -> list[Arrays]:
+    """More at once than it has connections, each from a thread."""
+    with ThreadPoolExecutor(6) as pool:
+        return list(pool.map(partial(ask, servable), values))
+
+
+def ask_many_soon(servable: IsolatedServable, values: Sequence[float]) -> list[Arrays]:
+    """All at once, by one event loop."""
+
+    async def asked() -> list[Arrays]:
+        with ThreadPoolExecutor(1) as pool:
+            inputs = [{"x": np.array([value], np.float32)} for value in values]
+            return await asyncio.gather(*(servable.answer_soon(pool, SIGNATURE, one, 1) for one in inputs))
+
+    return asyncio.run(asked())
 
 
 def pid_of(servable: IsolatedServable) -> int:
@@ -110,12 +127,13 @@ def test_one_that_crashes_the_loader_is_refused() -> None:
         IsolatedServable("tricky/1", crashing, 30)
 
 
-@either
-def test_a_process_that_ended_is_started_again(servable: IsolatedServable, ask: Ask) -> None:
+@pytest.mark.parametrize("ask_many", [ask_many, ask_many_soon])
+def test_a_process_that_ended_is_started_again(
+    servable: IsolatedServable, ask_many: Callable[..., list[Arrays]]
+) -> None:
     first = pid_of(servable)
     os.kill(first, signal.SIGKILL)
-    with ThreadPoolExecutor(6) as pool:  # more at once than it has connections
-        answers = list(pool.map(lambda value: ask(servable, value), range(100, 140)))
+    answers = ask_many(servable, range(100, 140))
     assert [answer["y"].tolist() for answer in answers] == [[2.0 * value] for value in range(100, 140)]
     assert {pid for answer in answers for pid in answer["pid"]} == {pid_of(servable)} != {first}
     assert servable.restarts == 1
@@ -184,10 +202,20 @@ def test_it_ends_when_nobody_holds_it(ask: Ask) -> None:
     ask(servable, 1)
     second = pid_of(servable)
     open_before = len(os.listdir("/proc/self/fd"))
-    del servable
     gc.collect()
-    wait_for_end(second)
-    assert not psutil.pid_exists(second)
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError) as error:
+            ask(servable, BUG)
+        forget_stack(error.value)
+        os.kill(second, signal.SIGKILL)
+        ask(servable, 1)
+        third = pid_of(servable)
+        del servable, error  # not even a crash leaves a ring behind that only the collector would find
+        wait_for_end(third)
+    finally:
+        gc.enable()
+    assert not psutil.pid_exists(third)
     assert len(os.listdir("/proc/self/fd")) < open_before
 
 

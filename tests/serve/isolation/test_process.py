@@ -58,18 +58,25 @@ def test_small_questions_need_no_thread(process: ModelProcess) -> None:
     assert called == []
 
 
-@pytest.mark.parametrize(("count", "by"), [(FEW, "_receive"), (MANY, "ask")])
-def test_threads_wait_for_what_is_large(process: ModelProcess, count: int, by: str) -> None:
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_threads_wait_for_what_is_large(process: ModelProcess, count: int) -> None:
     answers, called = ask_all(process, [1.0] * count, [2.0])
     assert answers[0]["y"].tolist() == [2.0] * count
     assert answers[1]["y"].tolist() == [4.0]
-    assert called == [by]
+    assert called == ["exchange"]
 
 
 def test_more_questions_than_connections(process: ModelProcess) -> None:
     answers, called = ask_all(process, *([value] for value in range(100, 120)))
     assert [answer["y"].tolist() for answer in answers] == [[2 * value] for value in range(100, 120)]
-    assert called == ["ask"] * (20 - CALLS)
+    assert called == []
+
+
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_large_answers_need_few_threads(process: ModelProcess, count: int) -> None:
+    """Threads that waited for a connection would be missing to those who have one."""
+    answers, _ = ask_all(process, *([1.0] * count for _ in range(20)))
+    assert [answer["y"].tolist() for answer in answers] == [[2.0] * count] * 20
 
 
 def test_who_has_gone_leaves_no_answer_to_others(process: ModelProcess) -> None:
@@ -95,6 +102,29 @@ def test_an_end_is_told_to_all_who_wait(process: ModelProcess) -> None:
     assert [type(answer) for answer in answers] == [Ended, Ended]
     answers, _ = ask_all(process, [1], [1] * MANY)
     assert [type(answer) for answer in answers] == [Ended, Ended]
+
+
+def test_an_answer_that_cannot_be_read_is_an_error(process: ModelProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serve.isolation.process.receive", unreadable)
+        answers, _ = ask_all(process, [1], [1] * FEW)
+    assert [type(answer) for answer in answers] == [ZeroDivisionError] * 2
+    answers, _ = ask_all(process, *([value] for value in range(CALLS)))
+    assert len(answers) == CALLS
+
+
+def test_without_threads_nobody_waits_for_ever(process: ModelProcess) -> None:
+    async def asked() -> list[Any]:
+        executor = ThreadPoolExecutor(1)
+        executor.shutdown()
+        questions = ([1.0] * count for count in (MANY, FEW, 1))
+        return await asyncio.gather(*(soon(process, executor, *q) for q in questions), return_exceptions=True)
+
+    answers = asyncio.run(asyncio.wait_for(asked(), 20))
+    assert [type(answer) for answer in answers] == [Ended, Ended, dict]
 
 
 @pytest.mark.parametrize("count", [1, MANY])

@@ -12,7 +12,7 @@ import pytest
 
 from serve.errors import InvalidRequest
 from serve.protocols import examples
-from serve.protocols.examples import decode_examples, encode_classify, encode_regress, inputs_of
+from serve.protocols.examples import decode_examples, encode_classify, encode_regress
 from serve.servables.signatures import CLASSIFY, Signature
 from tests.serve.models import ROW, spec_of
 from tests.serve.signatures import ours, signature
@@ -29,7 +29,7 @@ def test_examples_without_context() -> None:
     found = decode(
         {"examples": [{"names": ["foo", "bar"], "ratings": [8.0, 9.0], "age": 20}, {"names": ["baz"], "ratings": 6.0}]}
     )
-    assert found.examples == [
+    assert found.examples() == [
         {"names": ("bytes", [b"foo", b"bar"]), "ratings": ("float", [8.0, 9.0]), "age": ("int64", [20])},
         {"names": ("bytes", [b"baz"]), "ratings": ("float", [6.0])},
     ]
@@ -51,7 +51,7 @@ def test_examples_with_context_and_signature() -> None:
     )
     assert found.signature.name == "custom"
     context = {"query": ("bytes", [b"pizza"]), "location": ("bytes", [b"sfo"])}
-    assert found.examples == [
+    assert found.examples() == [
         {**context, "ratings": ("float", [8.0, INF]), "age": ("int64", [20])},
         {**context, "names": ("bytes", [b"baz", b"hello"]), "intboolmix": ("int64", [1, 1, 0])},
         {**context, "names": ("bytes", [b"bar"]), "ratings": ("float", [-INF]), "query": ("bytes", [b"own"])},
@@ -80,7 +80,7 @@ def test_examples_with_context_and_signature() -> None:
 )
 def test_what_is_no_example(body: Any, said: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        decode(body)
+        decode(body).examples()
     assert said in str(caught.value)
 
 
@@ -91,29 +91,29 @@ def test_a_signature_of_the_kind_gets_serialised_examples() -> None:
     asked = decode(
         {"examples": [{"x": 20.0, "s": "a", "n": 3, "none": []}]}, signature(method=CLASSIFY, inputs="string")
     )
-    (data,) = inputs_of(asked, "classify")["inputs"]
+    (data,) = asked.inputs("classify")["inputs"]
     features = example_pb2.Example.FromString(data).features.feature
     assert list(features["x"].float_list.value) == [20.0]
     assert list(features["s"].bytes_list.value) == [b"a"]
     assert list(features["n"].int64_list.value) == [3]
     assert features["none"].WhichOneof("kind") is None
     with pytest.raises(InvalidRequest, match="Expected regress signature method_name to be tensorflow/serving/regress"):
-        inputs_of(asked, "regress")
+        asked.inputs("regress")
 
 
 def test_a_model_of_ours_gets_columns() -> None:
     row = {**ROW, "note": []}
-    columns = inputs_of(decode({"examples": [row, {**row, "amount": 2}]}, ours()), "classify")
+    columns = decode({"examples": [row, {**row, "amount": 2}]}, ours()).inputs("classify")
     assert columns["amount"].tolist() == [1.5, 2]
     assert columns["note"].tolist() == [b"", b""]
     assert columns["flag"].tolist() == [True, True]
     assert columns["maybe"].tolist() == [0, 0]
     with pytest.raises(InvalidRequest, match="Example 1: feature city: JSON Value: 5 Type: Number"):
-        inputs_of(decode({"examples": [row, {**row, "city": 5}]}, ours()), "classify")
-    with pytest.raises(InvalidRequest, match="Example 0: feature amount has 2 values"):
-        inputs_of(decode({"examples": [{**row, "amount": [1, 2]}]}, ours()), "classify")
+        decode({"examples": [row, {**row, "city": 5}]}, ours()).inputs("classify")
+    with pytest.raises(InvalidRequest, match="Example 0: feature amount: 2 values"):
+        decode({"examples": [{**row, "amount": [1, 2]}]}, ours()).inputs("classify")
     with pytest.raises(InvalidRequest, match="Example 0: feature amount: JSON Value: null"):
-        inputs_of(decode({"examples": [{**row, "amount": []}]}, ours()), "classify")
+        decode({"examples": [{**row, "amount": []}]}, ours()).inputs("classify")
 
 
 def test_classifications_are_pairs() -> None:

@@ -16,7 +16,7 @@ from pipelines.storage import Store
 from serve.http.app import Application
 from serve.servables.manager import ServableManager
 from tests.serve.client import ask, error_of, predict
-from tests.serve.models import ROW
+from tests.serve.models import POISON, ROW
 
 pytestmark = pytest.mark.tf
 
@@ -155,6 +155,26 @@ def test_a_model_of_ours_classifies_and_regresses(app: Application) -> None:
     regressed = predict(app, amount, "/v1/models/size:regress").json()["results"]
     assert regressed == predict(app, {"instances": [1.5, 2]}, "/v1/models/size:predict").json()["predictions"]
     assert "predicts a number" in error_of(predict(app, amount, "/v1/models/size:classify"), 400)
+
+
+def test_a_bad_example_fails_itself_alone_if_the_client_asks(app: Application, half: Application) -> None:
+    report = {"parameters": {"on_row_error": "report"}}
+    good = predict(app, {"examples": [ROW]}, "/v1/models/kinds:classify").json()["results"][0]
+    mixed = {"examples": [ROW, {**ROW, "city": 5}, 7, ROW, {**ROW, "amount": POISON}], **report}
+    answer = predict(app, mixed, "/v1/models/kinds:classify").json()
+    assert [result and result[0][0] for result in answer["results"]] == [good[0][0], None, None, good[0][0], None]
+    assert [(e["row"], e["field"]) for e in answer["row_errors"]] == [(1, "city"), (2, ""), (4, "probabilities")]
+    error_of(predict(app, {**mixed, "parameters": {"on_row_error": "fail"}}, "/v1/models/kinds:classify"), 400)
+    amounts = {"examples": [{"amount": "x"}, {"amount": 2}, {}], **report}
+    answer = predict(app, amounts, "/v1/models/size:regress").json()
+    assert [type(result) for result in answer["results"]] == [type(None), float, type(None)]
+    assert answer["results"][1:2] == predict(app, {"instances": [2]}, "/v1/models/size:predict").json()["predictions"]
+    nothing = predict(app, {"examples": [7, {"amount": []}], **report}, "/v1/models/size:regress").json()
+    assert nothing["results"] == [None, None]
+    theirs = {"signature_name": "classify_x_to_y", "examples": [{"x": 20.0}, {"x": [1, "a"]}], **report}
+    answer = predict(half, theirs, f"{HALF}:classify").json()
+    assert answer["results"] == [[["", 12]], None]
+    assert answer["row_errors"][0]["field"] == "x"
 
 
 def test_kserve_asks_whether_the_server_lives_and_what_it_has(app: Application) -> None:

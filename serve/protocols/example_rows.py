@@ -1,0 +1,55 @@
+"""Classify and regress where one bad row fails itself alone: ``"parameters": {"on_row_error": "report"}``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from serve.errors import BadValue, InvalidRequest
+from serve.inference.questions import Decoded
+from serve.protocols.document import MAX_SHOWN, describe
+from serve.protocols.examples import Example, ExamplesRequest, column_of, decode_feature, takes_examples
+
+
+class ExampleRows:
+    """The examples of a request.
+
+    Args:
+        asked: The request.
+        method: ``classify`` or ``regress``.
+
+    Raises:
+        InvalidRequest: The signature is of another kind.
+    """
+
+    def __init__(self, asked: ExamplesRequest, method: str) -> None:
+        self._asked = asked
+        self._method = method
+        self._takes_examples = takes_examples(asked.signature, method)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._asked.rows)
+
+    def check(self, row: int) -> tuple[str, str] | None:
+        """The feature and the rule that an example breaks, if any."""
+        value = self._asked.rows[row]
+        if not isinstance(value, dict):
+            return "", f"expected an object, found {describe(value)}"
+        example: Example = dict(self._asked.context)
+        for name, content in value.items():
+            try:
+                example[name] = decode_feature(name[:MAX_SHOWN], content)
+            except InvalidRequest as error:
+                return name[:MAX_SHOWN], str(error)
+        if self._takes_examples:
+            return None
+        for name, info in self._asked.signature.inputs.items():
+            try:
+                column_of([example], info)
+            except BadValue as error:
+                return name, error.reason
+        return None
+
+    def only(self, rows: Sequence[int]) -> Decoded:
+        """The same question of some of them."""
+        return Decoded(replace(self._asked, rows=[self._asked.rows[row] for row in rows]).inputs(self._method))

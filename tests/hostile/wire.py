@@ -32,7 +32,7 @@ PATHS: Final = """
 /v1/models/tiny:
 /v1/models//:predict
 /v1/models/tiny/versions/:predict
-/v1/models/tiny/versions/9:predict
+/v1/models/tiny/versions/999999:predict
 /v1/models/tiny/versions/-1:predict
 /v1/models/tiny/versions/99999999999999999999:predict
 /v1/models/tiny/versions/1e3:predict
@@ -43,7 +43,7 @@ PATHS: Final = """
 /v1/models/tiny:predict/more
 /v2/models/no/infer
 /v2/models/tiny/versions/x/infer
-/v2/models/tiny/versions/9/infer
+/v2/models/tiny/versions/999999/infer
 /v2/models/%ff/infer
 /v2/repository/models/tiny/unload
 /v2/repository/models/tiny/load

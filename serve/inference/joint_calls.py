@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.errors import MillraceError
 from serve.errors import BadValue, InferenceFailed, OutsideDomain, forget_stack
-from serve.inference.offload import work
+from serve.inference.offload import PARSED, work
 from serve.inference.questions import Columns, Question
 from serve.inference.statistics import Statistics
 from serve.protocols.values import decode_values
@@ -90,7 +90,7 @@ class JointCalls:
     async def run(self, batch: list[Pending]) -> list[Result]:
         """Answer a batch; each of its requests is answered by itself, or with its own error."""
         results: dict[int, Result] = {}
-        size = sum(pending.size for pending in batch)
+        size = sum(pending.size for pending in batch) // PARSED
         started = time.perf_counter()
         self._statistics.queue.add(*(started - pending.since for pending in batch))
         members, inputs = await work(self._executor, size, self._prepare, batch, results)

@@ -11,6 +11,8 @@ _R = TypeVar("_R")
 
 INLINE_BYTES: Final = 65_536
 """Up to this size values are worked on by the event loop: handing them to a thread would take longer."""
+PARSED: Final = 4
+"""Bytes of a body whose JSON is parsed already are about as much work as one that is not."""
 
 
 async def work(executor: Executor, size: int, call: Callable[_P, _R], *arguments: _P.args, **named: _P.kwargs) -> _R:

@@ -17,7 +17,7 @@ class Question(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many rows it says that it has; a guess, until it is decoded."""
+        """How many rows it has; a guess, until it is decoded, but never more than values came."""
 
     def columns(self) -> Columns | None:
         """The values of a tabular signature by input, all of as many rows; None if anything is unusual."""

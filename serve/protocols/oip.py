@@ -72,12 +72,12 @@ class InferRequest:
 
     @property
     def rows(self) -> int:
-        """How many rows it says that it has."""
+        """How many rows it says that it has, but no more than values came: a shape alone must not fill the queue."""
         try:
-            rows = self.tensors[0]["shape"][0]
-        except (TypeError, KeyError, IndexError):
+            rows, data = self.tensors[0]["shape"][0], self.tensors[0].get("data", self.blobs)
+            return max(1, min(rows, len(data))) if type(rows) is int else 1
+        except (TypeError, KeyError, IndexError, AttributeError):
             return 1
-        return rows if type(rows) is int and rows > 0 else 1
 
     def read(self) -> list[NamedTensor]:
         """The tensors; their values are still JSON, flat, or bytes.

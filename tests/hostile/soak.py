@@ -47,6 +47,8 @@ class Seen:
     """What the load saw."""
 
     statuses: Counter[int] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    """When, and what was said, if it was not 200."""
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     hostile: list[str] = field(default_factory=list)
@@ -137,7 +139,10 @@ class Soak:
             return
         self.seen.latencies.append((due, time.monotonic() - due))
         self.seen.statuses[response.status] += 1
-        if response.status == 200 and not all(self._is_expected(value) for value in read(answer)):
+        if response.status != 200:
+            minute = MINUTES - (self._end - due) / 60
+            self.seen.refused.append(f"minute {minute:.2f}: {response.status} {answer}"[:200])
+        elif not all(self._is_expected(value) for value in read(answer)):
             self.seen.wrong.append(str(read(answer))[:100])
 
     def _is_expected(self, value: float) -> bool:
@@ -178,7 +183,6 @@ class Soak:
 def judge(seen: Seen) -> list[Goal]:
     """What was got of the goals."""
     total = sum(seen.statuses.values())
-    other = {status: count for status, count in seen.statuses.items() if status != 200}
     tenth = max(1, len(seen.memory_mb) // 10)
     grown = np.median(seen.memory_mb[-tenth:]) - np.median(seen.memory_mb[tenth : 2 * tenth])
     files = max(seen.descriptors[-tenth:]) - max(seen.descriptors[tenth : 2 * tenth])
@@ -187,7 +191,7 @@ def judge(seen: Seen) -> list[Goal]:
     swap, steady = (np.percentile(taken[np.array(during) == which], 99) for which in (True, False))
     told = f"{swap:.1f} ms beside {steady:.1f} ms: {swap / steady:.2f}x"
     return [
-        Goal(f"good requests answered otherwise, of {total:,}", "", sum(other.values()), 0, str(other)),
+        Goal(f"good requests answered otherwise, of {total:,}", "", len(seen.refused), 0, "; ".join(seen.refused[:5])),
         Goal("good requests without an answer", "", len(seen.lost), 0, "; ".join(seen.lost[:5])),
         Goal("answers of no version", "", len(seen.wrong), 0, "; ".join(seen.wrong[:5])),
         Goal("hostile requests answered wrongly", "", len(seen.hostile), 0, "; ".join(seen.hostile[:5])),

@@ -65,6 +65,29 @@ def check(request: oip.InferRequest) -> None:
     np.testing.assert_array_equal(request.inputs()["s"], S)
 
 
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({}, 2),
+        ({"shape": [2**62]}, 4),
+        ({"shape": [2**62], "data": None}, 1),
+        ({"shape": [2**62], "data": 3}, 1),
+        ({"shape": [-1]}, 1),
+        ({"shape": [True]}, 1),
+        ({"shape": None}, 1),
+    ],
+)
+def test_a_shape_claims_no_more_rows_than_values_came(changes: dict[str, Any], rows: int) -> None:
+    body = json.dumps({"inputs": [tensor("x", **changes)]}).encode()
+    assert oip.decode_infer(body, None, SIGNATURES).rows == rows
+
+
+def test_a_list_of_anything_has_rows() -> None:
+    for inputs in ([], [1], ["x"], {"x": 1}, [[1]]):
+        body = json.dumps({"inputs": inputs}).encode()
+        assert oip.decode_infer(body, None, SIGNATURES).rows == 1
+
+
 def test_json_binary_and_mixed_tensors_are_the_same() -> None:
     check(decode({"inputs": [tensor("x"), tensor("s")]}))
     check(decode({"inputs": [tensor("s"), tensor("x", data=[[1, 2], [3, 4]])]}))

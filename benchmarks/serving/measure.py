@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from benchmarks.figures import Figure
 from benchmarks.serving import questions, servers
 from benchmarks.serving.load import Seen, Target, ask
@@ -30,6 +32,7 @@ Table = dict[tuple[str, int], Seen]
 
 def measure(folder: Path) -> list[Figure]:
     """Run all, write docs/benchmarks.md, return the figures with a goal."""
+    _refuse_others()
     store = folder / "store"
     model = publish_all(store)
     direct = _direct(model)
@@ -57,6 +60,17 @@ def measure(folder: Path) -> list[Figure]:
     figures = _figures(closed, images, direct, memory)
     write_report(figures, closed, opened, images, direct, memory)
     return figures
+
+
+def _refuse_others() -> None:
+    """Nobody else may run TensorFlow: pages shared with it would count as less, and it might take the cores."""
+    others = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any("_pywrap_tensorflow" in mapped.path for mapped in process.memory_maps()):
+                others.append(process.pid)
+    if others:
+        sys.exit(f"make bench-serve: other processes have TensorFlow loaded, end them first: {others}")
 
 
 def _memory(store: Path, folder: Path) -> dict[str, float]:

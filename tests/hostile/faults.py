@@ -111,18 +111,22 @@ def overload(root: Path, folder: Path, seconds: float = 60) -> Iterator[Goal]:
         target = Target(server.address + "/v1/models/slow:predict", as_json({"instances": [1.0]}))
         return ask(target, folder, connections=connections, seconds=seconds, rate=rate)
 
-    with running(root, models={"slow": {"allow_foreign": True}}) as server:
-        ask_slow(server, 16, 3)
-        capacity = ask_slow(server, 16, 10).rate
-    settings = {"allow_foreign": True, "latency_target_s": 0.045}
-    with running(root, models={"slow": settings}) as server:
+    slow = {"allow_foreign": True}
+    with (
+        running(root, models={"slow": slow}) as unlimited,
+        running(root, models={"slow": {**slow, "latency_target_s": 0.038}}) as server,
+    ):
+        ask_slow(unlimited, 16, 3)
+        # Before and after: what the machine can do changes by 5 % from one minute to the next.
+        first = ask_slow(unlimited, 16, 10).rate
         ask_slow(server, 2, 3)
-        calm = ask_slow(server, 256, 15, 0.8 * capacity)
+        calm = ask_slow(server, 256, 30, 0.8 * first)
         before = server.rss_mb()
-        storm = ask_slow(server, 500, seconds, 5 * capacity)
+        storm = ask_slow(server, 500, seconds, 5 * first)
         grown = server.rss_mb() - before
         time.sleep(5)
-        after = ask_slow(server, 256, 10, 0.8 * capacity)
+        after = ask_slow(server, 256, 10, 0.8 * first)
+        capacity = statistics.mean((first, ask_slow(unlimited, 16, 10).rate))
     told = f"{storm.refused_p99_ms:.0f} ms"
     yield Goal(f"overload 5x: p99 of 429, {told}, at most 50 ms", "", int(storm.refused_p99_ms <= 50), 1, told)
     ratio = storm.good_p99_ms / calm.p99_ms
@@ -133,7 +137,7 @@ def overload(root: Path, folder: Path, seconds: float = 60) -> Iterator[Goal]:
     yield Goal(f"... answered, {told}, at least 0.9", "", int(share >= 0.9), 1, told)
     yield Goal(f"... memory grown by {grown:.0f} MB, at most 200", "", int(grown <= 200), 1, f"{grown:.0f} MB")
     # Both refuse whom a cluster of requests would make late.
-    shares = [seen.failed / (seen.failed + seen.rate * lasted) for seen, lasted in ((after, 10), (calm, 15))]
+    shares = [seen.failed / (seen.failed + seen.rate * lasted) for seen, lasted in ((after, 10), (calm, 30))]
     told = f"p99 {after.p99_ms:.0f} ms beside {calm.p99_ms:.0f} ms, {shares[0]:.1%} refused beside {shares[1]:.1%}"
     as_before = after.p99_ms <= 2 * calm.p99_ms and shares[0] <= shares[1] + 0.01
     yield Goal(f"... 5 s later, {told}", "", int(as_before), 1, told)

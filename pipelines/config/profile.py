@@ -97,7 +97,7 @@ class Serve(Section):
     max_batch_rows: int = Field(1024, ge=1)
     """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)
-    """Rows that may wait for one model; a request that would make it more gets 429 at once."""
+    """Rows that may wait for one model (one request counts as half of them at most); what is too many gets 429."""
     model_control: bool = False
     """Let whoever reaches the service load and unload models."""
     log_format: Literal["lines", "json"] = "lines"

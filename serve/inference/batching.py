@@ -34,7 +34,8 @@ class Limits:
 
     Attributes:
         max_rows: Of one batch; a larger request runs alone.
-        max_queued: Rows that may wait; a request that would make it more is refused at once.
+        max_queued: Rows that may wait; a request that would make it more is refused at once, unless nobody waits. One
+            request counts as half of them at most: a huge one that waits shall not have everybody else refused.
         deadline_s: How long a request may wait for its answer.
     """
 
@@ -140,7 +141,7 @@ class Batcher:
         if self._queued and self._queued + pending.rows > self._limits.max_queued:
             raise Overloaded(f"{self._queued} rows wait for model '{self._servable.name}'")
         self._queue.append(pending)
-        self._queued += pending.rows
+        self._queued += self._room_of(pending)
         if self._running is None:
             self._start(loop)
         # One timer for all that wait: one for each would take as long as to parse a small request.
@@ -191,16 +192,18 @@ class Batcher:
             if batch and pending.shapes == batch[0].shapes and rows + pending.rows > self._limits.max_rows:
                 break
             self._queue.popleft()
-            if pending.answer.done():  # its client has gone
-                self._queued -= pending.rows
-            elif batch and pending.shapes != batch[0].shapes:
+            if batch and pending.shapes != batch[0].shapes:
                 others.append(pending)
-            else:
+                continue
+            self._queued -= self._room_of(pending)
+            if not pending.answer.done():  # else its client has gone
                 batch.append(pending)
                 rows += pending.rows
         self._queue.extendleft(reversed(others))
-        self._queued -= rows
         return batch
+
+    def _room_of(self, pending: Pending) -> int:
+        return min(pending.rows, max(1, self._limits.max_queued // 2))
 
     async def _run(self, loop: asyncio.AbstractEventLoop, batch: list[Pending]) -> None:
         results: Sequence[Result]

@@ -148,10 +148,22 @@ def test_what_does_not_fit_never_queues(size: Servable, executor: Executor) -> N
 def test_a_full_queue_refuses_at_once(size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(size, monkeypatch)
     batcher = batcher_of(size, executor, max_queued=5)
-    requests = [amounts(1), amounts(*range(9)), amounts(1), amounts(2)]
+    requests = [amounts(1), amounts(1, 2), amounts(1, 2), amounts(1), amounts(2)]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
-    assert [isinstance(found, Overloaded) for found in answers] == [False, False, True, True]
+    assert [isinstance(found, Overloaded) for found in answers] == [False, False, False, False, True]
+    assert batcher.queued == 0
     assert len(asyncio.run(batcher.infer(amounts(1)))["prediction"]) == 1
+
+
+def test_one_huge_request_leaves_room_for_others(
+    size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(size, monkeypatch)
+    batcher = batcher_of(size, executor, max_queued=5)
+    requests = [amounts(1), amounts(*range(9)), amounts(1), amounts(*range(9)), amounts(1, 2), amounts(1)]
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
+    assert [isinstance(found, Overloaded) for found in answers] == [False, False, False, True, False, True]
+    assert batcher.queued == 0
 
 
 def test_who_has_gone_is_not_answered(size: Servable, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ _R = TypeVar("_R")
 INLINE_BYTES: Final = 65_536
 """Up to this size values are worked on by the event loop: handing them to a thread would take longer."""
 PARSED: Final = 4
-"""Bytes of a body whose JSON is parsed already are about as much work as one that is not."""
+"""Bodies whose JSON is parsed already may be so many times as large together; see docs/adr/0018."""
 
 
 async def work(executor: Executor, size: int, call: Callable[_P, _R], *arguments: _P.args, **named: _P.kwargs) -> _R:

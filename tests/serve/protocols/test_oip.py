@@ -82,7 +82,7 @@ def test_a_shape_claims_no_more_rows_than_values_came(changes: dict[str, Any], r
     assert oip.decode_infer(body, None, SIGNATURES).rows == rows
 
 
-def test_a_list_of_anything_has_rows() -> None:
+def test_what_is_no_tensor_counts_as_one_row() -> None:
     for inputs in ([], [1], ["x"], {"x": 1}, [[1]]):
         body = json.dumps({"inputs": inputs}).encode()
         assert oip.decode_infer(body, None, SIGNATURES).rows == 1

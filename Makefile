@@ -7,7 +7,7 @@
 	prereqs
 
 PRODUCT ?= conf/pipelines/flights.yaml
-PACKAGES := pipelines ingest train serve
+PACKAGES := millrace pipelines ingest train serve
 BIN := .venv/bin
 DONE := .venv/.done
 PIP := $(BIN)/python -m pip --quiet --log .venv/setup.log

@@ -10,7 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from benchmarks.figures import Figure
-from pipelines.logs import configure_logging
+from millrace.logs import configure_logging
 
 PARTS = ("quality", "scoring", "ingest")
 """Of ``make bench``; ``serving`` is a part of its own, since it needs other servers."""

@@ -21,10 +21,10 @@ import psutil
 
 from benchmarks.figures import FLIGHTS, ROOT, Figure
 from ingest import stage
-from pipelines.config import Product, load_product
-from pipelines.config.sections import Join
+from millrace.config import Product, load_product
+from millrace.config.sections.ingest import Join
+from millrace.storage import Store
 from pipelines.jobs.session import build_session
-from pipelines.storage import Store
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

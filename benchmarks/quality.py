@@ -10,11 +10,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
 from benchmarks.figures import FLIGHTS, TIME_SPLIT, Figure
-from pipelines.features import Feature, FeatureSpec
+from millrace.features.spec import Feature, FeatureSpec
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, TableVersion, find_table
 from pipelines.jobs.stages import Request, run_stages
-from pipelines.models import ModelStore
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, TableVersion, find_table
 
 MAX_CATEGORIES = 255
 """Gradient boosting takes at most this many values as categories; a column with more is read as a number."""

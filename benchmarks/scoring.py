@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.figures import FLIGHTS, Figure
-from pipelines.config import Product, load_product
-from pipelines.features import encode
+from millrace.config import Product, load_product
+from millrace.features.encoding import encode
+from millrace.models.manifest import ModelVersion
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, TableVersion, find_table
 from pipelines.jobs.session import build_session
 from pipelines.jobs.stages import Request, run_stages
-from pipelines.models import ModelStore, ModelVersion
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, TableVersion, find_table
 from serve.scoring import score
 from serve.servables.saved_model import LoadedModel
 

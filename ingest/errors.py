@@ -19,7 +19,7 @@ DataRejected
 ├── OrderTied           a window picks rows by an order that leaves ties
 ├── ExpressionFailed    an expression could not be computed for some row
 ├── KeyBroken           a key that is null or not unique
-└── ContractFailed      a guard or an expectation failed (in ingest.failures)
+└── ContractFailed      a guard or an expectation failed (in ingest.checks.failures)
 InputMissing
 └── SourceEmpty         a source without rows
 Refused
@@ -28,14 +28,7 @@ Refused
 
 from collections.abc import Mapping, Sequence
 
-from pipelines.errors import (
-    MAX_EXAMPLES,
-    ConfigError,
-    DataRejected,
-    InputMissing,
-    Refused,
-    shorten,
-)
+from millrace.errors import MAX_EXAMPLES, ConfigError, DataRejected, InputMissing, Refused, shorten
 
 SHOWN_FAILURES = 12
 """Failures that a message names; with two lines each they fill one screen."""

@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from ingest import commit, contract, guards
-from ingest.arrange import arrange, partitions_for, sort
-from ingest.deliveries import find_deliveries
+from ingest.checks import contract, guards
+from ingest.checks.failures import ContractFailed
+from ingest.checks.keys import check_key, check_new_keys
+from ingest.checks.statistics import Statistics, find_empty, measure
+from ingest.cleaning.flow import DROPPED, NOT_FINITE, add, is_kept
+from ingest.cleaning.steps import apply_steps
 from ingest.errors import SourceEmpty
-from ingest.failures import ContractFailed
-from ingest.flow import DROPPED, NOT_FINITE, add, is_kept
-from ingest.increments import Increment, find_increment, find_ledger
-from ingest.ledger import INCREMENT, next_entry, own_commit
-from ingest.opened import open_sources
-from ingest.sources import Source, load_sources
-from ingest.staging import staging_folder
-from ingest.steps import apply_steps
-from pipelines.config import Config, Product
-from pipelines.config.dotted import digest_of_module
-from pipelines.digests import digest_of, digest_of_code
-from pipelines.failpoints import fail_here
-from pipelines.runs import Outcome, RunRecord
-from pipelines.storage import Store
-from pipelines.tables import TableVersion
+from ingest.sources.load import Source, load_sources
+from ingest.sources.snapshots import find_deliveries
+from ingest.sources.staged import open_sources
+from ingest.staging.folder import staging_folder
+from ingest.table import commit
+from ingest.table.arrange import arrange, partitions_for, sort
+from ingest.table.increments import Increment, find_increment, find_ledger
+from ingest.table.ledger import INCREMENT, next_entry, own_commit
+from millrace.config import Config, Product
+from millrace.digests import digest_of, digest_of_code
+from millrace.dotted import digest_of_module
+from millrace.failpoints import fail_here
+from millrace.runs import Outcome, RunRecord
+from millrace.storage import Store
+from millrace.tables.versions import TableVersion
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -162,7 +165,7 @@ def _clean(
     frame = arrange(flow.frame, config.ingest, entered).persist()
     stack.callback(frame.unpersist)
     fail_here("ingest.before_checks")
-    statistics = guards.measure(frame, flow, config.ingest.key, config.contract, config.features.label)
+    statistics = measure(frame, flow, config.ingest.key, config.contract, config.features.label)
     filters = add(flow.filtered, {name: statistics.dropped[name] for name in flow.filters})
     logger.info(
         "cleaned %d rows: %d kept, %d filtered, %d rejected, in %.1f s",
@@ -182,7 +185,7 @@ def _clean(
         rows = sort(rows, config.ingest.key, partitions_for(statistics.kept))
     return rows, {
         "contract_sha256": digest_of(config.contract),
-        "code_sha256": digest_of_code(("pipelines", "ingest")),
+        "code_sha256": digest_of_code(("millrace", "ingest")),
         "sources": {name: source.summary() for name, source in sources.items()},
         "rows_in": base.rows,
         "rows_out": statistics.kept,
@@ -191,13 +194,13 @@ def _clean(
         "filters": filters,
         "splits": dict(statistics.splits),
         "split": config.ingest.split.model_dump(mode="json"),
-        **_warn_of_gaps(statistics, guards.find_empty(rows, flow.columns)),
+        **_warn_of_gaps(statistics, find_empty(rows, flow.columns)),
         **({} if base.rows else {"empty": True}),
         **_growth(this, base, statistics.kept),
     }
 
 
-def _warn_of_gaps(statistics: guards.Statistics, empty: list[str]) -> dict[str, Any]:
+def _warn_of_gaps(statistics: Statistics, empty: list[str]) -> dict[str, Any]:
     """What became null and what is null throughout: for the record, and for people."""
     not_finite = {name: count for name, count in statistics.replaced.items() if count}
     for name, count in not_finite.items():
@@ -215,17 +218,17 @@ def _growth(this: _Run, base: Source, kept: int) -> dict[str, Any]:
     return {INCREMENT: entry, "rows_total": kept + (this.grows.rows_of() if this.grows else 0)}
 
 
-def _check(this: _Run, rows: "DataFrame", statistics: guards.Statistics) -> None:
+def _check(this: _Run, rows: "DataFrame", statistics: Statistics) -> None:
     """Judge the rows; those that are added to others are judged alone, so that bad ones cannot hide among good."""
     config = this.config
     failures = guards.find_failures(
         config.contract, statistics, config.features.label, this.grows.rows_of() if this.grows else 0
     )
     if not failures and statistics.kept:
-        guards.check_key(rows, config.ingest.key, statistics)
+        check_key(rows, config.ingest.key, statistics)
         if this.grows:
             table = this.spark.read.format("delta").option("versionAsOf", this.grows.version).load(this.grows.uri)
-            guards.check_new_keys(rows, table, config.ingest.key)
+            check_new_keys(rows, table, config.ingest.key)
         for name, count in statistics.splits.items():
             if not count and not this.grows:
                 logger.warning("split '%s' holds no rows", name)

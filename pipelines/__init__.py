@@ -1,1 +1,1 @@
-"""Contracts between the stages, and their launchers."""
+"""What is launched: jobs, schedules, transfers, clusters, the command line."""

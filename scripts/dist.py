@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ingest", "pipelines", "serve", "train")
+PACKAGES = ("ingest", "millrace", "pipelines", "serve", "train")
 SUFFIXES = {".css", ".html", ".js", ".json", ".py", ".sql", ".typed"}
 
 

@@ -28,15 +28,8 @@ StorageError
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pipelines.errors import (
-    ArtifactNotFound,
-    DataRejected,
-    FeatureMismatch,
-    Refused,
-    StorageError,
-    shorten,
-)
-from pipelines.models import ModelDamaged
+from millrace.errors import ArtifactNotFound, DataRejected, FeatureMismatch, Refused, StorageError, shorten
+from millrace.models.manifest import ModelDamaged
 
 MAX_MESSAGE_BYTES: Final = 3_900
 """An error body stays under 4 kB."""

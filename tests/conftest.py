@@ -1,15 +1,17 @@
 """What every room's tests share: one Spark session for the whole run, and a store of one's own."""
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines.config.profile import Spark
-from pipelines.jobs.hadoop.cluster import Cluster, Size
+from millrace.config.sections.profile import Spark
+from millrace.logs import CONTEXT
+from millrace.storage import Store
+from pipelines.hadoop.cluster import Cluster, Size
 from pipelines.jobs.session import build_session
-from pipelines.storage import Store
 from tests.java import start_quickly
 
 if TYPE_CHECKING:
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 start_quickly()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> "Iterator[None]":
+    """Commands configure logging for their whole process: what one test sets must not reach the next."""
+    root = logging.getLogger()
+    handlers, level, token = list(root.handlers), root.level, CONTEXT.set(None)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    CONTEXT.reset(token)
 
 
 @pytest.fixture(scope="session")

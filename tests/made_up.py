@@ -11,9 +11,9 @@ import pyarrow as pa
 import yaml
 from deltalake import CommitProperties, write_deltalake
 
-from pipelines.config.sections import Contract
-from pipelines.digests import digest_of
-from pipelines.storage import Store
+from millrace.config.sections.ingest import Contract
+from millrace.digests import digest_of
+from millrace.storage import Store
 
 PRODUCT = """
 product: shapes

@@ -12,7 +12,7 @@ StorageError
 
 from collections.abc import Sequence
 
-from pipelines.errors import DataRejected, Refused, StorageError
+from millrace.errors import DataRejected, Refused, StorageError
 
 
 class GateFailed(Refused):

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.config.sections import Train
-from pipelines.features import FeatureSpec
-from pipelines.models import ModelVersion
-from pipelines.tables import DataFile
+from millrace.config.sections.train import Train
+from millrace.features.spec import FeatureSpec
+from millrace.models.manifest import ModelVersion
+from millrace.tables.versions import DataFile
 from train.events import EventAddress, Teller
-from train.plan import World
-from train.statistics import Statistics
+from train.preprocessing.statistics import Statistics
+from train.world import World
 
 
 @dataclass(frozen=True)

@@ -9,29 +9,32 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.config import Config, Product
-from pipelines.config.dotted import digest_of_module
-from pipelines.config.sections import METRICS
-from pipelines.digests import digest_of, digest_of_code
-from pipelines.errors import FeatureMismatch
-from pipelines.failpoints import fail_here
-from pipelines.features import FeatureSpec, table_dtype
-from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion, checked_copy
-from pipelines.progress import progress
-from pipelines.runs import RunRecord
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, TableVersion, find_table
-from pipelines.validation import check_validated
+from millrace.config import Config, Product
+from millrace.config.sections.train import METRICS
+from millrace.digests import digest_of, digest_of_code
+from millrace.dotted import digest_of_module
+from millrace.errors import FeatureMismatch
+from millrace.failpoints import fail_here
+from millrace.features.spec import FeatureSpec, table_dtype
+from millrace.models.files import checked_copy
+from millrace.models.manifest import Lineage, ModelManifest, ModelVersion
+from millrace.models.store import ModelStore
+from millrace.progress import progress
+from millrace.runs import RunRecord
+from millrace.storage import Store
+from millrace.tables.validation import check_validated
+from millrace.tables.versions import CLEAN, TableVersion, find_table
+from train.data.plan import EpochPlan, SplitPlan
 from train.errors import GateFailed, NotTrainable
-from train.export import SAMPLE, output_dtypes
-from train.gates import check_gates
-from train.launch import run_ranks
-from train.measure import measure
-from train.metrics import flatten
-from train.plan import EpochPlan, SplitPlan, World
+from train.evaluation.gates import check_gates
+from train.evaluation.metrics import flatten
+from train.export.replay import replay
+from train.export.saved_model import SAMPLE, output_dtypes
+from train.preprocessing.measure import measure
+from train.preprocessing.spec import build_spec
 from train.rank import WorkerArgs
-from train.replay import replay
-from train.spec import build_spec
+from train.ranks.launch import run_ranks
+from train.world import World
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

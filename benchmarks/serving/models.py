@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.figures import ROOT
-from pipelines.features import Category, Feature, FeatureSpec, Label, Numeric, Range
-from pipelines.models import Lineage, ModelManifest, ModelStore
-from pipelines.storage import Store
-from pipelines.vocabularies import write_vocabularies
+from millrace.features.spec import Category, Feature, FeatureSpec, Label, Numeric, Range
+from millrace.models.manifest import Lineage, ModelManifest
+from millrace.models.store import ModelStore
+from millrace.models.vocabularies import write_vocabularies
+from millrace.storage import Store
 from serve.servables.saved_model import import_tensorflow
 
 FLOATS: Final = 12

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.shape import Shape
-from ingest.staging import StagedFile
-from pipelines.errors import DataRejected
+from ingest.staging.shape import Shape
+from ingest.staging.staged_file import StagedFile
+from millrace.errors import DataRejected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

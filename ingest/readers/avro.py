@@ -9,10 +9,10 @@ import fastavro
 from ingest.errors import FileUnreadable
 from ingest.readers import Checked
 from ingest.readers.typed import explained, read_typed, staged
-from ingest.shape import Shape
-from ingest.staging import StagedFile
-from pipelines.errors import DataRejected, shorten
-from pipelines.storage import open_input
+from ingest.staging.shape import Shape
+from ingest.staging.staged_file import StagedFile
+from millrace.errors import DataRejected, shorten
+from millrace.storage import open_input
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from ingest.columns import (
+from ingest.readers import Checked
+from ingest.readers.raw import file_column, read_lines, text_reason
+from ingest.spark.columns import (
     CORRUPT,
     FILE,
     MALFORMED,
@@ -24,11 +26,10 @@ from ingest.columns import (
     is_not_finite,
     quoted,
 )
-from ingest.readers import Checked
-from ingest.readers.raw import file_column, read_lines, text_reason
-from ingest.shape import Shape
-from ingest.staging import StagedFile, stage
-from pipelines.config.options import ReaderOptions
+from ingest.staging.shape import Shape
+from ingest.staging.stage import stage
+from ingest.staging.staged_file import StagedFile
+from millrace.config.checks.reader_options import ReaderOptions
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

@@ -9,18 +9,18 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from ingest.columns import quoted
-from ingest.lines import LineCount
 from ingest.readers import Checked
 from ingest.readers.typed import explained, read_typed
-from ingest.shape import Shape
-from ingest.spark_errors import first_line
-from ingest.staging import StagedFile, uri_of
-from pipelines.config.options import read_options
-from pipelines.config.sources import Jdbc, Source
-from pipelines.digests import digest_of
-from pipelines.errors import ConfigError, StorageError, shorten
-from pipelines.storage import files_of
+from ingest.spark.columns import quoted
+from ingest.spark.errors import first_line
+from ingest.staging.lines import LineCount
+from ingest.staging.shape import Shape
+from ingest.staging.staged_file import StagedFile, uri_of
+from millrace.config.checks.reader_options import read_options
+from millrace.config.sections.sources import Jdbc, Source
+from millrace.digests import digest_of
+from millrace.errors import ConfigError, StorageError, shorten
+from millrace.storage import files_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

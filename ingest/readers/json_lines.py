@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
 
-from ingest.columns import (
+from ingest.errors import ColumnsMismatch
+from ingest.readers import Checked
+from ingest.readers.raw import read_lines, text_reason
+from ingest.spark.columns import (
     CORRUPT,
     FILE,
     MALFORMED,
@@ -17,13 +20,11 @@ from ingest.columns import (
     not_finite_reason,
     quoted,
 )
-from ingest.errors import ColumnsMismatch
-from ingest.readers import Checked
-from ingest.readers.raw import read_lines, text_reason
-from ingest.shape import Shape
-from ingest.spark_errors import mapped_actions
-from ingest.staging import StagedFile, stage
-from pipelines.config.options import ReaderOptions
+from ingest.spark.errors import mapped_actions
+from ingest.staging.shape import Shape
+from ingest.staging.stage import stage
+from ingest.staging.staged_file import StagedFile
+from millrace.config.checks.reader_options import ReaderOptions
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from ingest.errors import FileUnreadable
 from ingest.readers import Checked
 from ingest.readers.typed import explained, read_typed, staged
-from ingest.shape import Shape
-from ingest.staging import StagedFile
-from pipelines.storage import is_of_storage, open_input
+from ingest.staging.shape import Shape
+from ingest.staging.staged_file import StagedFile
+from millrace.storage import is_of_storage, open_input
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from ingest.columns import FILE, NOT_UTF8, NUL
-from ingest.lines import BLANK
-from ingest.staging import StagedFile
+from ingest.spark.columns import FILE, NOT_UTF8, NUL
+from ingest.staging.lines import BLANK
+from ingest.staging.staged_file import StagedFile
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

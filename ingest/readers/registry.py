@@ -11,10 +11,10 @@ from ingest.readers.json_lines import JsonReader
 from ingest.readers.parquet import ParquetReader
 from ingest.readers.sequence import SequenceReader
 from ingest.readers.text import TextReader
-from ingest.shape import Shape
-from pipelines.config.options import read_options
-from pipelines.config.sources import Source
-from pipelines.errors import ConfigError
+from ingest.staging.shape import Shape
+from millrace.config.checks.reader_options import read_options
+from millrace.config.sections.sources import Source
+from millrace.errors import ConfigError
 
 _READERS: Final[Mapping[str, Callable[[Source, Shape], Reader]]] = {
     "csv": lambda source, shape: DelimitedReader(shape, read_options(source)),

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from ingest.columns import FILE, ddl, quoted
 from ingest.errors import FileUnreadable
 from ingest.readers import Checked
 from ingest.readers.typed import explained, staged, with_reasons
-from ingest.shape import Shape
-from ingest.spark_errors import first_line
-from ingest.staging import StagedFile
-from pipelines.storage import open_input
+from ingest.spark.columns import FILE, ddl, quoted
+from ingest.spark.errors import first_line
+from ingest.staging.shape import Shape
+from ingest.staging.staged_file import StagedFile
+from millrace.storage import open_input
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

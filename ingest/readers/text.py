@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from ingest.columns import FILE, REASON, RECORD, quoted
 from ingest.readers import Checked
 from ingest.readers.raw import read_lines, text_reason
-from ingest.shape import Shape
-from ingest.staging import StagedFile, stage
-from pipelines.config.options import ReaderOptions
+from ingest.spark.columns import FILE, REASON, RECORD, quoted
+from ingest.staging.shape import Shape
+from ingest.staging.stage import stage
+from ingest.staging.staged_file import StagedFile
+from millrace.config.checks.reader_options import ReaderOptions
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from ingest.columns import FILE, REASON, RECORD, ddl, not_finite_reason, quoted
-from ingest.lines import LineCount
 from ingest.readers.raw import file_column
-from ingest.shape import Shape
-from ingest.staging import StagedFile, key_of, place
+from ingest.spark.columns import FILE, REASON, RECORD, ddl, not_finite_reason, quoted
+from ingest.staging.lines import LineCount
+from ingest.staging.shape import Shape
+from ingest.staging.staged_file import StagedFile, key_of, place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -5,14 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from pipelines.errors import (
-    ConfigError,
-    DataRejected,
-    InputMissing,
-    MillraceError,
-    Refused,
-    StorageError,
-)
+from millrace.errors import ConfigError, DataRejected, InputMissing, MillraceError, Refused, StorageError
 
 logger = logging.getLogger(__name__)
 

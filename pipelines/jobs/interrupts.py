@@ -4,7 +4,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Final
 
-from pipelines.errors import Terminated
+from millrace.errors import Terminated
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 

@@ -17,12 +17,12 @@ from typing import Final
 import yaml
 from pydantic import ValidationError
 
-from pipelines.config import Product
-from pipelines.config.load import find_profile
-from pipelines.errors import ArtifactNotFound, ConfigError, StorageError, shorten
+from millrace.config import Product
+from millrace.config.load import find_profile
+from millrace.errors import ArtifactNotFound, ConfigError, StorageError, shorten
+from millrace.runs import RunRecord, read_record
+from millrace.storage import Store
 from pipelines.jobs.submit import CODE, conf_options, entry, spark_submit
-from pipelines.runs import RunRecord, read_record
-from pipelines.storage import Store
 
 logger = logging.getLogger(__name__)
 

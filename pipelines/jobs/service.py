@@ -17,18 +17,18 @@ from urllib.error import HTTPError
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
-from pipelines.config import Product, load_product
-from pipelines.config.load import find_profile
-from pipelines.errors import StorageError, shorten
-from pipelines.logs import configure_logging
-from pipelines.storage import Store
+from millrace.config import Product, load_product
+from millrace.config.load import find_profile
+from millrace.errors import StorageError, shorten
+from millrace.logs import configure_logging
+from millrace.storage import Store
 
 logger = logging.getLogger(__name__)
 
 
 def serve_product(path: Path, profile: str, settings: list[str]) -> None:
     """Serve the newest version of a product's model until a signal ends the process."""
-    from serve.http.server import run
+    from serve.server.server import run
 
     watched = Watched(path, profile, settings)
     product = watched.load()
@@ -85,7 +85,7 @@ def service(path: Path, profile: str, settings: list[str], *, timeout_s: float =
     command = [
         sys.executable,
         "-m",
-        "pipelines.jobs.cli",
+        "pipelines.commands.cli",
         "serve",
         str(path),
         "--profile",

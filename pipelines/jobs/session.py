@@ -4,9 +4,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.config.profile import Spark
-from pipelines.errors import StorageError
-from pipelines.storage import patience
+from millrace import retry as patience
+from millrace.config.sections.profile import Spark
+from millrace.errors import StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipelines.config import Product, load_product
-from pipelines.errors import MillraceError, Terminated
-from pipelines.failpoints import fail_here
+from millrace.config import Product, load_product
+from millrace.errors import MillraceError, Terminated
+from millrace.failpoints import fail_here
+from millrace.logs import add_context, configure_logging
+from millrace.models.store import ModelStore
+from millrace.runs import RunRecord, new_run_id, save_record
+from millrace.storage import Store, be_patient
+from millrace.tables.versions import CLEAN, find_table
 from pipelines.jobs.exits import exit_code, tell
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.jobs.remote import Submission, is_inside
-from pipelines.logs import add_context, configure_logging
-from pipelines.models import ModelStore
-from pipelines.runs import RunRecord, new_run_id, save_record
-from pipelines.storage import Store, be_patient
-from pipelines.tables import CLEAN, find_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pipelines
-from pipelines.errors import ConfigError
+from millrace.errors import ConfigError
 
 ROOT: Final = Path(pipelines.__file__).parents[1]
 CODE: Final = ROOT / "dist" / "millrace.zip"

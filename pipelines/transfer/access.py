@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from pipelines.config.profile import Transfer
-from pipelines.errors import ConfigError
+from millrace.config.sections.profile import Transfer
+from millrace.errors import ConfigError
 from pipelines.transfer.webhdfs import WebHdfs, as_written
 
 TOKEN_ENVIRONMENT: Final = "MILLRACE_HDFS_TOKEN"  # noqa: S105 - the name of the place, not the token

@@ -8,11 +8,11 @@ from typing import BinaryIO, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.digests import sha256_of
-from pipelines.errors import MAX_EXAMPLES, DataRejected, InputMissing, Refused, StorageError
-from pipelines.failpoints import fail_here
-from pipelines.progress import progress
-from pipelines.storage import LocalFiles, is_plain, mapped_errors
+from millrace.digests import sha256_of
+from millrace.errors import MAX_EXAMPLES, DataRejected, InputMissing, Refused, StorageError
+from millrace.failpoints import fail_here
+from millrace.progress import progress
+from millrace.storage import LocalFiles, is_plain, mapped_errors
 from pipelines.transfer.plan import Moved
 from pipelines.transfer.staging import held, staging_name
 

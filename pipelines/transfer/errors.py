@@ -12,7 +12,7 @@ from typing import Final
 import requests
 from hdfs import HdfsError
 
-from pipelines.errors import ConfigError, InputMissing, MillraceError, Refused, StorageError, shorten
+from millrace.errors import ConfigError, InputMissing, MillraceError, Refused, StorageError, shorten
 
 RIGHTS: Final = "give this user rights to it, or name another one in transfer.user"
 _CREDENTIALS: Final = ("AuthenticationException", "InvalidToken", "SecretManager", "SecurityException")

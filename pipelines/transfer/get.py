@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.errors import InputMissing, MillraceError, Refused, StorageError
-from pipelines.failpoints import fail_here
-from pipelines.storage import LocalFiles, mapped_errors
+from millrace.errors import InputMissing, MillraceError, Refused, StorageError
+from millrace.failpoints import fail_here
+from millrace.storage import LocalFiles, mapped_errors
 from pipelines.transfer.checksums import Algorithm, digest_in, is_same, of_file
 from pipelines.transfer.errors import Interrupted
 from pipelines.transfer.plan import Crew, Moved, crew

@@ -19,8 +19,8 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from pipelines.errors import ConfigError, InputMissing, StorageError
-from pipelines.progress import progress
+from millrace.errors import ConfigError, InputMissing, StorageError
+from millrace.progress import progress
 from pipelines.transfer.errors import Interrupted
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipelines.errors import ConfigError, MillraceError, Refused, StorageError
-from pipelines.failpoints import fail_here
+from millrace.errors import ConfigError, MillraceError, Refused, StorageError
+from millrace.failpoints import fail_here
 from pipelines.transfer.checksums import is_same
 from pipelines.transfer.errors import Interrupted
 from pipelines.transfer.plan import Crew, Moved, crew, local_tree

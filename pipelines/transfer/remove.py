@@ -1,6 +1,6 @@
 """Removing from HDFS what a user names, and nothing that belongs to a store unless that is said."""
 
-from pipelines.errors import InputMissing, Refused
+from millrace.errors import InputMissing, Refused
 from pipelines.transfer.webhdfs import WebHdfs
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pipelines.errors import InputMissing, Refused
+from millrace.errors import InputMissing, Refused
 from pipelines.transfer.errors import Interrupted
 from pipelines.transfer.webhdfs import WebHdfs
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipelines.errors import ArtifactNotFound, ConfigError, Refused
-from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion, verify_files
-from pipelines.storage import Store, is_plain
+from millrace.errors import ArtifactNotFound, ConfigError, Refused
+from millrace.models.files import verify_files
+from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
+from millrace.storage import Store, is_plain
 from pipelines.transfer.get import get
 from pipelines.transfer.plan import Moved
 from pipelines.transfer.put import put
@@ -19,7 +20,7 @@ def push(hdfs: WebHdfs, root: str, version: ModelVersion, *, workers: int, block
     Args:
         hdfs: Where the store is.
         root: The store's folder there.
-        version: On this machine, its files verified; see `pipelines.models.checked_copy`.
+        version: On this machine, its files verified; see `millrace.models.files.checked_copy`.
         workers: Threads.
         block_bytes: Size of the blocks.
 

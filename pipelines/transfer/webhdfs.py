@@ -10,7 +10,7 @@ import requests
 from hdfs import HdfsError
 from hdfs.client import _Request  # HdfsCLI has no other way to name an operation that it lacks
 
-from pipelines.errors import DataRejected, InputMissing, MillraceError
+from millrace.errors import DataRejected, InputMissing, MillraceError
 from pipelines.transfer.errors import Interrupted, translated
 
 CHUNK_BYTES: Final = 1 << 20

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipelines.config.profile import Serve
+from millrace.config.sections.serve import Serve
 from serve.errors import Forbidden
 
 Scope = Literal["look", "predict", "control"]

@@ -13,8 +13,8 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from pipelines.config.profile import Serve
-from serve.protocols.document import dump_json
+from millrace.config.sections.serve import Serve
+from serve.values.document import dump_json
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import MillraceError
-from pipelines.logs import CONTEXT
+from millrace.errors import MillraceError
+from millrace.logs import CONTEXT
 from serve.errors import (
     BodyTooLarge,
     EncodingRefused,
@@ -28,9 +28,9 @@ from serve.errors import (
     status_of,
 )
 from serve.http.connections import WHOLE_RESPONSE
-from serve.http.correlation import HEADER, context_of
+from serve.monitoring.correlation import HEADER, context_of
 from serve.monitoring.metrics import Metrics
-from serve.protocols.document import dump_json
+from serve.values.document import dump_json
 
 logger = logging.getLogger(__name__)
 

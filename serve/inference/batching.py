@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 from serve.errors import InferenceLate, Overloaded, forget_stack
 from serve.inference.deadlines import Deadline
+from serve.inference.inputs import Decoded, Question
 from serve.inference.joint_calls import JointCalls, Pending, Result
-from serve.inference.questions import Decoded, Question
-from serve.inference.statistics import Statistics
 from serve.servables.domains import DomainGuard
 from serve.servables.servable import Array, Arrays, Servable
 from serve.servables.signatures import Signature
+from serve.servables.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

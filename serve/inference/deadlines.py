@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from serve.errors import InvalidRequest
-from serve.protocols.document import describe
+from serve.values.document import describe
 
 HEADERS: Final = {
     b"x-request-timeout-ms": "X-Request-Timeout-Ms",

@@ -14,15 +14,15 @@ from typing import Final
 
 import numpy as np
 
-from pipelines.errors import MillraceError
+from millrace.errors import MillraceError
 from serve.errors import BadValue, InferenceFailed, OutsideDomain, forget_stack
-from serve.inference.offload import PARSED, work
-from serve.inference.questions import Columns, Question
-from serve.inference.statistics import Statistics
-from serve.protocols.values import decode_values
+from serve.inference.inputs import Columns, Question
+from serve.isolation.offload import PARSED, work
 from serve.servables.domains import DomainGuard
 from serve.servables.servable import Array, Arrays, Servable, non_finite_rows
 from serve.servables.signatures import Signature
+from serve.servables.statistics import Statistics
+from serve.values.arrays import decode_values
 
 logger = logging.getLogger(__name__)
 

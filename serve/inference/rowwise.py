@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.errors import shorten
+from millrace.errors import shorten
 from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain, forget_stack
-from serve.inference.questions import Question
-from serve.protocols.document import describe
+from serve.inference.inputs import Question
 from serve.servables.servable import Arrays
 from serve.servables.signatures import Signature, TensorInfo
+from serve.values.document import describe
 
 PARAMETER: Final = "on_row_error"
 REPORT: Final = "report"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipelines.logs import configure_logging
+from millrace.logs import configure_logging
 from serve.errors import InferenceFailed
 from serve.isolation.pipe import pack, receive, write
 from serve.servables.servable import Origin, Servable

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Final
 
-from pipelines.features import Encoded
-from pipelines.models import ModelDamaged
+from millrace.features.encoding import Encoded
+from millrace.models.manifest import ModelDamaged
 from serve.errors import InferenceFailed, InferenceLate, ModelNotReady
-from serve.inference.offload import work
 from serve.isolation.child import Load
+from serve.isolation.offload import work
 from serve.isolation.pipe import pack
 from serve.isolation.process import Ended, ModelProcess
 from serve.servables.servable import Arrays, Servable

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
 
-from pipelines.errors import StorageError
+from millrace.errors import StorageError
 from serve.isolation.child import Load, Loaded, main
 from serve.isolation.pipe import Packed, is_whole, limit_wait, read_now, receive, write
 from serve.servables.servable import Arrays

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.errors import BadValue, InvalidRequest
-from serve.inference.questions import Decoded
-from serve.protocols.document import MAX_SHOWN, describe
+from serve.inference.inputs import Decoded
 from serve.protocols.examples import Example, ExamplesRequest, column_of, decode_feature, takes_examples
+from serve.values.document import MAX_SHOWN, describe
 
 
 class ExampleRows:

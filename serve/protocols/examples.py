@@ -10,14 +10,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.features import INT64_MIN, FeatureSpec
+from millrace.features.encoding import INT64_MIN
+from millrace.features.spec import FeatureSpec
 from serve.errors import BadValue, InvalidRequest
 from serve.inference.rowwise import Reported
-from serve.protocols.document import describe, dump_json, kind_of
+from serve.protocols.describe import class_labels
 from serve.protocols.tfs import decode_document
-from serve.protocols.values import Array, BadBase64, decode_base64, decode_values
-from serve.servables.describe import class_labels
 from serve.servables.signatures import CLASSIFY, REGRESS, Signature, TensorInfo
+from serve.values.arrays import Array, BadBase64, decode_base64, decode_values
+from serve.values.document import describe, dump_json, kind_of
 
 INPUT: Final = "inputs"
 """The one input of such a signature (TF Serving's ``signature_constants``)."""

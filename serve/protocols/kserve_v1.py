@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from serve.errors import ModelNotFound, Unimplemented
-from serve.protocols.document import dump_json
+from serve.values.document import dump_json
 
 
 def encode_models(names: Sequence[str]) -> bytes:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serve.errors import BadValue, InvalidRequest
-from serve.inference.questions import Decoded
+from serve.inference.inputs import Decoded
 from serve.inference.rowwise import Reported
 from serve.protocols.oip import ROW_OK, InferRequest
-from serve.protocols.tensors import unfit
-from serve.protocols.values import Array, decode_values
+from serve.values.arrays import Array, decode_values
+from serve.values.tensors import unfit
 
 if TYPE_CHECKING:
     from serve.servables.signatures import TensorInfo

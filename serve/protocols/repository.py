@@ -7,10 +7,10 @@ Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/proto
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from serve.inference.statistics import Distribution, Statistics
-from serve.protocols.document import dump_json
-from serve.protocols.tensors import DATATYPES
 from serve.servables.signatures import Signature, TensorInfo
+from serve.servables.statistics import Distribution, Statistics
+from serve.values.document import dump_json
+from serve.values.tensors import DATATYPES
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILABLE", "END": "UNAVAILABLE"}

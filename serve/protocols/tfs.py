@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.config.dotted import suggestion
+from millrace.dotted import suggestion
 from serve.errors import BadValue, InvalidRequest, Unimplemented
-from serve.protocols.document import MAX_SHOWN, describe, dump_json, parse_json
-from serve.protocols.nested import BadRow, BadShape, decode_rows, decode_tensor
-from serve.protocols.values import TENSORFLOW_NAMES, Array, encode_values, is_plain
 from serve.servables.signatures import JSON_DTYPES, SERVING_DEFAULT, Signature, TensorInfo, find_signature
+from serve.values.arrays import TENSORFLOW_NAMES, Array, encode_values, is_plain
+from serve.values.document import MAX_SHOWN, describe, dump_json, parse_json
+from serve.values.nested import BadRow, BadShape, decode_rows, decode_tensor
 
 POST_PATH: Final = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?:(?P<method>classify|regress|predict)",

@@ -6,11 +6,11 @@ from typing import Any
 
 from serve.errors import BadValue, InvalidRequest
 from serve.inference.rowwise import Reported
-from serve.protocols.document import describe, dump_json
-from serve.protocols.nested import BadShape, decode_tensor
 from serve.protocols.tfs import PredictRequest
-from serve.protocols.values import Array, encode_values, is_plain
 from serve.servables.signatures import JSON_DTYPES, TensorInfo
+from serve.values.arrays import Array, encode_values, is_plain
+from serve.values.document import describe, dump_json
+from serve.values.nested import BadShape, decode_tensor
 
 
 class PredictRows:

@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.http.edge import json_response
-from serve.http.service import Service, version_of
 from serve.inference.deadlines import Deadline, header_deadline
-from serve.inference.questions import Decoded
+from serve.inference.inputs import Decoded
 from serve.inference.rowwise import wants_report
+from serve.inference.service import Service, version_of
 from serve.protocols import examples, kserve_v1, tfs
 from serve.protocols.example_rows import ExampleRows
 from serve.protocols.tfs_rows import PredictRows, encode_reported

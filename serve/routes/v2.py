@@ -7,17 +7,17 @@ from starlette.responses import Response
 
 from serve.errors import InvalidRequest
 from serve.http.edge import error_response, header_of, json_response
-from serve.http.service import MAX_DIGITS, Service, version_of
 from serve.inference.deadlines import Deadline, header_deadline, parameter_deadline
 from serve.inference.rowwise import wants_report
+from serve.inference.service import MAX_DIGITS, Service, version_of
 from serve.protocols import oip, repository
-from serve.protocols.document import dump_json, parse_json
+from serve.protocols.describe import class_labels
 from serve.protocols.oip_rows import InferRows, with_row_ok
 from serve.routes.table import Entry
-from serve.servables.describe import class_labels
 from serve.servables.saved_model import MAX_BATCH
 from serve.servables.servable import Servable
 from serve.servables.signatures import SERVING_DEFAULT, find_signature
+from serve.values.document import dump_json, parse_json
 
 MODEL = "/v2/models/{name:plain}"
 VERSION = MODEL + "/versions/{version:plain}"

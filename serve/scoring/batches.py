@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import ConfigError, DataRejected, InputMissing
-from pipelines.failpoints import fail_here
-from pipelines.features import Encoded, Feature, encode
-from pipelines.models import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
-from pipelines.rows import RowRange, read_rows
-from pipelines.storage import files_of, mapped_errors, open_input
-from pipelines.vocabularies import Words, count_unseen, read_vocabularies
+from millrace.errors import ConfigError, DataRejected, InputMissing
+from millrace.failpoints import fail_here
+from millrace.features.encoding import Encoded, encode
+from millrace.features.spec import Feature
+from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
+from millrace.models.vocabularies import Words, count_unseen, read_vocabularies
+from millrace.storage import files_of, mapped_errors, open_input
+from millrace.tables.rows import RowRange, read_rows
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays, non_finite_rows
 

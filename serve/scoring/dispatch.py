@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from pipelines.errors import shorten
-from pipelines.progress import progress
+from millrace.errors import shorten
+from millrace.progress import progress
 from serve.errors import ScoringFailed
 from serve.scoring.batches import WRITTEN_DDL, Job, Written, run_tasks
 

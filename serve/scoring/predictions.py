@@ -14,12 +14,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from pipelines.errors import ConfigError, FeatureMismatch, StorageError
-from pipelines.features import table_dtype
-from pipelines.models import ModelManifest
-from pipelines.rows import data_file_errors
-from pipelines.storage import Store, delta_errors, delta_options, files_of, open_input, patient
-from pipelines.tables import PREDICTIONS, TableVersion, table_parts
+from millrace.errors import ConfigError, FeatureMismatch, StorageError
+from millrace.features.spec import table_dtype
+from millrace.models.manifest import ModelManifest
+from millrace.storage import Store, delta_errors, delta_options, files_of, open_input, patient
+from millrace.tables.rows import data_file_errors
+from millrace.tables.versions import PREDICTIONS, TableVersion, table_parts
 from serve.errors import TableDiffers
 from serve.scoring.batches import ERROR, SPLIT, Written
 

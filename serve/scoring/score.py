@@ -6,17 +6,19 @@ from collections import Counter
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.config.load import Product
-from pipelines.config.sections import Config
-from pipelines.digests import digest_of
-from pipelines.errors import DataRejected, InputMissing, StorageError
-from pipelines.failpoints import fail_here
-from pipelines.models import ModelStore, ModelVersion, checked_copy
-from pipelines.rows import RowRange
-from pipelines.runs import RunRecord
-from pipelines.storage import Store, files_of
-from pipelines.tables import CLEAN, DataFile, TableVersion, find_table
-from pipelines.validation import check_validated
+from millrace.config.load import Product
+from millrace.config.sections.product import Config
+from millrace.digests import digest_of
+from millrace.errors import DataRejected, InputMissing, StorageError
+from millrace.failpoints import fail_here
+from millrace.models.files import checked_copy
+from millrace.models.manifest import ModelVersion
+from millrace.models.store import ModelStore
+from millrace.runs import RunRecord
+from millrace.storage import Store, files_of
+from millrace.tables.rows import RowRange
+from millrace.tables.validation import check_validated
+from millrace.tables.versions import CLEAN, DataFile, TableVersion, find_table
 from serve.errors import TooManyUnseen
 from serve.scoring.batches import LASTING, SPLIT, Job, Piece, Written
 from serve.scoring.dispatch import run_on_spark, spark_cores

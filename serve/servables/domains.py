@@ -15,10 +15,12 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.config.profile import DomainMode
-from pipelines.errors import shorten
-from pipelines.features import INT64_MIN, Domain, Feature, FeatureSpec, Range, moment_of
-from pipelines.vocabularies import Words, read_vocabularies
+from millrace.config.sections.serve import DomainMode
+from millrace.errors import shorten
+from millrace.features.encoding import INT64_MIN
+from millrace.features.moments import moment_of
+from millrace.features.spec import Domain, Feature, FeatureSpec, Range
+from millrace.models.vocabularies import Words, read_vocabularies
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.models import ModelStore
-from pipelines.storage import download, mapped_errors
+from millrace.models.store import ModelStore
+from millrace.storage import download, mapped_errors
 from serve.errors import ModelNotFound
 
 

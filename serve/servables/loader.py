@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pipelines.config.profile import ServedModel
-from pipelines.models import MANIFEST, ModelStore
+from millrace.config.sections.serve import ServedModel
+from millrace.models.manifest import MANIFEST
+from millrace.models.store import ModelStore
 from serve.servables.domains import read_domains
 from serve.servables.foreign import foreign_copy
 from serve.servables.saved_model import WARM_UP_ROWS, LoadedModel

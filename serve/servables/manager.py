@@ -5,9 +5,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pipelines.config.profile import ServedModel
-from pipelines.errors import MillraceError
-from pipelines.models import ModelStore
+from millrace.config.sections.serve import ServedModel
+from millrace.errors import MillraceError
+from millrace.models.store import ModelStore
 from serve.errors import ModelNotFound
 from serve.servables.loader import Host, Loader, in_this_process
 from serve.servables.servable import Servable

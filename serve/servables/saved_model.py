@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.digests import digest_of
-from pipelines.errors import MillraceError
-from pipelines.features import Dictionary, Encoded
-from pipelines.models import ModelDamaged, ModelManifest, ModelVersion, checked_copy, list_files
+from millrace.digests import digest_of
+from millrace.errors import MillraceError
+from millrace.features.encoding import Dictionary, Encoded
+from millrace.models.files import checked_copy, list_files
+from millrace.models.manifest import ModelDamaged, ModelManifest, ModelVersion
 from serve.errors import InferenceFailed, InvalidRequest, Unimplemented
 from serve.servables.servable import Array, Arrays, Origin, Servable
 from serve.servables.signatures import (
@@ -139,7 +140,7 @@ class LoadedModel(Servable):
         return servable
 
     def infer_encoded(self, columns: Mapping[str, Encoded]) -> Arrays:
-        """Answer for columns of a table, as `pipelines.features.encode` makes them; see `infer` for the errors.
+        """Answer for columns of a table, as `millrace.features.encoding.encode` makes them; see `infer` for the errors.
 
         Strings are looked up from their dictionary inside TensorFlow, never copied row by row. Answers may hold NaN:
         the caller asks `non_finite_rows` and keeps the row's reason.

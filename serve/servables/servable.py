@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.features import Encoded, FeatureSpec
-from pipelines.models import ModelManifest
+from millrace.features.encoding import Encoded
+from millrace.features.spec import FeatureSpec
+from millrace.models.manifest import ModelManifest
 from serve.errors import NonFiniteOutput
 from serve.servables.signatures import SERVING_DEFAULT, Signature, check_inputs, find_signature
 
@@ -125,7 +126,7 @@ class Servable(ABC):
         """Answer for tensors given by name.
 
         Args:
-            inputs: Of the signature's dtypes and shapes; missing values encoded as in `pipelines.features`.
+            inputs: Of the signature's dtypes and shapes; missing values encoded as in `millrace.features.spec`.
             outputs: Names wanted; by default all.
             signature: Which function is asked.
 

@@ -7,7 +7,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.features import Dictionary, Encoded, Feature, FeatureSpec
+from millrace.features.encoding import Dictionary, Encoded
+from millrace.features.spec import Feature, FeatureSpec
 from serve.errors import InvalidRequest, UnknownSignature
 
 SERVING_DEFAULT: Final = "serving_default"

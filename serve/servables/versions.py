@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pipelines.config.profile import ServedModel
-from pipelines.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError
-from pipelines.models import ModelStore
+from millrace.config.sections.serve import ServedModel
+from millrace.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError
+from millrace.models.store import ModelStore
 from serve.errors import ModelNotFound, ModelNotReady, UnknownLabel
 from serve.servables.loader import Loader
 from serve.servables.servable import Servable

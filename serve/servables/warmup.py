@@ -1,4 +1,4 @@
-"""The rows that a model ships, and whether it answers them as it did when it was trained; see pipelines.warmup."""
+"""Whether a model answers the rows that it ships as it did when it was trained; see `millrace.models.warmup`."""
 
 import itertools
 import logging
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.models import ModelDamaged
-from pipelines.warmup import FILE, MAX_RECORDS, decode_record
+from millrace.models.manifest import ModelDamaged
+from millrace.models.warmup import FILE, MAX_RECORDS, decode_record
 from serve.servables.servable import Arrays
 
 logger = logging.getLogger(__name__)

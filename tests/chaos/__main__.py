@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from pipelines.config.profile import Spark
-from pipelines.jobs.hadoop.cluster import Cluster
+from millrace.config.sections.profile import Spark
+from millrace.logs import configure_logging
+from pipelines.hadoop.cluster import Cluster
 from pipelines.jobs.session import build_session
-from pipelines.logs import configure_logging
 from tests.chaos import appends, daemons, rivals
 from tests.chaos.goals import Goal, show
 from tests.chaos.place import PRODUCT, ROWS, Place, hadoop, say

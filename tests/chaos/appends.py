@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from pipelines.failpoints import ENVIRONMENT, LOG, fired
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.storage import Store, Won, cas_append, read_record, record_numbers
+from millrace.failpoints import ENVIRONMENT, LOG, fired
+from millrace.storage import Store, Won, cas_append, read_record, record_numbers
+from pipelines.hadoop.cluster import Cluster
 from tests.chaos.goals import Goal, Tally
 from tests.chaos.place import Place, say
 from tests.e2e.commands import ROOT
-from tests.pipelines.storage.proxy import DroppingProxy
+from tests.millrace.storage.proxy import DroppingProxy
 
 WRITERS = 8
 FOLDER = ("race",)
-APPEND = "import sys; from pipelines.storage import *; print(cas_append(Store(sys.argv[1]), ('log',), 0, b'killed'))"
+APPEND = "import sys; from millrace.storage import *; print(cas_append(Store(sys.argv[1]), ('log',), 0, b'killed'))"
 
 
 def append_all(root: str, me: int, appends: int, barrier: Barrier, history: Path) -> None:

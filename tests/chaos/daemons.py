@@ -7,13 +7,13 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.tables import CLEAN, PREDICTIONS
+from millrace.tables.versions import CLEAN, PREDICTIONS
+from pipelines.hadoop.cluster import Cluster
 from tests.chaos.goals import Goal, Tally
 from tests.chaos.place import ROWS, Place, complaint_of, result_of, say
 from tests.chaos.points import DATE, INFRASTRUCTURE
 from tests.chaos.rivals import stopped
-from tests.pipelines.storage.proxy import DroppingProxy
+from tests.millrace.storage.proxy import DroppingProxy
 
 CONFIGURATION = 78
 STANDALONE = """

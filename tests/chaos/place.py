@@ -13,14 +13,14 @@ from typing import Any
 
 import psutil
 
-from pipelines.errors import ArtifactNotFound
-from pipelines.failpoints import ENVIRONMENT, LOG, fired
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, PREDICTIONS, find_table
+from millrace.errors import ArtifactNotFound
+from millrace.failpoints import ENVIRONMENT, LOG, fired
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, PREDICTIONS, find_table
+from pipelines.hadoop.cluster import Cluster
 from tests.e2e.commands import BIN, ROOT, Done, metrics_of, rows_digest
 from tests.made_up import write_product
-from train.metrics import flatten
+from train.evaluation.metrics import flatten
 
 PRODUCT = "shapes"
 FILE = "shapes.yaml"
@@ -182,7 +182,7 @@ class Running:
 @contextlib.contextmanager
 def hadoop(folder: Path, *, spark_workers: int = 0) -> Iterator[Cluster]:
     """A NameNode, three DataNodes, and Spark's own cluster if it is asked for."""
-    from pipelines.jobs.hadoop.layout import Size
+    from pipelines.hadoop.layout import Size
 
     cluster = Cluster(folder)
     cluster.start(Size(yarn=False, spark_workers=spark_workers), tied=True)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
-from pipelines.errors import StorageError
-from pipelines.storage import Store, delta_options, files_of, open_input
-from pipelines.tables import CLEAN, PREDICTIONS, find_table
+from millrace.errors import StorageError
+from millrace.storage import Store, delta_options, files_of, open_input
+from millrace.tables.versions import CLEAN, PREDICTIONS, find_table
 from serve.scoring.batches import ERROR, Written
 from serve.scoring.predictions import CONSTANTS, Predictions
 from tests.chaos.goals import Goal, Tally

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.hadoop.cluster import Cluster
+from pipelines.hadoop.cluster import Cluster
 from tests.chaos import daemons, rivals
 from tests.chaos.goals import Goal
 from tests.chaos.place import ROWS, Place

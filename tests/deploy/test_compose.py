@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pipelines.jobs.hadoop.service import SERVICES
+from pipelines.hadoop.service import SERVICES
 from tests.deploy.conftest import ROOT, resolve, variables_of
 
 SCHEMA = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
@@ -49,7 +49,7 @@ def test_how_variables_are_filled_in() -> None:
 def test_who_is_there(compose: dict[str, Any]) -> None:
     assert compose["services"].keys() == NAMES
     commands = {name: each["command"] for name, each in compose["services"].items()}
-    assert {command[-1] for command in commands.values() if "pipelines.jobs.hadoop.service" in command} == set(SERVICES)
+    assert {command[-1] for command in commands.values() if "pipelines.hadoop.service" in command} == set(SERVICES)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -65,7 +65,7 @@ def test_a_service(name: str, compose: dict[str, Any]) -> None:
     check = service["healthcheck"]
     assert check["test"][0] == "CMD"
     assert check.keys() >= {"interval", "timeout", "retries", "start_period"}
-    if "pipelines.jobs.hadoop.service" in service["command"]:
+    if "pipelines.hadoop.service" in service["command"]:
         assert check["test"][1:] == [*service["command"][:-1], "check", service["command"][-1]]
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:")

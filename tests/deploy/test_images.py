@@ -77,6 +77,6 @@ def test_packages_are_pinned_and_leave_no_caches(lines: list[tuple[str, str]]) -
 
 def test_source_comes_after_packages(lines: list[tuple[str, str]]) -> None:
     """A change of the source must not install every package again."""
-    first_source = min(n for n, (i, v) in enumerate(lines) if i == "COPY" and v.split()[0] == "pipelines")
+    first_source = min(n for n, (i, v) in enumerate(lines) if i == "COPY" and v.split()[0] == "millrace")
     installs = [n for n, (i, v) in enumerate(lines) if i == "RUN" and re.search(r"'\.\[", v)]
     assert max(installs) < first_source

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs import cli
-from pipelines.jobs.hadoop.layout import HOST, Size, plan_members
-from pipelines.jobs.hadoop.service import TIED
-from pipelines.models import ModelStore
-from pipelines.storage import Store
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from pipelines.commands import cli
+from pipelines.hadoop.layout import HOST, Size, plan_members
+from pipelines.hadoop.service import TIED
 from tests.deploy.conftest import ROOT
 from tests.serve import models
 
@@ -116,7 +116,7 @@ def machine(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     for profile in (home / "conf" / "profiles").iterdir():
         profile.write_text(made.mapped(profile.read_text()))
     # As deploy/Dockerfile.api and .spark do it.
-    command = [sys.executable, "-m", "pipelines.jobs.hadoop.conf", "client-conf"]
+    command = [sys.executable, "-m", "pipelines.hadoop.conf", "client-conf"]
     subprocess.run(command, env=made.env("namenode"), cwd=home, check=True)
     yield made
     for process in made.processes.values():

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
-from pipelines.models import ModelStore
-from pipelines.storage import Store, open_input
-from pipelines.tables import find_table
+from millrace.models.store import ModelStore
+from millrace.storage import Store, open_input
+from millrace.tables.versions import find_table
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.failpoints import FAILPOINTS
-from pipelines.storage import Store
+from millrace.failpoints import FAILPOINTS
+from millrace.storage import Store
 from tests.e2e.commands import Done, run_command
 from tests.made_up import write_product
 

@@ -10,11 +10,11 @@ import yaml
 
 from ingest import stage
 from ingest.errors import BadFiles
-from pipelines.config import load_product
-from pipelines.errors import DataRejected
-from pipelines.rows import RowRange, read_rows
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, TableVersion, find_table
+from millrace.config import load_product
+from millrace.errors import DataRejected
+from millrace.storage import Store
+from millrace.tables.rows import RowRange, read_rows
+from millrace.tables.versions import CLEAN, TableVersion, find_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

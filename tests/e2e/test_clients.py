@@ -12,15 +12,15 @@ import pytest
 import tritonclient.http
 import tritonclient.http.aio
 
-from pipelines.config.profile import Serve, ServedModel
-from pipelines.models import ModelStore
-from pipelines.storage import Store
-from serve.http.app import Application
+from millrace.config.sections.serve import Serve, ServedModel
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from tests.serve import models
 from tests.serve.client import listening
 from tests.serve.foreign import ECHOED, write_foreign
-from tests.serve.protocols.test_tensors import array_of
+from tests.serve.values.test_tensors import array_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tf]
 

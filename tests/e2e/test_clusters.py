@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.jobs.hadoop.layout import Size
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, PREDICTIONS
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, PREDICTIONS
+from pipelines.hadoop.cluster import Cluster
+from pipelines.hadoop.layout import Size
 from tests.e2e.commands import ROOT, Done, metrics_of, rows_digest, run_command
-from train.metrics import flatten
+from train.evaluation.metrics import flatten
 
 pytestmark = [pytest.mark.e2e, pytest.mark.hdfs, pytest.mark.timeout(900)]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines.storage import Store
+from millrace.storage import Store
 from tests.e2e.faults_data import bad_files, flipped_bits
 from tests.ingest.small import Small, things
 

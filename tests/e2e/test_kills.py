@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.failpoints import FAILPOINTS, fired
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, PREDICTIONS
+from millrace.failpoints import FAILPOINTS, fired
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, PREDICTIONS
 from tests.e2e.commands import metrics_of, rows_digest, run_command
 from tests.e2e.conftest import ROWS
 from tests.made_up import write_product
@@ -16,12 +16,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 KILLED = -9
 FIRED_ELSEWHERE = {
-    "append.before_rename": "tests/pipelines/storage/test_records.py",
-    "append.after_rename": "tests/pipelines/storage/test_records.py",
-    "cache.before_rename": "tests/pipelines/test_models.py",
-    "schedule.before_start": "tests/pipelines/jobs/schedule/test_runner.py",
-    "schedule.after_start": "tests/pipelines/jobs/schedule/test_runner.py",
-    "schedule.before_outcome": "tests/pipelines/jobs/schedule/test_runner.py",
+    "append.before_rename": "tests/millrace/storage/test_records.py",
+    "append.after_rename": "tests/millrace/storage/test_records.py",
+    "cache.before_rename": "tests/millrace/models/test_store.py",
+    "schedule.before_start": "tests/pipelines/schedule/test_runner.py",
+    "schedule.after_start": "tests/pipelines/schedule/test_runner.py",
+    "schedule.before_outcome": "tests/pipelines/schedule/test_runner.py",
     "transfer.part_done": "tests/pipelines/transfer/test_chunks.py",
     "transfer.before_rename": "tests/pipelines/transfer/test_chunks.py",
 }

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import Product, load_product
-from pipelines.models import ModelStore
-from pipelines.storage import Store
-from pipelines.tables import PREDICTIONS, find_table
-from serve.http.app import Application
+from millrace.config import Product, load_product
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from millrace.tables.versions import PREDICTIONS, find_table
 from serve.scoring import score
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from tests.made_up import PRODUCT, write_clean
 from tests.serve.client import predict
 from tests.serve.models import served

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from millrace.storage import Store
+from millrace.tables.versions import PREDICTIONS, find_table
 from pipelines.jobs.service import ask_rows, service
-from pipelines.storage import Store
-from pipelines.tables import PREDICTIONS, find_table
 from tests.e2e.commands import Done, run_command
 from tests.e2e.conftest import ROWS
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pipelines.jobs.schedule.log import Ended, Log, Started, Watched
-from pipelines.jobs.schedule.processes import family
-from pipelines.storage import Store
-from pipelines.tables import PREDICTIONS
+from millrace.storage import Store
+from millrace.tables.versions import PREDICTIONS
+from pipelines.schedule.log import Ended, Log, Started, Watched
+from pipelines.schedule.processes import family
 from tests.e2e.commands import BIN, ROOT, rows_digest, run_command
 from tests.e2e.conftest import ROWS
 from tests.made_up import PRODUCT

@@ -6,7 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
-from pipelines.logs import configure_logging
+from millrace.logs import configure_logging
 from tests.chaos.goals import Goal, show
 from tests.chaos.place import say
 from tests.hostile.faults import parts

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from pipelines.models import ModelStore
-from pipelines.storage import Store
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.servables.saved_model import import_tensorflow
 from tests.hostile.corpus import tensors
 from tests.hostile.wire import INFER, PREDICT, as_json, http
@@ -23,9 +23,9 @@ from tests.serve.models import ROW
 ROOT = Path(__file__).parents[2]
 CODE = """
 import json, sys
-from pipelines.config.profile import ServedModel
-from pipelines.logs import configure_logging
-from pipelines.storage import Store
+from millrace.config.sections.profile import ServedModel
+from millrace.logs import configure_logging
+from millrace.storage import Store
 from serve.http import server
 from tests.serve.products import product_of
 if __name__ == "__main__":

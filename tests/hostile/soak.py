@@ -19,8 +19,8 @@ from typing import Any, Final
 import aiohttp
 import numpy as np
 
-from pipelines.logs import configure_logging
-from pipelines.models import ModelStore
+from millrace.logs import configure_logging
+from millrace.models.store import ModelStore
 from tests.chaos.goals import Goal, show
 from tests.chaos.place import say
 from tests.hostile.corpus import all_requests, tensors

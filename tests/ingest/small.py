@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import yaml
 
-from ingest.deliveries import find_deliveries
-from ingest.opened import open_sources
-from ingest.sources import Source, load_sources
-from pipelines.config import Product, load_product
-from pipelines.storage import Store
-from pipelines.tables import find_table
+from ingest.sources.load import Source, load_sources
+from ingest.sources.snapshots import find_deliveries
+from ingest.sources.staged import open_sources
+from millrace.config import Product, load_product
+from millrace.storage import Store
+from millrace.tables.versions import find_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest import arrange, stage
+from ingest import stage
+from ingest.checks.failures import ContractFailed
 from ingest.errors import ExpressionFailed, SourceEmpty, TooManyFiltered
-from ingest.failures import ContractFailed
-from pipelines.config import Product
-from pipelines.digests import digest_of, sha256_of
-from pipelines.errors import ArtifactNotFound, InputMissing, StorageError
-from pipelines.failpoints import ENVIRONMENT, FailpointFired
+from ingest.table import arrange
+from millrace.config import Product
+from millrace.digests import digest_of, sha256_of
+from millrace.errors import ArtifactNotFound, InputMissing, StorageError
+from millrace.failpoints import ENVIRONMENT, FailpointFired
+from millrace.runs import RunRecord
+from millrace.storage import Store
+from millrace.tables.validation import check_validated
+from millrace.tables.versions import find_table
+from pipelines.hadoop.cluster import Cluster
 from pipelines.jobs.exits import exit_code
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.runs import RunRecord
-from pipelines.storage import Store
-from pipelines.tables import find_table
-from pipelines.validation import check_validated
 from tests.ingest.small import HEADER, NOT_NULL_ID, Small, csv, rows_of, things, zipped
 
 if TYPE_CHECKING:
@@ -254,10 +255,10 @@ KILLED = """
 import sys
 from pathlib import Path
 from ingest import stage
-from pipelines.config import load_product
-from pipelines.config.profile import Spark
+from millrace.config import load_product
+from millrace.config.sections.profile import Spark
 from pipelines.jobs.session import build_session
-from pipelines.storage import Store
+from millrace.storage import Store
 
 product, store = load_product(Path(sys.argv[1])), Store(sys.argv[2])
 spark = Spark(master="local[2]", driver_memory="1g", conf={"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"})

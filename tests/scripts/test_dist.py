@@ -17,20 +17,20 @@ def build(target: Path) -> bytes:
 
 def test_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
     first = build(tmp_path / "first.zip")
-    os.utime(ROOT / "pipelines" / "__init__.py")
+    os.utime(ROOT / "millrace" / "__init__.py")
     assert build(tmp_path / "second.zip") == first
 
 
 def test_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> None:
     build(tmp_path / "millrace.zip")
     names = zipfile.ZipFile(tmp_path / "millrace.zip").namelist()
-    assert {name.split("/")[0] for name in names} == {"ingest", "pipelines", "serve", "train"}
+    assert {name.split("/")[0] for name in names} == {"ingest", "millrace", "pipelines", "serve", "train"}
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 
 def test_imports_from_the_archive_alone(tmp_path: Path) -> None:
     build(tmp_path / "millrace.zip")
-    code = "import pipelines.errors; print(pipelines.errors.__file__)"
+    code = "import millrace.errors; print(millrace.errors.__file__)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
         env={"PYTHONPATH": str(tmp_path / "millrace.zip")},

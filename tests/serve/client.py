@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from pipelines.config.profile import Serve
-from serve.http.server import Server, address_of, configure, listen
+from millrace.config.sections.serve import Serve
+from serve.server.server import Server, address_of, configure, listen
 
 
 def ask(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.profile import Serve
-from pipelines.models import ModelStore, ModelVersion
-from pipelines.storage import Store
-from serve.http.app import Application
+from millrace.config.sections.serve import Serve
+from millrace.models.manifest import ModelVersion
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.servables.manager import ServableManager
 from serve.servables.servable import Servable
+from serve.server.app import Application
 from tests.serve import models
 from tests.serve.foreign import write_foreign
 

@@ -6,19 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config.profile import ServedModel
-from pipelines.features import (
-    INT64_MIN,
-    Category,
-    Cyclic,
-    Feature,
-    FeatureSpec,
-    Label,
-    Numeric,
-    Task,
-)
-from pipelines.models import Lineage, ModelManifest, ModelStore, ModelVersion
-from pipelines.vocabularies import write_vocabularies
+from millrace.config.sections.serve import ServedModel
+from millrace.features.encoding import INT64_MIN
+from millrace.features.spec import Category, Cyclic, Feature, FeatureSpec, Label, Numeric, Task
+from millrace.models.manifest import Lineage, ModelManifest, ModelVersion
+from millrace.models.store import ModelStore
+from millrace.models.vocabularies import write_vocabularies
 from serve.servables.saved_model import import_tensorflow
 
 POISON = 666.0

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Config, Product
+from millrace.config import Config, Product
 
 
 def product_of(name: str, **sections: Any) -> Product:

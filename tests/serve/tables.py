@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, table_parts
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, table_parts
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -7,13 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.config import load_product
-from pipelines.config.profile import Serve
-from pipelines.features import Category, Dtype, Feature
-from pipelines.models import ModelStore
-from pipelines.storage import Store
-from serve.http.app import Application
+from millrace.config import load_product
+from millrace.config.sections.serve import Serve
+from millrace.features.spec import Category, Dtype, Feature
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from tests.serve import models
 from tests.serve.client import listening
 

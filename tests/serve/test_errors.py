@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.errors import ArtifactNotFound, ConfigError, FeatureMismatch, MillraceError, StorageError
-from pipelines.models import ModelDamaged
+from millrace.errors import ArtifactNotFound, ConfigError, FeatureMismatch, MillraceError, StorageError
+from millrace.models.manifest import ModelDamaged
 from serve import errors
 
 CASES = [

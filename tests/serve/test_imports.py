@@ -17,9 +17,9 @@ HEAVY = ("pyspark", "horovod", "tensorflow", "great_expectations", "train", "ing
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("serve.http.app", HEAVY),
-        ("serve.http.server", (*HEAVY, *MAKING)),
-        ("pipelines.jobs.cli", (*HEAVY, *MAKING)),
+        ("serve.server.app", HEAVY),
+        ("serve.server.server", (*HEAVY, *MAKING)),
+        ("pipelines.commands.cli", (*HEAVY, *MAKING)),
         ("serve.scoring.score", (*HEAVY, "fastapi")),
     ],
 )

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from train.encoding import Encoding
 from train.models import tabular
+from train.preprocessing.layers import Encoding
 
 
 def drifting(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:

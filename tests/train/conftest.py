@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Product, load_product
-from pipelines.storage import Store
-from pipelines.tables import CLEAN, TableVersion, find_table
+from millrace.config import Product, load_product
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, TableVersion, find_table
 from tests.made_up import PRODUCT, write_clean
-from train.spec import build_spec
-from train.statistics import LabelStatistics, NumericStatistics, Statistics
+from train.preprocessing.spec import build_spec
+from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def table(store: Store) -> TableVersion:
 
 @pytest.fixture
 def statistics() -> Statistics:
-    """What `train.statistics.measure` would find, near enough."""
+    """What `train.preprocessing.statistics.measure` would find, near enough."""
     return Statistics(
         numeric={
             "weight": NumericStatistics(mean=2.6, std=2.0, min=0.1, max=9.5),

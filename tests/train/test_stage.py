@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.config import Product, load_product
+from millrace.config import Product, load_product
+from millrace.models.files import verify_files
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from millrace.tables.validation import NotValidated
+from millrace.tables.versions import TableVersion
 from pipelines.jobs.exits import exit_code
-from pipelines.models import ModelStore, verify_files
-from pipelines.storage import Store
-from pipelines.tables import TableVersion
-from pipelines.validation import NotValidated
 from tests.made_up import write_clean
 from train import stage
 from train.errors import GateFailed, NotTrainable

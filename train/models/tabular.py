@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.features import Section
-from train.encoding import CATEGORY, NUMERIC, Encoding
+from millrace.section import Section
+from train.preprocessing.layers import CATEGORY, NUMERIC, Encoding
 
 
 class Options(Section):

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest.columns import FILE, REASON, RECORD
 from ingest.readers.delimited import DelimitedReader
-from ingest.shape import Shape
-from pipelines.config.options import read_options
-from pipelines.config.sources import Source
+from ingest.spark.columns import FILE, REASON, RECORD
+from ingest.staging.shape import Shape
+from millrace.config.checks.reader_options import read_options
+from millrace.config.sections.sources import Source
 from tests.ingest.small import csv
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from ingest.staging import StagedFile
+    from ingest.staging.staged_file import StagedFile
 
 pytestmark = pytest.mark.spark
 

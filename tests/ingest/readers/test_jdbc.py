@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest.deliveries import find_deliveries
 from ingest.errors import ColumnsMismatch
-from pipelines.errors import ConfigError
+from ingest.sources.snapshots import find_deliveries
+from millrace.errors import ConfigError
 from tests.ingest.small import Small, load
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from ingest.errors import ColumnsMismatch, FileUnreadable
 from ingest.readers.parquet import ParquetReader
-from ingest.shape import Shape
+from ingest.staging.shape import Shape
 from tests.ingest.small import Small, load
 
 if TYPE_CHECKING:

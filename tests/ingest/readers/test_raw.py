@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest.columns import FILE
-from ingest.lines import LineCount
 from ingest.readers.raw import read_lines
-from ingest.staging import StagedFile
+from ingest.spark.columns import FILE
+from ingest.staging.lines import LineCount
+from ingest.staging.staged_file import StagedFile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

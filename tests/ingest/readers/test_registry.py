@@ -5,8 +5,8 @@ from typing import get_args
 import pytest
 
 from ingest.readers.registry import reader_for
-from pipelines.config.sources import Format, Jdbc, Source
-from pipelines.errors import ConfigError
+from millrace.config.sections.sources import Format, Jdbc, Source
+from millrace.errors import ConfigError
 
 
 def source(name: str) -> Source:

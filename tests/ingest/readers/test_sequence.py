@@ -9,7 +9,7 @@ import pytest
 
 from ingest.errors import ColumnsMismatch, FileUnreadable
 from ingest.readers.sequence import SequenceReader, read_header
-from ingest.shape import Shape
+from ingest.staging.shape import Shape
 from tests.ingest.small import Small, load
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest.columns import FILE, REASON, RECORD
 from ingest.readers.typed import explained, with_reasons
-from ingest.shape import Shape
+from ingest.spark.columns import FILE, REASON, RECORD
+from ingest.staging.shape import Shape
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

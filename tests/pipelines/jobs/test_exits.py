@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pipelines.errors import (
+from millrace.errors import (
     ArtifactExists,
     ArtifactNotFound,
     ConfigError,
@@ -15,8 +15,8 @@ from pipelines.errors import (
     Refused,
     StorageError,
 )
+from millrace.models.manifest import ModelDamaged
 from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, guard, tell
-from pipelines.models import ModelDamaged
 
 
 @pytest.mark.parametrize(

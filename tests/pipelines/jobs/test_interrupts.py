@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from pipelines.errors import Terminated
+from millrace.errors import Terminated
 from pipelines.jobs.interrupts import Interrupts
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import load_product
-from pipelines.errors import ConfigError, StorageError
+from millrace.config import load_product
+from millrace.errors import ConfigError, StorageError
+from millrace.runs import RunRecord, save_record
+from millrace.storage import Store
 from pipelines.jobs import remote
 from pipelines.jobs.remote import Submission, is_inside
-from pipelines.runs import RunRecord, save_record
-from pipelines.storage import Store
-from tests.pipelines.products import write_product
+from tests.millrace.products import write_product
 
 HDFS = "store.root=hdfs://namenode:8020/m"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError, StorageError
+from millrace.errors import ConfigError, StorageError
 from pipelines.jobs.service import Watched, ask_rows, serve_product, service
-from tests.pipelines.products import write_product
+from tests.millrace.products import write_product
 
 
 class Echo(BaseHTTPRequestHandler):

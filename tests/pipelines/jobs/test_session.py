@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines.config.profile import Spark
+from millrace.config.sections.profile import Spark
 from pipelines.jobs.session import ROW_GROUP_ROWS, SETTINGS, build_session
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_what_must_hold_of_every_table() -> None:
 def test_workers_run_the_python_that_the_profile_names() -> None:
     """In a process of its own: a context reads it once."""
     code = (
-        "from pipelines.config.profile import Spark\n"
+        "from millrace.config.sections.profile import Spark\n"
         "from pipelines.jobs.session import build_session\n"
         "conf = {'spark.pyspark.python': './environment/bin/python'}\n"
         "print(build_session(Spark(master='local[1]', conf=conf), app_name='python').sparkContext.pythonExec)\n"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import load_product
-from pipelines.errors import InputMissing
+from millrace.config import load_product
+from millrace.errors import InputMissing
+from millrace.runs import RunRecord
+from millrace.storage import Store
 from pipelines.jobs import stages
 from pipelines.jobs.stages import STAGES, Request, main, print_result, run_stages
-from pipelines.runs import RunRecord
-from pipelines.storage import Store
-from tests.pipelines.products import write_product
+from tests.millrace.products import write_product
 
 
 def test_every_stage_can_be_run() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError
+from millrace.errors import ConfigError
 from pipelines.jobs import submit
 from pipelines.jobs.stages import STAGES
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.profile import Transfer
-from pipelines.jobs.hadoop.cluster import Cluster
+from millrace.config.sections.profile import Transfer
+from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import WebHdfs, connect
 
 BLOCK = 8192

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from pipelines.config.profile import Transfer
-from pipelines.errors import ConfigError, MillraceError
-from pipelines.jobs.hadoop.cluster import Cluster
+from millrace.config.sections.profile import Transfer
+from millrace.errors import ConfigError, MillraceError
+from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import connect
 from pipelines.transfer.access import TOKEN_ENVIRONMENT, check_url, read_token
 from tests.pipelines.transfer.conftest import Stranger

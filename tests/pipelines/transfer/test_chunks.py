@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import DataRejected, InputMissing, Refused
-from pipelines.failpoints import ENVIRONMENT, FailpointFired
+from millrace.errors import DataRejected, InputMissing, Refused
+from millrace.failpoints import ENVIRONMENT, FailpointFired
 from pipelines.transfer.chunks import MANIFEST, ChunkManifest, ChunksDamaged, merge, split
 
 SIZE = 1000

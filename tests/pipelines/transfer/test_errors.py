@@ -6,9 +6,9 @@ import pytest
 import requests
 from hdfs import HdfsError
 
-from pipelines.config.profile import Transfer
-from pipelines.errors import ConfigError, InputMissing, MillraceError, Refused, StorageError
-from pipelines.jobs.hadoop.cluster import Cluster
+from millrace.config.sections.profile import Transfer
+from millrace.errors import ConfigError, InputMissing, MillraceError, Refused, StorageError
+from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import connect
 from pipelines.transfer.errors import Interrupted, translated
 from tests.pipelines.transfer.conftest import Stranger

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.profile import Transfer
-from pipelines.errors import ConfigError, DataRejected, InputMissing, Refused, StorageError
-from pipelines.failpoints import ENVIRONMENT, FailpointFired
-from pipelines.jobs.hadoop.cluster import Cluster
+from millrace.config.sections.profile import Transfer
+from millrace.errors import ConfigError, DataRejected, InputMissing, Refused, StorageError
+from millrace.failpoints import ENVIRONMENT, FailpointFired
+from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import Moved, WebHdfs, connect, get
 from pipelines.transfer.webhdfs import Block
 from tests.pipelines.transfer.conftest import BLOCK

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError, InputMissing, StorageError
+from millrace.errors import ConfigError, InputMissing, StorageError
 from pipelines.transfer.errors import Interrupted
 from pipelines.transfer.plan import TRIES, crew, local_tree
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import InputMissing, Refused
+from millrace.errors import InputMissing, Refused
 from pipelines.transfer import WebHdfs
 from pipelines.transfer.remove import check_removable
 from tests.pipelines.transfer.conftest import BLOCK

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.profile import Transfer
-from pipelines.errors import MillraceError, Refused, StorageError
-from pipelines.failpoints import ENVIRONMENT, FailpointFired
-from pipelines.jobs.hadoop.cluster import Cluster
+from millrace.config.sections.profile import Transfer
+from millrace.errors import MillraceError, Refused, StorageError
+from millrace.failpoints import ENVIRONMENT, FailpointFired
+from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import WebHdfs, connect, get, put
 from pipelines.transfer.chunks import merge, split
 from pipelines.transfer.staging import clear, held, staging_name, take

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ArtifactNotFound, ConfigError, Refused
-from pipelines.failpoints import ENVIRONMENT, FailpointFired
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.models import ModelDamaged, ModelStore, ModelVersion
-from pipelines.storage import Store
+from millrace.errors import ArtifactNotFound, ConfigError, Refused
+from millrace.failpoints import ENVIRONMENT, FailpointFired
+from millrace.models.manifest import ModelDamaged, ModelVersion
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import Moved, WebHdfs
 from pipelines.transfer.versions import pull, push
-from tests.pipelines.models import export, manifest_of
+from tests.millrace.manifests import export, manifest_of
 from tests.pipelines.transfer.conftest import BLOCK
 
 pytestmark = pytest.mark.hdfs

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from pipelines.errors import DataRejected, InputMissing, Refused
+from millrace.errors import DataRejected, InputMissing, Refused
 from pipelines.transfer import WebHdfs
 from pipelines.transfer.access import connect
 from pipelines.transfer.errors import Interrupted
@@ -111,7 +111,7 @@ def test_more_sources_than_an_address_holds(web: WebHdfs, folder: str) -> None:
 
 @pytest.mark.parametrize("name", ["../etc", "..", "a/b"])
 def test_a_server_cannot_name_files_outside_the_folder(name: str, stranger: Stranger) -> None:
-    from pipelines.config.profile import Transfer
+    from millrace.config.sections.profile import Transfer
 
     entry = f'{{"pathSuffix": "{name}", "type": "FILE", "length": 1, "fileId": 1, "modificationTime": 1, "owner": "x"}}'
     stranger.body = f'{{"FileStatuses": {{"FileStatus": [{entry}]}}}}'.encode()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.config.profile import Serve
+from millrace.config.sections.serve import Serve
 from serve.errors import Forbidden
 from serve.http.access import Access
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipelines.config.profile import Serve
+from millrace.config.sections.serve import Serve
 from serve.http.connections import MAX_HEAD_BYTES
 from serve.http.edge import HANDLERS, Edge, read_body
 from serve.monitoring.metrics import Metrics

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from pipelines.logs import configure_logging
+from millrace.logs import configure_logging
 from serve.errors import BodyTooLarge
 from serve.http.edge import HANDLERS, Edge, decompress, read_body
 from serve.monitoring.metrics import Metrics

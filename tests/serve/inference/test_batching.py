@@ -13,11 +13,11 @@ import pytest
 from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
-from serve.inference.statistics import Statistics
 from serve.protocols import tfs
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays, Servable
+from serve.servables.statistics import Statistics
 from tests.serve.models import POISON
 from tests.serve.servables.test_saved_model import rows
 

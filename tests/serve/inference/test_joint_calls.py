@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pipelines.features import Domain, Range
+from millrace.features.spec import Domain, Range
 from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain
+from serve.inference.inputs import Decoded
 from serve.inference.joint_calls import JointCalls, Pending
-from serve.inference.questions import Decoded
-from serve.inference.statistics import Statistics
 from serve.protocols import tfs
 from serve.servables.domains import DomainGuard, Domains
 from serve.servables.servable import Servable
+from serve.servables.statistics import Statistics
 from tests.serve.models import INPUTS, POISON
 
 if TYPE_CHECKING:
-    from pipelines.config.profile import DomainMode
+    from millrace.config.sections.serve import DomainMode
 
 pytestmark = pytest.mark.tf
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve.errors import InvalidRequest, NonFiniteOutput
-from serve.inference.questions import Decoded, Question
+from serve.inference.inputs import Decoded, Question
 from serve.inference.rowwise import Reported, answer_good_rows, wants_report
 from serve.servables.servable import Arrays
 from serve.servables.signatures import PREDICT, Signature, TensorInfo

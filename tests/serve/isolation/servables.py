@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.models import ModelDamaged
+from millrace.models.manifest import ModelDamaged
 from serve.servables.servable import Arrays, Origin, Servable
 from serve.servables.signatures import SERVING_DEFAULT, Signature, TensorInfo
 

@@ -21,18 +21,19 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.config.profile import Serve
-from pipelines.models import ModelDamaged, ModelStore, ModelVersion
-from pipelines.storage import Store
+from millrace.config.sections.serve import Serve
+from millrace.models.manifest import ModelDamaged, ModelVersion
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady, forget_stack
-from serve.http.app import Application
 from serve.inference.batching import Batcher, Limits
-from serve.inference.statistics import Statistics
 from serve.isolation import parent
 from serve.isolation.parent import IsolatedServable
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays
+from serve.servables.statistics import Statistics
+from serve.server.app import Application
 from tests.serve import models
 from tests.serve.client import listening
 from tests.serve.isolation.servables import BUG, CRASH, HANG, SIGNATURE, crashing, tricky, unless

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from serve.inference.statistics import Statistics
 from serve.monitoring.merged_metrics import SharedPages, merge
 from serve.monitoring.metrics import Metrics
 from serve.servables.servable import Servable
+from serve.servables.statistics import Statistics
 
 pytestmark = pytest.mark.tf
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serve.inference.statistics import Statistics
 from serve.monitoring.metrics import Metrics
 from serve.servables.servable import Servable
+from serve.servables.statistics import Statistics
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,9 +9,9 @@ import pytest
 
 from serve.errors import InvalidRequest, UnknownSignature
 from serve.protocols import oip
-from serve.protocols.tensors import encode_binary
-from serve.protocols.values import decode_values
 from serve.servables.signatures import PREDICT, SERVING_DEFAULT, Signature, TensorInfo
+from serve.values.arrays import decode_values
+from serve.values.tensors import encode_binary
 from tests.serve.models import ROW
 from tests.serve.signatures import ours
 

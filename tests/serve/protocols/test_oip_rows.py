@@ -10,7 +10,7 @@ from serve.errors import InvalidRequest
 from serve.inference.rowwise import Reported
 from serve.protocols import oip
 from serve.protocols.oip_rows import InferRows, with_row_ok
-from serve.protocols.tensors import encode_binary
+from serve.values.tensors import encode_binary
 from tests.serve.protocols.test_oip import tensor
 from tests.serve.signatures import ours
 

@@ -12,8 +12,8 @@ import pytest
 
 from serve.errors import InvalidRequest, Unimplemented, UnknownSignature
 from serve.protocols import tfs
-from serve.protocols.values import decode_values
 from serve.servables.signatures import Signature
+from serve.values.arrays import decode_values
 from tests.serve.models import INPUTS, ROW
 from tests.serve.signatures import ours, signature
 

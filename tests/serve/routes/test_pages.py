@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve.http.app import Application
+from serve.server.app import Application
 from tests.serve.client import ask
 
 pytestmark = pytest.mark.tf

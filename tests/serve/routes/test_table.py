@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from pipelines.config.profile import Serve
+from millrace.config.sections.serve import Serve
 from serve.http.access import Access
 from serve.http.edge import HANDLERS
 from serve.routes.table import ANY, Entry, RouteTable, build_routes

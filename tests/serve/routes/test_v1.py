@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.config.profile import Serve, ServedModel
-from pipelines.models import ModelStore
-from pipelines.storage import Store
-from serve.http.app import Application
+from millrace.config.sections.serve import Serve, ServedModel
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from tests.serve.client import ask, error_of, predict
 from tests.serve.models import POISON, ROW
 

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config.profile import Serve, ServedModel
-from pipelines.models import ModelStore
-from pipelines.storage import Store
-from serve.http.app import Application
-from serve.protocols.tensors import DATATYPES, dtype_of, encode_binary
+from millrace.config.sections.serve import Serve, ServedModel
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
+from serve.values.tensors import DATATYPES, dtype_of, encode_binary
 from tests.serve.client import ask, error_of, predict
 from tests.serve.foreign import ECHOED
 from tests.serve.models import INPUTS, POISON, ROW, served
-from tests.serve.protocols.test_tensors import array_of
+from tests.serve.values.test_tensors import array_of
 
 pytestmark = pytest.mark.tf
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.models import ModelDamaged, ModelVersion
-from pipelines.rows import RowRange
+from millrace.models.manifest import ModelDamaged, ModelVersion
+from millrace.tables.rows import RowRange
 from serve.scoring import batches
 from serve.scoring.batches import Job, Piece, Written, run_task, run_tasks
 from serve.scoring.predictions import CONSTANTS

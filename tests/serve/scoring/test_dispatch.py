@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import progress
+from millrace import progress
 from serve.errors import ScoringFailed
 from serve.scoring import dispatch
 from serve.scoring.batches import _written_schema
@@ -48,7 +48,7 @@ def test_each_task_has_a_partition_of_its_own(
 ) -> None:
     monkeypatch.setattr(dispatch, "run_tasks", count_tasks)
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-    with caplog.at_level(logging.INFO, logger="pipelines"):
+    with caplog.at_level(logging.INFO, logger="millrace"):
         written = run_on_spark(spark, Tasks(7))  # type: ignore[arg-type] # a stand-in
     assert sorted((w.path, w.size, w.rows) for w in written) == [(str(n), 1, 7) for n in range(7)]
     assert "scoring, in tasks: 7 of 7" in caplog.text

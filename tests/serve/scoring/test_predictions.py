@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import ConfigError, DataRejected, FeatureMismatch, StorageError
-from pipelines.storage import Store
-from pipelines.tables import DataFile, TableVersion
+from millrace.errors import ConfigError, DataRejected, FeatureMismatch, StorageError
+from millrace.storage import Store
+from millrace.tables.versions import DataFile, TableVersion
 from serve.errors import TableDiffers
 from serve.scoring import predictions
 from serve.scoring.batches import Written

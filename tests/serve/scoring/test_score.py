@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.errors import ArtifactNotFound, ConfigError, DataRejected, FeatureMismatch, InputMissing, StorageError
+from millrace.errors import ArtifactNotFound, ConfigError, DataRejected, FeatureMismatch, InputMissing, StorageError
+from millrace.models.manifest import ModelDamaged
+from millrace.models.store import ModelStore
+from millrace.models.vocabularies import FILE
+from millrace.runs import new_run_id
+from millrace.storage import Store
+from millrace.tables.validation import NotValidated
+from millrace.tables.versions import PREDICTIONS, DataFile, find_table, table_parts
 from pipelines.jobs.exits import exit_code
-from pipelines.models import ModelDamaged, ModelStore
-from pipelines.runs import new_run_id
-from pipelines.storage import Store
-from pipelines.tables import PREDICTIONS, DataFile, find_table, table_parts
-from pipelines.validation import NotValidated
-from pipelines.vocabularies import FILE
 from serve.errors import ScoringFailed, TooManyUnseen
-from serve.http.app import Application
 from serve.scoring import score
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from tests.serve.client import predict
 from tests.serve.models import INPUTS, POISON, served
 from tests.serve.products import product_of
@@ -31,7 +32,7 @@ from tests.serve.tables import DDL, make_rows, write_clean
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from pipelines.runs import RunRecord
+    from millrace.runs import RunRecord
 
 pytestmark = [pytest.mark.spark, pytest.mark.tf]
 
@@ -240,7 +241,7 @@ def test_a_worker_that_fails_otherwise_is_a_storage_error(spark: "SparkSession",
 CODE = """
 import sys
 from types import SimpleNamespace
-from pipelines.storage import Store
+from millrace.storage import Store
 from serve.scoring import score
 from serve.scoring.batches import run_task
 from tests.serve.products import product_of

@@ -8,9 +8,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pipelines.config.profile import DomainMode
-from pipelines.features import INT64_MIN, Category, Cyclic, Domain, Feature, Numeric, Range
-from pipelines.vocabularies import FILE
+from millrace.config.sections.serve import DomainMode
+from millrace.features.encoding import INT64_MIN
+from millrace.features.spec import Category, Cyclic, Domain, Feature, Numeric, Range
+from millrace.models.vocabularies import FILE
 from serve.servables import domains
 from serve.servables.domains import DomainGuard, Domains, read_domains
 from tests.serve.models import spec_of

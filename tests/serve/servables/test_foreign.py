@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.config.profile import ServedModel
-from pipelines.jobs.hadoop.cluster import Cluster
-from pipelines.models import ModelDamaged, ModelStore
-from pipelines.storage import Store
+from millrace.config.sections.serve import ServedModel
+from millrace.models.manifest import ModelDamaged
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from pipelines.hadoop.cluster import Cluster
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.servables.foreign import foreign_copy
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
 from tests.serve.foreign import ECHOED
-from tests.serve.protocols.test_tensors import array_of
+from tests.serve.values.test_tensors import array_of
 
 pytestmark = pytest.mark.tf
 

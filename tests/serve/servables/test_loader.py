@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.profile import ServedModel
-from pipelines.models import ModelDamaged, ModelStore
-from pipelines.storage import Store
+from millrace.config.sections.serve import ServedModel
+from millrace.models.manifest import ModelDamaged
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.errors import ModelNotFound
 from serve.servables.loader import Load, Loader
 from serve.servables.saved_model import LoadedModel

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.config.profile import ServedModel
-from pipelines.errors import ArtifactNotFound, StorageError
-from pipelines.models import ModelDamaged, ModelManifest, ModelStore, ModelVersion
-from pipelines.storage import Store
+from millrace.config.sections.serve import ServedModel
+from millrace.errors import ArtifactNotFound, StorageError
+from millrace.models.manifest import ModelDamaged, ModelManifest, ModelVersion
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.errors import ModelNotFound, ModelNotReady
 from serve.servables import versions as module
 from serve.servables.manager import ServableManager

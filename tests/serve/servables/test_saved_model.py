@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.features import INT64_MIN, Dictionary, encode
-from pipelines.models import ModelDamaged, ModelVersion
+from millrace.features.encoding import INT64_MIN, Dictionary, encode
+from millrace.models.manifest import ModelDamaged, ModelVersion
 from serve.errors import InvalidRequest
 from serve.servables import saved_model as module
 from serve.servables.manager import ServableManager

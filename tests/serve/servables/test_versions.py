@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.profile import ServedModel
-from pipelines.errors import ArtifactNotFound
-from pipelines.models import ModelStore
-from pipelines.storage import Store
+from millrace.config.sections.serve import ServedModel
+from millrace.errors import ArtifactNotFound
+from millrace.models.store import ModelStore
+from millrace.storage import Store
 from serve.errors import ModelNotFound, UnknownLabel
 from serve.servables.loader import Loader
 from serve.servables.versions import ServedVersions

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.models import ModelDamaged, ModelStore, ModelVersion
-from pipelines.storage import Store
-from pipelines.warmup import FILE, Golden, encode_record
+from millrace.models.manifest import ModelDamaged, ModelVersion
+from millrace.models.store import ModelStore
+from millrace.models.warmup import FILE, Golden, encode_record
+from millrace.storage import Store
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays
 from serve.servables.warmup import difference, read_golden

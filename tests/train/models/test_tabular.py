@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from train.encoding import CATEGORY, NUMERIC, EncodedCategory, Encoding
 from train.models.tabular import build
+from train.preprocessing.layers import CATEGORY, NUMERIC, EncodedCategory, Encoding
 
 pytestmark = pytest.mark.tf
 

@@ -1,0 +1,1 @@
+"""Whether the cleaned rows may become the table's next version."""

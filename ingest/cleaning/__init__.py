@@ -1,0 +1,1 @@
+"""The steps of a product file, as Spark transformations."""

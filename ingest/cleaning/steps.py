@@ -1,0 +1,185 @@
+"""The cleaning steps that a product declares, laid onto the rows; only `call` and a join with double keys run Spark."""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Final
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, DataType, NumericType
+
+from ingest.cleaning.calls import apply_call
+from ingest.cleaning.flow import DROPPED, Flow, is_kept
+from ingest.cleaning.windows import check_order, windows_of
+from ingest.errors import ExpressionInvalid, RowsMultiplied
+from ingest.sources.load import Source
+from ingest.spark.columns import hash_of, quoted
+from ingest.spark.errors import mapped_actions, mapped_analysis
+from millrace.config.sections.ingest import Filter, Ingest, Join, Step
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+logger = logging.getLogger(__name__)
+
+_MATCHED: Final = "#matched"
+
+
+def apply_steps(ingest: Ingest, sources: Mapping[str, Source], stack: contextlib.ExitStack) -> Flow:
+    """Run all steps over the base source's good rows.
+
+    Raises:
+        ConfigError: An expression or a function is wrong.
+        DataRejected: A join or a function multiplies rows.
+    """
+    tools = _Tools(sources, find_doubles(ingest, sources), stack)
+    flow = Flow.start(sources[ingest.base].frame)
+    for number, step in enumerate(ingest.steps):
+        flow = _apply(flow, step, f"ingest.steps.{number}", tools)
+    return flow
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """What steps need beside the rows.
+
+    Attributes:
+        sources: What can be joined.
+        doubles: Joins whose key is not unique on the other side.
+        stack: Unpersists frames in the end.
+    """
+
+    sources: Mapping[str, Source]
+    doubles: set[str]
+    stack: contextlib.ExitStack
+
+
+def _apply(flow: Flow, step: Step, where: str, tools: _Tools) -> Flow:
+    if step.join:
+        return _join(flow, step.join, f"{where}.join", tools)
+    if step.filter:
+        return _filter(flow, step.filter, f"{where}.filter", tools.stack)
+    if step.call:
+        return apply_call(flow.settle(tools.stack), step.call, tools.stack)
+    for name, expression in (step.derive or {}).items():
+        flow = _derive(flow, name, expression, f"{where}.derive.{name}", tools.stack)
+    return flow.with_frame(flow.frame.drop(*(step.drop or ())))
+
+
+def _derive(flow: Flow, name: str, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:
+    flow = _prepare(flow, expression, where, stack)
+    # A dropped row may be just the one that the expression cannot be computed for.
+    guarded = f"CASE WHEN `{DROPPED}` IS NULL THEN (\n{expression}\n) END"
+    return flow.with_frame(_with_column(flow, name, guarded, where, expression)).finite(name)
+
+
+def _filter(flow: Flow, step: Filter, where: str, stack: contextlib.ExitStack) -> Flow:
+    where = f"{where}.keep"
+    flow = _prepare(flow, step.keep, where, stack)
+    with mapped_analysis(where, step.keep):
+        kind = flow.frame.select(F.expr(step.keep)).schema[0].dataType
+    if not isinstance(kind, BooleanType):
+        raise ExpressionInvalid(
+            where, step.keep, reason=f"expected a condition, found a value of {kind.simpleString()}"
+        )
+    kept = f"WHEN (\n{step.keep}\n) THEN NULL ELSE '{step.name}' END"
+    dropped = f"CASE WHEN `{DROPPED}` IS NOT NULL THEN `{DROPPED}` {kept}"
+    return flow.with_frame(_with_column(flow, DROPPED, dropped, where, step.keep), step.name)
+
+
+def _prepare(flow: Flow, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:
+    """Make dropped rows disappear before an expression that looks at other rows, and see that their order is total."""
+    windows = windows_of(expression)
+    if windows and flow.filters:
+        flow = flow.settle(stack)
+    for window in windows:
+        check_order(flow.frame, window, where, expression)
+    return flow
+
+
+def _with_column(flow: Flow, name: str, sql: str, where: str, expression: str) -> "DataFrame":
+    with mapped_analysis(where, expression):
+        try:
+            frame = flow.frame.withColumn(name, F.expr(sql))
+        except AnalysisException:
+            flow.frame.select(F.expr(expression))  # fails too, most often, and then in the user's own words
+            raise
+    # The table that is checked and the table that is written must be the same, and a rerun must give it again.
+    if _is_deterministic(flow.frame) and not _is_deterministic(frame):
+        raise ExpressionInvalid(where, expression, reason="gives another value each time; a hash of the key does not")
+    return frame
+
+
+def _is_deterministic(frame: "DataFrame") -> bool:
+    return bool(frame._jdf.queryExecution().analyzed().deterministic())
+
+
+def _join(flow: Flow, join: Join, where: str, tools: _Tools) -> Flow:
+    other = tools.sources[join.source].frame
+    _check_types(flow, join, where, other)
+    keys = [F.col(theirs).alias(f"#on{n}") for n, theirs in enumerate(join.on.values())]
+    values = [F.col(theirs).alias(name) for name, theirs in join.columns.items()]
+    right = other.select(*keys, *values, F.lit(True).alias(_MATCHED))
+    condition = is_kept()
+    for number, mine in enumerate(join.on):
+        condition = condition & (F.col(quoted(mine)) == F.col(quoted(f"#on{number}")))
+    with mapped_analysis(where, join.source):
+        joined = flow.frame.join(right, condition, "left")
+        if _join_name(join) in tools.doubles:
+            _check_multiplies(flow, joined, join)
+        columns = [quoted(name) for name in (*flow.columns, *join.columns)]
+        if join.how == "left":
+            return flow.with_frame(joined.select(*columns, *map(quoted, flow.marks)))
+        name = f"join:{join.source}"
+        unmatched = is_kept() & F.col(quoted(_MATCHED)).isNull()
+        dropped = F.when(unmatched, F.lit(name)).otherwise(F.col(quoted(DROPPED)))
+        marks = (quoted(mark) for mark in flow.marks if mark != DROPPED)
+        return flow.with_frame(joined.select(*columns, dropped.alias(DROPPED), *marks), name)
+
+
+def _check_types(flow: Flow, join: Join, where: str, other: "DataFrame") -> None:
+    """Refuse to compare a string with a number: Spark would cast, and fail on the first odd value."""
+    for mine, theirs in join.on.items():
+        left, right = flow.frame.schema[mine].dataType, other.schema[theirs].dataType
+        if not _comparable(left, right):
+            found = f"{mine} ({left.simpleString()}) = {theirs} ({right.simpleString()})"
+            raise ExpressionInvalid(f"{where}.on", found, reason="the types differ; derive a cast first")
+
+
+def _comparable(left: DataType, right: DataType) -> bool:
+    return left == right or (isinstance(left, NumericType) and isinstance(right, NumericType))
+
+
+def find_doubles(ingest: Ingest, sources: Mapping[str, Source]) -> set[str]:
+    """Sources with a key that stands twice, by some join's ``on``; all of them looked at in one job."""
+    frames = []
+    for step in ingest.steps:
+        if step.join:
+            columns = list(step.join.on.values())
+            frame = sources[step.join.source].frame.dropna(subset=columns)
+            name = F.lit(_join_name(step.join)).alias("join")
+            frames.append(frame.select(name, hash_of(columns).alias("hash")))
+    if not frames:
+        return set()
+    keys = reduce(lambda left, right: left.unionAll(right), frames)
+    with mapped_actions("the joins"):
+        doubles = keys.groupBy("join", "hash").count().where("count > 1")
+        return {row[0] for row in doubles.select("join").distinct().collect()}
+
+
+def _join_name(join: Join) -> str:
+    return f"{join.source} on {', '.join(join.on.values())}"
+
+
+def _check_multiplies(flow: Flow, joined: "DataFrame", join: Join) -> None:
+    """Refuse a join that makes rows; asked only where the other side's key is not unique."""
+    with mapped_actions(f"join {join.source}"):
+        before = flow.frame.where(is_kept()).count()
+        after = joined.where(is_kept()).count()
+    if after > before:
+        reason = f"its key ({', '.join(join.on.values())}) is not unique"
+        raise RowsMultiplied(f"join {join.source}", before=before, after=after, reason=reason)
+    logger.info("join %s: its key is not unique, but no row meets a double one", join.source)

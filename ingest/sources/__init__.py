@@ -1,0 +1,1 @@
+"""The declared sources: found, staged, parsed, with what was rejected."""

@@ -1,0 +1,65 @@
+"""Rows for the table of rejects: each with its source, file, line where that is known, reason and text."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from pyspark.sql import functions as F
+
+from ingest.sources.line_numbers import Numbers, find_numbers
+from ingest.sources.staged import Opened
+from ingest.spark.columns import FILE, REASON, RECORD, quoted
+from ingest.staging.lines import MAX_LINE_BYTES
+from ingest.staging.staged_file import StagedFile
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+REJECT_COLUMNS: Final = ("source", "source_file", "line", "reason", "record")
+_SCHEMA: Final = "source string, source_file string, line bigint, reason string, record string"
+
+
+def rejects_of(item: Opened, frame: "DataFrame", spark: "SparkSession") -> "DataFrame":
+    """Rejects of a source.
+
+    Args:
+        item: The source.
+        frame: What it was parsed to, persisted.
+        spark: The session.
+    """
+    explained = item.reader.explain(frame, item.staged)
+    numbers: dict[str, Numbers] = {}
+    if item.reader.has_lines:
+        explained, numbers = find_numbers(explained, item.staged, spark)
+    else:
+        explained = explained.withColumn("line", F.lit(None).cast("bigint"))
+    names = spark.createDataFrame([(file.file, file.name) for file in item.staged], "file string, name string")
+    found = explained.join(F.broadcast(names), F.col(quoted(FILE)) == F.col("file"), "left").select(
+        F.lit(item.name).alias("source"),
+        F.col("name").alias("source_file"),
+        F.col("line"),
+        F.col(quoted(REASON)).alias("reason"),
+        F.col(quoted(RECORD)).alias("record"),
+    )
+    rows = [(item.name, *row) for file in item.staged for row in _unread(file, numbers.get(file.file))]
+    if not rows:
+        return found
+    unread = spark.createDataFrame(rows, f"{_SCHEMA}, count bigint")
+    each = unread.select(*REJECT_COLUMNS, F.explode(F.sequence(F.lit(1), "count"))).drop("col")
+    return found.unionAll(each)
+
+
+def _unread(file: StagedFile, numbers: Numbers | None) -> Iterator[tuple[Any, ...]]:
+    """Lines that Spark never saw as rows: file, line, reason, text, and how many such there are."""
+    for line in file.long_lines:
+        yield file.name, line.number, f"longer than {MAX_LINE_BYTES >> 20} MiB", line.start, 1
+    if numbers is None:
+        return
+    blank = file.lines.blank + file.lines.trailing_blank
+    for count, known, reason, record in (
+        (blank, numbers.blank, "blank line", ""),
+        (file.lines.repeated_headers, numbers.headers, "repeats the header", file.header or ""),
+    ):
+        for number in known:
+            yield file.name, number, reason, record, 1
+        if count > len(known):
+            yield file.name, None, reason, record, count - len(known)

@@ -1,0 +1,53 @@
+"""What a run has to read: the files or rows of every source that its product uses."""
+
+from typing import TYPE_CHECKING
+
+from ingest.readers.jdbc import fetch
+from ingest.sources.files import Delivery, deliver, find_files
+from ingest.staging.shape import Shape
+from millrace.config import Product
+from millrace.errors import InputMissing
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def find_deliveries(
+    product: Product,
+    spark: "SparkSession",
+    folder: str,
+    *,
+    increment: Delivery | None = None,
+    allow_empty: bool = False,
+) -> dict[str, Delivery]:
+    """Find the used sources' files and check their digests; fetch the rows of databases.
+
+    Args:
+        product: The product.
+        spark: The session.
+        folder: Staging folder, which must live as long as the rows are read.
+        increment: Files of the base source, where only these are to be read.
+        allow_empty: Whether the base source may have no file.
+
+    Raises:
+        InputMissing: A file is not there.
+        DataRejected: A file is not the declared one; a table has other columns than declared.
+    """
+    deliveries = {}
+    for name in product.config.ingest.used_sources:
+        section = product.config.sources[name]
+        is_base = name == product.config.ingest.base
+        if is_base and increment is not None:
+            deliveries[name] = increment
+        elif section.jdbc is None:
+            try:
+                deliveries[name] = find_files(product, name, spark)
+            except InputMissing:
+                if not (is_base and allow_empty):
+                    raise
+                deliveries[name] = deliver(name, ())
+        else:
+            shape = Shape(dict(section.columns), frozenset(section.optional), section.extra_columns)
+            digest, staged = fetch(spark, name, section, shape, f"{folder}/{name}")
+            deliveries[name] = Delivery(name, (), digest, staged=tuple(staged))
+    return deliveries

@@ -1,0 +1,40 @@
+"""Divides rows into train, validation and test so that a row's place depends on the row alone."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from pyspark.sql import functions as F
+
+from ingest.spark.columns import quoted
+from millrace.config.sections.ingest import HashSplit, TimeSplit
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+SPLITS: Final = ("train", "validation", "test")
+BUCKETS: Final = 1_000_000
+
+
+def split_of(section: HashSplit | TimeSplit, key_hash: "Column") -> "Column":
+    """The name of a row's split; null where a time split's column is null."""
+    if isinstance(section, TimeSplit):
+        validation, test = _moment(section.validation_from), _moment(section.test_from)
+        moment = F.col(quoted(section.column)).cast("timestamp")
+        return (
+            F.when(moment >= F.lit(test), F.lit("test"))
+            .when(moment >= F.lit(validation), F.lit("validation"))
+            .when(moment.isNotNull(), F.lit("train"))
+        )
+    test_end = round(section.test * BUCKETS)
+    validation_end = test_end + round(section.validation * BUCKETS)
+    bucket = F.pmod(key_hash, F.lit(BUCKETS))
+    return (
+        F.when(bucket < test_end, F.lit("test"))
+        .when(bucket < validation_end, F.lit("validation"))
+        .otherwise(F.lit("train"))
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,162 @@
+"""Follows the columns through a product file, so that a wrong name is found before any engine starts."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from millrace.config.sections.ingest import Call, Filter, Join, TimeSplit
+from millrace.config.sections.product import Config
+from millrace.config.yaml.document import Document
+from millrace.dotted import find_function, suggestion
+from millrace.errors import Problem
+from millrace.features.spec import TABLE_DTYPES
+
+NUMBERS: Final = ("float32", "float64", "int64", "decimal")
+SPLIT: Final = "split"
+"""The column that ingest adds: a row's split."""
+UNKNOWN: Final = "unknown"
+"""Type of a derived column: Spark finds it out when the job starts."""
+
+
+class ColumnFlow:
+    """The columns after each step, and the problems met on the way.
+
+    Attributes:
+        columns: Name to Spark SQL type, or `UNKNOWN`.
+        origins: Name to the columns that it was computed from, itself included, however many steps ago.
+        problems: One for each wrong name.
+    """
+
+    def __init__(self, config: Config, document: Document) -> None:
+        self.config = config
+        self.document = document
+        self.columns: dict[str, str] = {}
+        self.origins: dict[str, set[str]] = {}
+        self.problems: list[Problem] = []
+        self._follow()
+
+    def report(self, path: tuple[str, ...], found: str, allowed: str) -> None:
+        """Note a problem at a key."""
+        self.problems.append(Problem(self.document.place(path), ".".join(path), found, allowed))
+
+    def require(self, path: tuple[str, ...], column: str, known: dict[str, str] | None = None) -> bool:
+        """Note a problem unless the column exists."""
+        names = self.columns if known is None else known
+        if column not in names:
+            self.report(path, f"unknown column '{column}'", suggestion(column, set(names)))
+        return column in names
+
+    def _follow(self) -> None:
+        ingest = self.config.ingest
+        if ingest.base not in self.config.sources:
+            self.report(
+                ("ingest", "base"),
+                f"unknown source '{ingest.base}'",
+                suggestion(ingest.base, set(self.config.sources)),
+            )
+            return
+        for name, type_name in self.config.sources[ingest.base].columns.items():
+            self._add(("sources", ingest.base, "columns", name), name, type_name)
+        for number, step in enumerate(ingest.steps):
+            path = ("ingest", "steps", str(number))
+            if step.join:
+                self._join(step.join, (*path, "join"))
+            for name, expression in (step.derive or {}).items():
+                used = self._expression(expression, (*path, "derive", name))
+                self._add((*path, "derive", name), name, UNKNOWN, used)
+            if step.filter:
+                self._filter(step.filter, (*path, "filter"))
+            if step.call:
+                self._call(step.call, (*path, "call"))
+            for item, name in enumerate(step.drop or ()):
+                if self.require((*path, "drop", str(item)), name):
+                    del self.columns[name]
+        for item, name in enumerate(ingest.key):
+            self.require(("ingest", "key", str(item)), name)
+            if name in ingest.key[:item]:
+                self.report(("ingest", "key", str(item)), f"column '{name}' stands twice", "once is enough")
+        if isinstance(ingest.split, TimeSplit):
+            self._time_split(ingest.split.column)
+
+    def _time_split(self, column: str) -> None:
+        path = ("ingest", "split", "column")
+        if self.require(path, column) and self.columns[column] not in ("timestamp", "date", UNKNOWN):
+            self.report(path, f"column '{column}' is a {self.columns[column]}", "expected a timestamp or date")
+
+    def _add(self, path: tuple[str, ...], name: str, type_name: str, used: Iterable[str] = ()) -> None:
+        if name.lower() == SPLIT:
+            self.report(path, f"column '{name}' is made by ingest itself", "give this one another name")
+        twin = next((known for known in self.columns if known != name and known.lower() == name.lower()), None)
+        if twin:
+            self.report(path, f"Spark takes '{name}' and '{twin}' for one column", "give one another name")
+        self.columns[name] = type_name
+        self.origins[name] = {name}.union(*(self.origins.get(column, {column}) for column in used))
+
+    def _join(self, join: Join, path: tuple[str, ...]) -> None:
+        if join.source not in self.config.sources:
+            self.report(
+                (*path, "source"),
+                f"unknown source '{join.source}'",
+                suggestion(join.source, set(self.config.sources)),
+            )
+            self.columns |= dict.fromkeys(join.columns, UNKNOWN)
+            return
+        other = self.config.sources[join.source].columns
+        for mine, theirs in join.on.items():
+            place = (*path, "on", mine)
+            if self.require(place, mine) and self.require(place, theirs, other):
+                types = self.columns[mine], other[theirs]
+                if UNKNOWN not in types and _family(types[0]) != _family(types[1]):
+                    found = f"'{mine}' is a {types[0]}, '{theirs}' of {join.source} a {types[1]}"
+                    self.report(place, found, "derive a column with a cast first")
+        for name, theirs in join.columns.items():
+            if name in self.columns:
+                self.report(
+                    (*path, "columns", name),
+                    f"column '{name}' is there already",
+                    "give the joined one another name",
+                )
+            known = self.require((*path, "columns", name), theirs, other)
+            self._add((*path, "columns", name), name, other[theirs] if known else UNKNOWN)
+
+    def _filter(self, filter_: Filter, path: tuple[str, ...]) -> None:
+        self._expression(filter_.keep, (*path, "keep"))
+
+    def _call(self, call: Call, path: tuple[str, ...]) -> None:
+        trouble = find_function(call.function)
+        if trouble:
+            self.report((*path, "function"), *trouble)
+        for item, name in enumerate(call.drops):
+            if self.require((*path, "drops", str(item)), name):
+                del self.columns[name]
+        for name, type_name in call.adds.items():
+            self._add((*path, "adds", name), name, type_name)
+
+    def _expression(self, expression: str, path: tuple[str, ...]) -> set[str]:
+        """Note a problem for each unknown column, and return the columns that are used."""
+        try:
+            # In brackets, as ingest uses it: a statement, or two of them, are no expression.
+            tree = sqlglot.parse_one(f"({expression}\n)", dialect="spark")
+        except SqlglotError as error:
+            self.report(path, "not a Spark SQL expression", str(error).splitlines()[0].partition(". Line")[0])
+            return set()
+        if isinstance(tree, exp.Tuple) or tree.find(exp.Query):
+            self.report(path, "not a Spark SQL expression", "expected one value, no list and no query")
+            return set()
+        bound = {name.name for lambda_ in tree.find_all(exp.Lambda) for name in lambda_.expressions}
+        known = {name.lower(): name for name in self.columns}
+        used = set()
+        for column in tree.find_all(exp.Column):
+            name = column.parts[0].name  # of point.x the column is point
+            if name.lower() in known:
+                used.add(known[name.lower()])
+            elif name not in bound:
+                self.report(path, f"unknown column '{name}'", suggestion(name, set(self.columns)))
+        return used
+
+
+def _family(type_name: str) -> str:
+    return "number" if TABLE_DTYPES.get(type_name, type_name[:7]) in NUMBERS else type_name

@@ -1,0 +1,78 @@
+"""Where a source's files are: paths and patterns beside the product file, on HDFS, or in an installed package."""
+
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from millrace.config.sections.product import Config
+from millrace.config.sections.sources import Source
+from millrace.config.yaml.document import Document
+from millrace.errors import ConfigError, InputMissing, Problem
+from millrace.storage import Entry, files_of, find_entries, has_pattern, mapped_errors, resolve_root
+
+PACKAGE_SCHEME: Final = "package://"
+SCHEMES: Final = ("file", "package", "hdfs")
+
+
+def check_sources(config: Config, document: Document) -> list[Problem]:
+    """Paths whose scheme nobody here can read, and increments of what is not taken file by file."""
+    problems = []
+    for name, source in config.sources.items():
+        for path in source.path:
+            scheme, colon, _ = path.partition("://")
+            if colon and scheme not in SCHEMES:
+                key = ("sources", name, "path")
+                allowed = "expected a path, file:///path, hdfs://host:port/path or package://distribution/path"
+                problems.append(Problem(document.place(key), ".".join(key), f"found '{path}'", allowed))
+        if source.incremental and (name != config.ingest.base or source.format == "jdbc"):
+            key = ("sources", name, "incremental")
+            allowed = "only the files of the base source can be taken a few at a time"
+            problems.append(Problem(document.place(key), ".".join(key), "found true", allowed))
+    return problems
+
+
+def resolve_path(path: str, folder: Path, key: str) -> str:
+    """A path as `millrace.storage` takes it, from what stands in a product file that lies in a folder.
+
+    Raises:
+        InputMissing: There is no such package.
+        ConfigError: An HDFS path names no NameNode.
+    """
+    if path.startswith("hdfs://"):
+        try:
+            return resolve_root(path)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("store.root", key), hint=error.hint) from None
+    if not path.startswith(PACKAGE_SCHEME):
+        return str(folder / Path(path.removeprefix("file://")).expanduser())
+    distribution, _, inside = path.removeprefix(PACKAGE_SCHEME).partition("/")
+    try:
+        return str(metadata.distribution(distribution).locate_file(inside))
+    except metadata.PackageNotFoundError:
+        raise InputMissing(
+            f"{key}: package '{distribution}' is not installed", hint=f"pip install {distribution}"
+        ) from None
+
+
+def find_inputs(source: Source, folder: Path, key: str) -> list[Entry]:
+    """The files of a source, each once, in a fixed order.
+
+    Raises:
+        InputMissing: A path or pattern names no file.
+        StorageError: A folder cannot be listed.
+    """
+    found: dict[str, Entry] = {}
+    for given in source.path:
+        path = resolve_path(given, folder, key)
+        with mapped_errors("path", path):
+            try:
+                entries = find_entries(files_of(path), path)
+            except (FileNotFoundError, NotADirectoryError):
+                raise InputMissing(
+                    f"{key}: there is no file {path}", hint="paths are relative to the product file"
+                ) from None
+        if not entries:
+            what = "no file matches" if has_pattern(path) else "there is no file in"
+            raise InputMissing(f"{key}: {what} {path}")
+        found |= {entry.path: entry for entry in entries}
+    return list(found.values())

@@ -1,0 +1,1 @@
+"""The typed sections of a product file and of a profile."""

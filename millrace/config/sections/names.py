@@ -1,0 +1,43 @@
+"""The kinds of names that a product file holds, and how each is spelt."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, StringConstraints
+
+from millrace.dotted import suggestion
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+COLUMN_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
+DOTTED_PATTERN: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
+MEMORY_PATTERN: Final = r"^[1-9]\d*[mg]$"
+MASTER_PATTERN: Final = r"^(local(\[[\d*, ]+\])?|local-cluster\[.+\]|yarn|spark://.+|k8s://.+)$"
+
+SPELLING: Final = {
+    NAME_PATTERN: "expected small letters, digits, - and _, such as my-product",
+    COLUMN_PATTERN: "expected letters, digits and _, such as dep_delay",
+    DOTTED_PATTERN: "expected module:function, such as train.models.tabular:build",
+    DIGEST_PATTERN: "expected the 64 hexadecimal digits that sha256sum prints",
+    MEMORY_PATTERN: "expected a size such as 2g or 512m",
+    MASTER_PATTERN: "expected a Spark master, such as local[*], yarn or spark://host:7077",
+}
+"""What to say of a text that does not match."""
+
+SQL_TYPES: Final = (
+    "boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "string", "date", "timestamp", "binary",
+)  # fmt: skip
+_DECIMAL: Final = re.compile(r"^decimal\(\d{1,2},\s*\d{1,2}\)$")
+
+
+def _check_type(value: str) -> str:
+    if value not in SQL_TYPES and not _DECIMAL.match(value):
+        raise ValueError(suggestion(value, {*SQL_TYPES, "decimal(p,s)"}))
+    return value
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+ColumnName = Annotated[str, StringConstraints(pattern=COLUMN_PATTERN)]
+SqlType = Annotated[str, AfterValidator(_check_type)]
+DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN)]
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]

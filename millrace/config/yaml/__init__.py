@@ -1,0 +1,1 @@
+"""YAML documents that know the line of every key, and errors that name it."""

@@ -1,0 +1,1 @@
+"""Model versions: their manifest, their files, the store that holds them."""

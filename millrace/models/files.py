@@ -1,0 +1,80 @@
+"""The files of a model version: listed, verified by their digests, copied to this machine."""
+
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from millrace.digests import sha256_of
+from millrace.failpoints import fail_here
+from millrace.models.manifest import MANIFEST, ModelDamaged, ModelFile, ModelVersion
+from millrace.storage import download, mapped_errors
+
+logger = logging.getLogger(__name__)
+
+
+def list_files(folder: Path) -> tuple[ModelFile, ...]:
+    """Every file of a SavedModel folder but the manifest, with size and digest, sorted."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder) != Path(MANIFEST))
+    return tuple(
+        ModelFile(path=p.relative_to(folder).as_posix(), size=p.stat().st_size, sha256=sha256_of(p)) for p in paths
+    )
+
+
+def verify_files(version: ModelVersion) -> None:
+    """Compare every file with the manifest, before TensorFlow sees any of them.
+
+    Raises:
+        ModelDamaged: A file is missing, changed, or not in the manifest.
+    """
+    listed = {file.path: file for file in version.manifest.files}
+    found = {file.path: file for file in list_files(version.folder)}
+    for path in sorted(listed.keys() | found.keys()):
+        if path not in found:
+            raise ModelDamaged(version.place, f"{path} is missing")
+        if path not in listed:
+            raise ModelDamaged(version.place, f"{path} is not in {MANIFEST}")
+        if found[path] != listed[path]:
+            raise ModelDamaged(version.place, f"{path} does not have the digest in {MANIFEST}")
+
+
+def checked_copy(version: ModelVersion) -> ModelVersion:
+    """A version on this machine whose every file is the one published: itself, or a copy in the machine's cache.
+
+    Raises:
+        ModelDamaged: A file is missing, changed, or not in the manifest.
+        StorageError: The store cannot be read.
+    """
+    if not version.is_remote:
+        verify_files(version)
+        return version
+    manifest = version.manifest
+    target = _cache_folder() / manifest.digest / manifest.name / str(manifest.version)
+    copy = replace(version, place=str(target))
+    if target.is_dir():
+        try:
+            verify_files(copy)
+            return copy
+        except ModelDamaged as error:
+            logger.warning("the copy in %s is damaged and fetched again: %s", target, error)
+            shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
+        staged = replace(version, place=str(Path(folder, manifest.name, str(manifest.version))))
+        with mapped_errors("model version", f"{manifest.name}/{manifest.version}"):
+            download(version.place, staged.folder)
+        verify_files(staged)
+        fail_here("cache.before_rename")
+        try:
+            staged.folder.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was first, with the same bytes
+                raise
+    return copy
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MILLRACE_CACHE") or Path(base, "millrace"), "models")

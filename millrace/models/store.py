@@ -1,0 +1,106 @@
+"""The model store: immutable versions in TF Serving's directory layout, each with its ``model.json``.
+
+``models/<name>/<version>/`` holds ``saved_model.pb``, ``variables/``, ``assets/`` and ``model.json``. A version is
+visible whole or not at all, and every file is checked against its digest before anybody loads it.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from millrace.errors import ArtifactExists, ArtifactNotFound
+from millrace.models.files import list_files
+from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
+from millrace.storage import Store, is_plain
+
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class ModelStore:
+    """Model versions under ``models/`` of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def names(self) -> list[str]:
+        """Names of all models that have a version."""
+        return [name for name in self.store.names("models") if self.versions(name)]
+
+    def versions(self, name: str) -> list[int]:
+        """Version numbers, ascending; folders that are no number are not versions."""
+        if not is_plain(name):
+            return []
+        return sorted(int(n) for n in self.store.names("models", name) if _VERSION.fullmatch(n))
+
+    def open(self, name: str, version: int | None = None) -> ModelVersion:
+        """A version and its manifest; the newest by default. Files are not checked yet (see `verify_files`).
+
+        Raises:
+            ArtifactNotFound: No such model or version.
+            ModelDamaged: The manifest cannot be read.
+        """
+        versions = self.versions(name)
+        if version is None and versions:
+            version = versions[-1]
+        if version is None or version not in versions:
+            known = f"versions: {', '.join(map(str, versions))}" if versions else "run: millrace train"
+            raise ArtifactNotFound(kind="model", name=name, version=version, hint=known)
+        place = self.store.uri("models", name, str(version))
+        try:
+            manifest = ModelManifest.model_validate_json(self.store.read("models", name, str(version), MANIFEST))
+        except (ValidationError, ArtifactNotFound) as error:
+            raise ModelDamaged(place, f"{MANIFEST} is missing or not valid") from error
+        if (manifest.name, manifest.version) != (name, version):
+            raise ModelDamaged(place, f"{MANIFEST} names {manifest.name} version {manifest.version}")
+        return ModelVersion(place, manifest)
+
+    def _manifest_of(self, name: str, version: int) -> ModelManifest | None:
+        try:
+            return self.open(name, version).manifest
+        except (ModelDamaged, ArtifactNotFound):
+            return None
+
+    def _twin_of(self, manifest: ModelManifest, versions: list[int]) -> ModelVersion | None:
+        """What another run has made of the same since this one began.
+
+        Nobody takes the next number between this look and the publishing without being seen: the number would be taken.
+        """
+        mine = manifest.lineage
+        for version in versions:
+            if version <= (mine.parent or 0):
+                continue
+            found = self._manifest_of(manifest.name, version)
+            if found and found.lineage.commit_key == mine.commit_key and found.lineage.run_id != mine.run_id:
+                return ModelVersion(self.store.uri("models", manifest.name, str(version)), found)
+        return None
+
+    def publish(self, folder: Path, manifest: ModelManifest) -> ModelVersion:
+        """Make an exported model visible as the next version of its name, whole or not at all.
+
+        Args:
+            folder: Local SavedModel; its manifest is written here first.
+            manifest: Its version and files are filled in.
+
+        Returns:
+            The new version, or the one that another run published from the same lineage in the meantime.
+
+        Raises:
+            ArtifactExists: Other publishers took every number tried.
+        """
+        for _ in range(10):
+            versions = self.versions(manifest.name)
+            if twin := self._twin_of(manifest, versions):
+                return twin
+            number = (versions or [0])[-1] + 1
+            numbered = manifest.model_copy(update={"version": number, "files": list_files(folder)})
+            (folder / MANIFEST).write_text(numbered.model_dump_json(indent=2, by_alias=True))
+            try:
+                self.store.publish_folder(folder, "models", manifest.name, str(number))
+            except ArtifactExists:
+                # Another publisher's, or mine: a rename whose reply was lost is sent again, and then finds itself.
+                if self._manifest_of(manifest.name, number) != numbered:
+                    continue
+            return ModelVersion(self.store.uri("models", manifest.name, str(number)), numbered)
+        raise ArtifactExists(kind="model version", name=f"{manifest.name}/{number}")

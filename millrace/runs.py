@@ -1,0 +1,73 @@
+"""Run records: what a stage did, as its last line on stdout and as a file in the store."""
+
+import secrets
+import time
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from millrace.storage import Store
+
+Outcome = Literal["committed", "already_committed", "failed", "interrupted"]
+
+
+def new_run_id() -> str:
+    """A run's name: UTC start time for people, and random bytes against collisions."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+class RunRecord(BaseModel):
+    """What one stage did in one run.
+
+    ``rows_in == rows_out + rejected + filtered`` holds in every record (see `check_accounts`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    run_id: str
+    product: str = ""
+    outcome: Outcome
+    version: int | None = None
+    """The table or model version that now holds the result."""
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: int = 0
+    filtered: int = 0
+    filters: dict[str, int] = Field(default_factory=dict)
+    """Rows dropped, by the name of the filter."""
+    seconds: float = 0.0
+    code: int = 0
+    """Exit code of the process."""
+    reason: str = ""
+    hint: str = ""
+    details: dict[str, object] = Field(default_factory=dict)
+    """What only this stage has to say: metrics, digests, sources."""
+
+    def check_accounts(self) -> "RunRecord":
+        """Return the record if no row is unaccounted for.
+
+        Raises:
+            AssertionError: Rows were lost or doubled, which is a bug, never the data's fault.
+        """
+        if self.rows_in != self.rows_out + self.rejected + self.filtered:
+            raise AssertionError(
+                f"{self.stage}: {self.rows_in} rows in, but {self.rows_out} out + {self.rejected} rejected "
+                f"+ {self.filtered} filtered"
+            )
+        return self
+
+
+def save_record(store: Store, record: RunRecord) -> None:
+    """Keep a record as ``runs/<product>/<run_id>/<stage>.json``."""
+    data = record.model_dump_json(indent=2).encode()
+    store.put(data, "runs", record.product, record.run_id, f"{record.stage}.json")
+
+
+def read_record(store: Store, product: str, run_id: str, stage: str) -> RunRecord:
+    """The record that a run left.
+
+    Raises:
+        ArtifactNotFound: It left none.
+    """
+    return RunRecord.model_validate_json(store.read("runs", product, run_id, f"{stage}.json"))

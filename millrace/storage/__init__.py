@@ -1,0 +1,39 @@
+"""The store, on a local disk or on HDFS: whole files, folders that appear at once, one winner of a name."""
+
+from millrace.retry import be_patient, patient
+from millrace.storage.checksums import digest_at, has_digest
+from millrace.storage.delta import delta_errors, delta_options
+from millrace.storage.filesystems.files import Entry, Files, is_of_storage, mapped_errors
+from millrace.storage.filesystems.local import LocalFiles
+from millrace.storage.glob import find_entries, has_pattern
+from millrace.storage.records import Lost, Won, cas_append, read_record, record_numbers
+from millrace.storage.store import Store, check_root, download, files_of, is_plain, open_input, resolve_root, upload
+
+__all__ = [
+    "Entry",
+    "Files",
+    "LocalFiles",
+    "Lost",
+    "Store",
+    "Won",
+    "be_patient",
+    "cas_append",
+    "check_root",
+    "delta_errors",
+    "delta_options",
+    "digest_at",
+    "download",
+    "files_of",
+    "find_entries",
+    "has_digest",
+    "has_pattern",
+    "is_of_storage",
+    "is_plain",
+    "mapped_errors",
+    "open_input",
+    "patient",
+    "read_record",
+    "record_numbers",
+    "resolve_root",
+    "upload",
+]

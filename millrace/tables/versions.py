@@ -1,0 +1,187 @@
+"""Table versions: Delta tables resolved to their files by delta-rs, without a JVM.
+
+Spark writes tables; everybody else reads the log here and the files by `millrace.tables.rows`.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from millrace.digests import digest_of
+from millrace.errors import ArtifactExists, ArtifactNotFound, StorageError
+from millrace.storage import Store, delta_errors, delta_options, files_of, is_plain, mapped_errors, patient
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+CLEAN = "clean"
+REJECTS = "rejects"
+PREDICTIONS = "predictions"
+DIGESTS = "_digests"
+"""Folder of a table for the digests of its data files; Delta leaves alone what begins with an underscore."""
+
+
+def table_parts(product: str, table: str) -> tuple[str, str, str]:
+    """Where a table lies under the store's root."""
+    return ("tables", product, table)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of a table version.
+
+    Attributes:
+        path: Absolute, as `millrace.storage.open_input` takes it.
+        rows: Exact row count from the log.
+        partition: Value by partition column.
+        sha256: Digest of its bytes; empty where the table's writer kept none.
+    """
+
+    path: str
+    rows: int
+    partition: dict[str, str]
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class TableVersion:
+    """One immutable version of a table.
+
+    Attributes:
+        name: ``product/table``.
+        uri: Folder of the table, as Spark and delta-rs take it.
+        version: Number in the Delta log.
+        columns: Delta type name by column, partition columns included.
+        files: Data files, in a fixed order.
+        commit: What the writer recorded in the commit: key, contract and source digests, counts.
+        committed: When, for people and for the default logical date.
+    """
+
+    name: str
+    uri: str
+    version: int
+    columns: dict[str, str]
+    files: tuple[DataFile, ...]
+    commit: dict[str, Any]
+    committed: datetime
+
+    def files_of(self, split: str | None) -> tuple[DataFile, ...]:
+        """Files of one split, or all of them."""
+        return tuple(f for f in self.files if split is None or f.partition.get("split") == split)
+
+    def rows_of(self, split: str | None = None) -> int:
+        """Exact number of rows, from the log alone."""
+        return sum(file.rows for file in self.files_of(split))
+
+    @property
+    def digest(self) -> str:
+        """Identifies the rows: data files never change, and no two have one name."""
+        names = [file.path.removeprefix(f"{self.uri}/") for file in self.files]
+        return digest_of(self.name, [(name, file.rows) for name, file in zip(names, self.files, strict=True)])
+
+
+def find_table(store: Store, product: str, table: str, version: int | None = None) -> TableVersion:
+    """Resolve a table version; the newest by default.
+
+    Raises:
+        ArtifactNotFound: There is no such table or version.
+        StorageError: The log cannot be read.
+    """
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    parts = table_parts(product, table)
+    name = "/".join(parts[1:])
+    if not all(map(is_plain, parts)) or not store.exists(*parts, "_delta_log"):
+        raise ArtifactNotFound(kind="table", name=name, hint=f"run: millrace ingest, for product {product}")
+    try:
+        return _find(store.uri(*parts), name, version)
+    except TableNotFoundError as error:
+        raise ArtifactNotFound(kind="table", name=name) from error
+    except (DeltaError, OSError) as error:
+        raise StorageError(f"table '{name}' cannot be read: {error}") from error
+
+
+@patient
+def _find(uri: str, name: str, version: int | None) -> TableVersion:
+    from deltalake import DeltaTable
+
+    with delta_errors(uri):
+        delta = DeltaTable(uri, storage_options=delta_options(uri))
+        if version is not None and not 0 <= version <= delta.version():
+            hint = f"the newest version is {delta.version()}"
+            raise ArtifactNotFound(kind="table", name=name, version=version, hint=hint)
+        if version is not None:
+            delta.load_as_version(version)
+        return _resolve(delta, name, uri)
+
+
+def _resolve(delta: "DeltaTable", name: str, folder: str) -> TableVersion:
+    actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+    digests = read_digests(folder, delta.version())
+    files = tuple(
+        DataFile(
+            path=f"{folder}/{unquote(action['path'])}",
+            rows=action["num_records"],
+            partition={k.removeprefix("partition."): v for k, v in action.items() if k.startswith("partition.")},
+            sha256=digests.get(unquote(action["path"]), ""),
+        )
+        for action in sorted(actions, key=lambda action: str(action["path"]))
+    )
+    commit = _commit_info(folder, delta.version())
+    schema = json.loads(delta.schema().to_json())
+    return TableVersion(
+        name=name,
+        uri=folder,
+        version=delta.version(),
+        columns={f["name"]: f["type"] if isinstance(f["type"], str) else f["type"]["type"] for f in schema["fields"]},
+        files=files,
+        commit=json.loads(commit.get("userMetadata") or "{}"),
+        committed=datetime.fromtimestamp(commit["timestamp"] / 1000).astimezone(),
+    )
+
+
+def read_digests(folder: str, version: int) -> dict[str, str]:
+    """SHA-256 of each data file of a version, by its path in the table; of none where its writer kept none.
+
+    Delta's log has no place for them: they lie beside it, and cover what no page's checksum does, such as footers.
+    """
+    path = f"{folder}/{DIGESTS}/{version:020}.json"
+    try:
+        with files_of(folder).open_input(path) as file:
+            return dict(json.loads(file.read()))
+    except FileNotFoundError:
+        return {}
+
+
+def keep_digests(store: Store, table: TableVersion, digests: Mapping[str, str]) -> None:
+    """Keep the digests of a version's files, by `DataFile.path`; what somebody kept before stays."""
+    data = json.dumps({path.removeprefix(f"{table.uri}/"): digest for path, digest in digests.items()}).encode()
+    with contextlib.suppress(ArtifactExists):
+        store.put_new(data, *table_parts(*table.name.split("/")), DIGESTS, f"{table.version:020}.json")
+
+
+def _commit_info(folder: str, version: int) -> dict[str, Any]:
+    # Not from DeltaTable.history: of a pinned version it gives the newest commits, under wrong numbers.
+    log, files = f"{folder}/_delta_log/{version:020}.json", files_of(folder)
+    with files.open_input(log) as file:
+        actions = [json.loads(line) for line in file.read().decode().splitlines()]
+    info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    return {"timestamp": files.modified(log) * 1000, **info}
+
+
+def read_commit(uri: str, version: int) -> tuple[str, dict[str, Any]]:
+    """Delta's name of what one commit did, and what its writer recorded; empty where it recorded nothing.
+
+    Raises:
+        ArtifactNotFound: The log does not hold it, or no longer.
+        StorageError: The log cannot be read.
+    """
+    with mapped_errors("commit", f"{uri}@{version}"):
+        info = _commit_info(uri, version)
+    return str(info.get("operation", "")), json.loads(info.get("userMetadata") or "{}")

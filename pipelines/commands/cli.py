@@ -1,0 +1,218 @@
+"""The command ``millrace``. Words go to stderr, results to stdout as JSON."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from pipelines.commands import data
+from pipelines.commands.hadoop import app as hadoop_app
+from pipelines.commands.schedule import app as schedule_app
+from pipelines.jobs.exits import guard
+from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
+
+app = typer.Typer(
+    help="Data in, served models out: Spark ingests, Horovod trains, FastAPI serves.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+config_app = typer.Typer(help="Check a product file, or print its schema.", no_args_is_help=True)
+models_app = typer.Typer(help="What the model store holds; versions from store to store.", no_args_is_help=True)
+tables_app = typer.Typer(help="What tables the store holds.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(models_app, name="models")
+app.add_typer(tables_app, name="tables")
+app.add_typer(data.app, name="data")
+app.add_typer(hadoop_app, name="hadoop")
+app.add_typer(schedule_app, name="schedule")
+
+ProductFile = Annotated[Path, typer.Argument(help="The product file, such as conf/pipelines/flights.yaml.")]
+Profile = Annotated[str, typer.Option(help="Where it runs: a name in conf/profiles, or a path.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override, such as train.epochs=5."),
+]
+StoreRoot = Annotated[str | None, typer.Option("--store", help="Root of the store; by default the profile's.")]
+
+
+Full = Annotated[bool, typer.Option("--full", help="Make an incremental table anew from all files that are there.")]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Commit a version without rows, if there are none.")]
+
+
+@app.command()
+def run(product: ProductFile, profile: Profile = "local", settings: Settings = None, full: Full = False) -> None:
+    """Run the whole product: ingest, train, score."""
+    from pipelines.commands.show import show_stages
+
+    code, records = run_stages(STAGES, Request(product, profile, settings or [], full=full))
+    show_stages(records)
+    last = records[-1]
+    stages = [record.model_dump(mode="json") for record in records]
+    print_result(
+        {
+            "stage": "run",
+            "run_id": last.run_id,
+            "outcome": last.outcome,
+            "reason": last.reason,
+            "stages": stages,
+        }
+    )
+    raise typer.Exit(code)
+
+
+def _run_stage(stage: str, request: Request) -> None:
+    code, records = run_stages((stage,), request)
+    print_result(records[-1].model_dump(mode="json"))
+    raise typer.Exit(code)
+
+
+@app.command()
+def ingest(
+    product: ProductFile,
+    profile: Profile = "local",
+    settings: Settings = None,
+    full: Full = False,
+    allow_empty: AllowEmpty = False,
+) -> None:
+    """Sources to a checked, clean table version."""
+    _run_stage("ingest", Request(product, profile, settings or [], full=full, allow_empty=allow_empty))
+
+
+@app.command()
+def train(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
+    """The newest clean table to a published model version."""
+    _run_stage("train", Request(product, profile, settings or []))
+
+
+@app.command()
+def score(
+    product: ProductFile,
+    profile: Profile = "local",
+    settings: Settings = None,
+    date: Annotated[str | None, typer.Option(help="Logical date; by default the table version's commit date.")] = None,
+    model_version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    table_version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+) -> None:
+    """A table version through a model version, into the table of predictions."""
+    _run_stage("score", Request(product, profile, settings or [], date, model_version, table_version))
+
+
+class ServeCommand(TyperCommand):
+    """Its help lists the settings, too."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, then every setting of the section ``serve``."""
+        super().format_help(ctx, formatter)
+        from millrace.config.sections.serve import Serve
+        from pipelines.commands.show import print_settings
+
+        print_settings("serve", Serve)
+
+
+@app.command(cls=ServeCommand)
+def serve(
+    product: ProductFile,
+    profile: Profile = "local",
+    settings: Settings = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer behind the port.")] = None,
+    is_open: Annotated[
+        bool, typer.Option("--open", help="Answer on an address that others reach; nobody is asked who they are.")
+    ] = False,
+) -> None:
+    """Answer predictions over REST from the newest model version."""
+    from pipelines.jobs.service import serve_product
+
+    given = (("host", host), ("port", port), ("workers", workers), ("open_to_everyone", "true" if is_open else None))
+    extra = [f"serve.{key}={value}" for key, value in given if value is not None]
+    guard(lambda: serve_product(product, profile, [*(settings or []), *extra]))
+
+
+@app.command()
+def demo(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
+    """Run the product, start the service, ask it once, show everything."""
+    from pipelines.commands.demo import run_demo
+
+    raise typer.Exit(run_demo(Request(product, profile, settings or [])))
+
+
+@config_app.command()
+def check(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
+    """Tell every mistake in a product file, with line, key and what is allowed."""
+    from millrace.config import load_product
+
+    def checked() -> None:
+        config = load_product(product, profile=profile, settings=settings).config
+        sys.stderr.write(f"{product}: no mistakes\n")
+        print_result({"product": config.product, "outcome": "valid"})
+
+    guard(checked)
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON schema of product files, for editors."""
+    from millrace.config import Config
+
+    sys.stdout.write(json.dumps(Config.model_json_schema(by_alias=True), indent=2) + "\n")
+
+
+@models_app.command("list")
+def models_list(store: StoreRoot = None, profile: Profile = "local") -> None:
+    """Every model and its versions."""
+    from pipelines.commands.show import list_models
+
+    guard(lambda: list_models(store, profile))
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    store: StoreRoot = None,
+    profile: Profile = "local",
+) -> None:
+    """One model version: inputs, metrics, what it was made from."""
+    from pipelines.commands.show import show_model
+
+    guard(lambda: show_model(name, version, store, profile))
+
+
+models_app.command("push")(data.push)
+models_app.command("pull")(data.pull)
+
+
+@tables_app.command("list")
+def tables_list(store: StoreRoot = None, profile: Profile = "local") -> None:
+    """Every table and its newest version."""
+    from pipelines.commands.show import list_tables
+
+    guard(lambda: list_tables(store, profile))
+
+
+@tables_app.command("show")
+def tables_show(
+    name: Annotated[str, typer.Argument(help="product/table, such as flights/clean.")],
+    version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    rows: Annotated[int, typer.Option(min=0, max=1000, help="Show this many rows, such as those of rejects.")] = 0,
+    store: StoreRoot = None,
+    profile: Profile = "local",
+) -> None:
+    """One table version: columns, rows by split, what it was made from."""
+    from pipelines.commands.show import show_table
+
+    guard(lambda: show_table(name, version, store, profile, rows=rows))
+
+
+def main() -> None:
+    """Entry of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Tables for people: what a run did, what the store holds."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from millrace.config.load import find_store_root
+from millrace.errors import ArtifactNotFound, InputMissing
+from millrace.models.manifest import ModelDamaged
+from millrace.models.store import ModelStore
+from millrace.runs import RunRecord
+from millrace.storage import Store
+from millrace.tables.rows import first_rows
+from millrace.tables.versions import TableVersion, find_table
+from pipelines.jobs.stages import print_result
+
+WIDTH: Final = 120
+"""Columns of a table where no terminal says how many there are."""
+
+
+MAX_COLUMNS: Final = 8
+"""More than these do not fit beside each other."""
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people, on stderr."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
+
+
+def print_settings(section: str, model: type[BaseModel]) -> None:
+    """Every setting of a section with its default and meaning, on stdout: a part of a command's help."""
+    table = Table(
+        title=f"Settings, as --set {section}.KEY=VALUE or in a profile", title_justify="left", show_edge=False
+    )
+    for name in ("key", "default", "meaning"):
+        table.add_column(name, overflow="fold")
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = json.dumps(default) if isinstance(default, bool | dict) else str(default)
+        table.add_row(name, shown, " ".join((field.description or "").split()).replace("`", ""))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
+
+
+def answer(result: dict[str, object]) -> None:
+    """JSON for machines; at a terminal the table says it already."""
+    if not sys.stdout.isatty():
+        print_result(result)
+
+
+def show_stages(records: Sequence[RunRecord]) -> None:
+    """What each stage of a run did."""
+    rows = [(r.stage, r.outcome, r.seconds, r.rows_in, r.rows_out, r.rejected, r.filtered, r.version) for r in records]
+    print_table(
+        "stages",
+        ("stage", "outcome", "seconds", "rows in", "rows out", "rejected", "filtered", "version"),
+        rows,
+    )
+
+
+def show_metrics(metrics: dict[str, dict[str, float]]) -> None:
+    """The model's metrics beside the baseline's and the previous version's."""
+    columns = [who for who in ("model", "baseline", "previous") if metrics.get(who)]
+    rows = [
+        (name, *(f"{metrics[c][name]:.4f}" if name in metrics[c] else "" for c in columns)) for name in metrics["model"]
+    ]
+    print_table("test split", ("metric", *columns), rows)
+
+
+def _store(root: str | None, profile: str) -> Store:
+    store = Store(root or find_store_root(profile))
+    if not store.exists():
+        raise InputMissing(f"there is no store at {store.root}", hint="name it with --store, or run: millrace run FILE")
+    return store
+
+
+def list_models(root: str | None, profile: str) -> None:
+    """Every model with its newest version."""
+    models = ModelStore(_store(root, profile))
+    entries: list[dict[str, Any]] = []
+    for name in models.names():
+        versions = models.versions(name)
+        try:
+            manifest = models.open(name).manifest
+        except ModelDamaged as error:
+            entries.append({"name": name, "versions": versions, "damaged": error.reason})
+            continue
+        entries.append(
+            {
+                "name": name,
+                "versions": versions,
+                "created": manifest.created,
+                "description": manifest.description,
+            }
+        )
+    rows = [
+        (
+            e["name"],
+            ", ".join(map(str, e["versions"])),
+            e.get("created"),
+            e.get("description", e.get("damaged")),
+        )
+        for e in entries
+    ]
+    print_table(f"models in {models.store.root}", ("name", "versions", "newest made", "description"), rows)
+    answer({"models": entries})
+
+
+def show_model(name: str, version: int | None, root: str | None, profile: str) -> None:
+    """One model version."""
+    manifest = ModelStore(_store(root, profile)).open(name, version).manifest
+    rows = [
+        (f.name, f.dtype, "may be null" if f.nullable else "required", f.transform.kind)
+        for f in manifest.features.inputs
+    ]
+    print_table(
+        f"{manifest.name} version {manifest.version}: inputs",
+        ("name", "type", "null", "read as"),
+        rows,
+    )
+    show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
+    lineage = manifest.lineage
+    made = [
+        ("created", manifest.created),
+        ("from", f"{lineage.table} version {lineage.table_version}"),
+        ("run", lineage.run_id),
+        ("parent", lineage.parent),
+        ("digest", manifest.digest),
+    ]
+    print_table("lineage", ("what", "value"), made)
+    answer(manifest.model_dump(mode="json", by_alias=True))
+
+
+def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:
+    return {k: v for k, v in (metrics or {}).items() if isinstance(v, float)}
+
+
+def list_tables(root: str | None, profile: str) -> None:
+    """Every table with its newest version."""
+    store = _store(root, profile)
+    found = [find_table(store, p, t) for p in store.names("tables") for t in store.names("tables", p)]
+    rows = [(t.name, t.version, t.rows_of(), len(t.files), f"{t.committed:%Y-%m-%d %H:%M}") for t in found]
+    print_table(f"tables in {store.root}", ("name", "version", "rows", "files", "committed"), rows)
+    answer({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
+
+
+def show_table(name: str, version: int | None, root: str | None, profile: str, *, rows: int = 0) -> None:
+    """One table version, with some of its rows."""
+    product, slash, table = name.partition("/")
+    if not slash:
+        raise ArtifactNotFound(kind="table", name=name, hint="name it as product/table, such as flights/clean")
+    found = find_table(_store(root, profile), product, table, version)
+    print_table(f"{found.name} version {found.version}: columns", ("name", "type"), found.columns.items())
+    print_table("rows", ("split", "rows"), _rows_by_split(found))
+    sample = first_rows(found, rows)
+    _print_rows(sample)
+    answer(
+        {
+            "name": found.name,
+            "version": found.version,
+            "rows": found.rows_of(),
+            "columns": found.columns,
+            "commit": found.commit,
+            **({"sample": sample} if rows else {}),
+            "files": [f.path.rpartition("/")[2] for f in found.files],
+        }
+    )
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    """One below the other where they are wide, else as a table."""
+    if rows and len(rows[0]) <= MAX_COLUMNS:
+        print_table("some rows", tuple(rows[0]), [tuple(row.values()) for row in rows])
+        return
+    for number, row in enumerate(rows, start=1):
+        print_table(f"row {number}", ("name", "value"), list(row.items()))
+
+
+def _rows_by_split(table: TableVersion) -> list[tuple[str, int]]:
+    splits = sorted({f.partition["split"] for f in table.files if "split" in f.partition})
+    return [(split, table.rows_of(split)) for split in splits] + [("all", table.rows_of())]

@@ -1,0 +1,1 @@
+"""The server process: the application, its workers, reloading, its start and end."""

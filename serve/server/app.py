@@ -1,0 +1,69 @@
+"""The HTTP application: the routes of all protocols over the same servables."""
+
+import asyncio
+
+from fastapi import FastAPI
+
+from millrace.config.sections.serve import Serve
+from serve.http.access import Access
+from serve.http.edge import HANDLERS, Edge
+from serve.inference.service import Service
+from serve.monitoring.merged_metrics import SharedPages
+from serve.monitoring.metrics import Metrics
+from serve.routes import pages, v1, v2
+from serve.routes.table import RouteTable, build_routes
+from serve.servables.manager import ServableManager
+from serve.server.openapi import build_document
+
+
+class Application(Edge):
+    """The application: an ASGI callable.
+
+    Args:
+        manager: Its models; loaded before or after.
+        settings: Limits.
+        shared: The metrics of other workers, if there are any.
+
+    Attributes:
+        service: What the routes share.
+        metrics: What is counted.
+        openapi: The OpenAPI document.
+    """
+
+    def __init__(self, manager: ServableManager, settings: Serve, shared: SharedPages | None = None) -> None:
+        self._shared = shared
+        self.metrics = Metrics()
+        self.service = Service(manager, settings)
+        app = FastAPI(
+            title="Millrace",
+            description="Predictions from the models in the store, by the protocols of TensorFlow Serving, KServe, "
+            "Triton.",
+            docs_url=None,
+            redoc_url=None,
+            exception_handlers=HANDLERS,
+            redirect_slashes=False,
+        )
+        entries = [*v1.entries(self.service), *v2.entries(self.service), *pages.entries(self.counts)]
+        routes = build_routes(entries, Access(settings))
+        # FastAPI knows them, too: it says which methods a path takes.
+        app.router.routes.extend(routes)
+        app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
+        self.openapi = app.openapi
+        super().__init__(
+            app,
+            RouteTable(routes).find,
+            self.metrics,
+            is_draining=lambda: self.service.is_draining,
+            logs_requests=settings.log_requests,
+        )
+
+    async def counts(self) -> bytes:
+        """The metrics' page."""
+        page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
+        return await asyncio.to_thread(self._shared.merged, page) if self._shared else page
+
+    async def share_counts(self) -> None:
+        """Let other workers see what this one has counted."""
+        if self._shared:
+            page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
+            await asyncio.to_thread(self._shared.write, page)

@@ -1,0 +1,162 @@
+"""The tensors of an infer request: which input each is for, its shape, and its values in JSON or behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from millrace.dotted import suggestion
+from serve.errors import BadValue, InvalidRequest
+from serve.servables.signatures import Signature, TensorInfo
+from serve.values.arrays import Array, decode_values
+from serve.values.document import MAX_SHOWN, describe
+from serve.values.tensors import DATATYPES, datatype_of, decode_binary, flat_values
+
+SHARED_MEMORY: Final = "shared_memory_region"
+MAX_SIZE: Final = 2**31
+"""Of a dimension, not included."""
+MAX_EMPTY: Final = 65_536
+"""Of a dimension of a tensor that holds nothing: a few bytes must not count as millions of rows."""
+
+
+@dataclass(frozen=True)
+class NamedTensor:
+    """One tensor of a request.
+
+    Attributes:
+        name: The input that it is for.
+        info: What the input takes.
+        shape: As the client says; the input takes it.
+        values: Of JSON, flat, as many as the shape says; or bytes.
+    """
+
+    name: str
+    info: TensorInfo
+    shape: tuple[int, ...]
+    values: list[Any] | memoryview
+
+    def decode(self) -> Array:
+        """The tensor.
+
+        Raises:
+            BadValue: A value is of another dtype.
+            InvalidRequest: The bytes are not those of such a tensor.
+        """
+        try:
+            if isinstance(self.values, memoryview):
+                return decode_binary(self.values, self.shape, self.info)
+            return decode_values(self.values, self.info, exact=False).reshape(self.shape)
+        except ValueError as error:  # numpy has tensors of at most 64 dimensions, and of a certain size
+            raise InvalidRequest(f"shape: {str(error)[:200]}") from error
+
+
+def parameters_of(value: dict[str, Any], where: str) -> dict[str, Any]:
+    """What a client asks for beside, of a request, an input or an output.
+
+    Raises:
+        InvalidRequest: It is no object, or asks for what is not offered.
+    """
+    parameters = value.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidRequest(f"{where}: parameters: expected an object, found {describe(parameters)}")
+    if SHARED_MEMORY in parameters:
+        raise InvalidRequest(f"{where}: shared memory is not offered")
+    return parameters
+
+
+def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[NamedTensor]:
+    """Find out which tensor is for which input.
+
+    Args:
+        listed: What stands under ``inputs``.
+        blobs: The bytes behind the JSON, in the order of the list.
+        signature: Says what is taken.
+
+    Raises:
+        InvalidRequest: Says which input does not fit, what was expected and what came.
+    """
+    if not isinstance(listed, list):
+        raise InvalidRequest(f"inputs: expected a list of tensors, found {describe(listed)}")
+    read: dict[str, NamedTensor] = {}
+    problems: dict[str, str] = {}
+    position = 0
+    for number, tensor in enumerate(listed):
+        name, info = _named(number, tensor, signature, read.keys() | problems.keys())
+        size = parameters_of(tensor, f"input '{name}'").get("binary_data_size")
+        if size is not None and (type(size) is not int or not 0 <= size <= len(blobs) - position):
+            raise InvalidRequest(
+                f"input '{name}': binary_data_size is {describe(size)}, "
+                f"and {len(blobs) - position} bytes are left after the JSON"
+            )
+        blob = None if size is None else blobs[position : position + size]
+        position += size or 0
+        try:
+            read[name] = _read_tensor(name, tensor, blob, info)
+        except InvalidRequest as error:
+            problems[name] = f"input '{name}': {error}"
+    if problems:
+        raise InvalidRequest(list(problems.values()))
+    missing = [f"'{n}' ({DATATYPES.get(i.dtype, i.dtype)})" for n, i in signature.inputs.items() if n not in read]
+    if missing:
+        raise InvalidRequest(
+            f"expected {len(signature.inputs)} inputs, found {len(read)}: missing {', '.join(missing)}"
+        )
+    if position != len(blobs):
+        raise InvalidRequest(
+            f"{len(blobs) - position} bytes after the JSON belong to no input: no binary_data_size names them"
+        )
+    return list(read.values())
+
+
+def decode_tensors(read: Sequence[NamedTensor]) -> dict[str, Array]:
+    """One array per input.
+
+    Raises:
+        InvalidRequest: Says which value of which input is of another dtype.
+    """
+    decoded: dict[str, Array] = {}
+    problems: list[str] = []
+    for tensor in read:
+        try:
+            decoded[tensor.name] = tensor.decode()
+        except BadValue as error:
+            problems.append(f"input '{tensor.name}', value {error.position}: {error.reason}")
+        except InvalidRequest as error:
+            problems.append(f"input '{tensor.name}': {error}")
+    if problems:
+        raise InvalidRequest(problems)
+    return decoded
+
+
+def _named(number: int, tensor: Any, signature: Signature, seen: set[str]) -> tuple[str, TensorInfo]:
+    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+        raise InvalidRequest(f"inputs[{number}]: expected an object with a name, found {describe(tensor)}")
+    name = tensor["name"]
+    if name not in signature.inputs:
+        near = suggestion(name[:MAX_SHOWN], list(signature.inputs))
+        raise InvalidRequest(f"inputs[{number}]: the model has no input {describe(name)}; {near}")
+    if name in seen:
+        raise InvalidRequest(f"inputs[{number}]: input '{name}' is there twice")
+    return name, signature.inputs[name]
+
+
+def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, info: TensorInfo) -> NamedTensor:
+    expected, found = datatype_of(info.dtype), tensor.get("datatype")
+    if found != expected:
+        raise InvalidRequest(f"expected datatype {expected}, found {describe(found)}")
+    listed = tensor.get("shape")
+    if not isinstance(listed, list) or not all(type(size) is int and 0 <= size < MAX_SIZE for size in listed):
+        raise InvalidRequest(f"shape: expected a list of sizes, found {describe(listed)}")
+    sent = tuple(listed)
+    # MLServer's clients send a column of a table as [n, 1].
+    shape = sent[:1] if info.shape == (-1,) and sent[1:] == (1,) else sent
+    if not info.takes(shape):
+        raise InvalidRequest(f"expected shape {list(info.shape or ())}, found {describe(listed)}")
+    if 0 in shape and max(shape) > MAX_EMPTY:
+        raise InvalidRequest(f"shape: nothing in it, and a size of more than {MAX_EMPTY}: {describe(listed)}")
+    if blob is None and "data" not in tensor:
+        raise InvalidRequest("has neither data nor the parameter binary_data_size")
+    if blob is not None and "data" in tensor:
+        raise InvalidRequest("has both data and binary_data_size")
+    return NamedTensor(name, info, shape, flat_values(tensor["data"], sent, info) if blob is None else blob)

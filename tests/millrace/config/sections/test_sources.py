@@ -1,0 +1,34 @@
+"""A declared source: what belongs together, and what cannot be."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from millrace.config.sections.sources import Source
+
+
+def made(**given: Any) -> Source:
+    return Source.model_validate({"columns": {"a": "int"}, **given})
+
+
+def test_a_path_is_a_list_of_one() -> None:
+    assert made(path="a.csv").path == ("a.csv",)
+    assert made(path=["a.csv", "b.csv"]).path == ("a.csv", "b.csv")
+    assert {"type": "string"} in Source.model_json_schema()["properties"]["path"]["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "a source of files needs one"),
+        ({"path": "a", "format": "jdbc"}, "belong together"),
+        ({"format": "jdbc", "jdbc": {"url": "jdbc:x"}}, "exactly one of table, query"),
+        ({"format": "jdbc", "path": "a", "jdbc": {"url": "jdbc:x", "table": "t"}}, "takes no path"),
+        ({"path": ["a", "b"], "sha256": "0" * 64}, "digest of one file"),
+        ({"path": "a", "optional": ["b"]}, "optional: 'b' is not among the columns"),
+    ],
+)
+def test_mistakes(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        made(**given)

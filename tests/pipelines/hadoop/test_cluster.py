@@ -1,0 +1,139 @@
+"""Real daemons: found again, killed, restarted with their data, and gone with whoever started them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from millrace.errors import ArtifactNotFound, StorageError
+from millrace.storage import Store
+from pipelines.hadoop.cluster import STATE, Cluster
+
+pytestmark = pytest.mark.hdfs
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_another_process_finds_it_by_its_folder(hdfs: Cluster) -> None:
+    found = Cluster(hdfs.folder)
+    assert found.hdfs == hdfs.hdfs
+    assert found.status() == {"namenode": "works", **{f"datanode-{n}": "works" for n in (1, 2, 3)}}
+    assert found.webhdfs.startswith("http://127.0.0.1:")
+
+
+def test_clients_find_it_by_its_configuration(hdfs: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADOOP_CONF_DIR", hdfs.env["HADOOP_CONF_DIR"])
+    Store("hdfs:///found").put(b"x", "y")
+    assert Store(f"{hdfs.hdfs}/found").read("y") == b"x"
+
+
+def test_a_killed_namenode_comes_back_with_its_data(hdfs: Cluster) -> None:
+    store = Store(f"{hdfs.hdfs}/kept")
+    store.put(b"kept", "x")
+    hdfs.kill("namenode")
+    assert hdfs.status()["namenode"] == "down"
+    with pytest.raises(ArtifactNotFound, match="running daemon"):
+        hdfs.kill("namenode")
+    hdfs.restart("namenode", tied=True)
+    assert store.read("x") == b"kept"
+
+
+def silent_datanodes(hdfs: Cluster) -> int:
+    """DataNodes that the NameNode has not heard of for some seconds, and gives no new blocks to."""
+    with urlopen(f"{hdfs.webhdfs}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystem") as answer:  # noqa: S310 - our own
+        return int(json.load(answer)["beans"][0]["StaleDataNodes"])
+
+
+def test_a_lost_datanode_loses_no_data(hdfs: Cluster) -> None:
+    store = Store(f"{hdfs.hdfs}/replicated")
+    store.put(b"before", "x")
+    hdfs.kill("datanode-2")
+    try:
+        assert store.read("x") == b"before"
+        while not silent_datanodes(hdfs):
+            continue
+        store.put(b"during", "y")
+    finally:
+        hdfs.restart("datanode-2", tied=True)
+    assert store.read("y") == b"during"
+
+
+def test_names_that_are_not_there(tmp_path: Path, hdfs: Cluster) -> None:
+    with pytest.raises(ArtifactNotFound, match="no daemon 'datanode-9'") as caught:
+        hdfs.kill("datanode-9")
+    assert "datanode-3" in caught.value.hint
+    with pytest.raises(ArtifactNotFound) as caught:
+        _ = Cluster(tmp_path).hdfs
+    assert "millrace hadoop up" in caught.value.hint
+
+
+def test_a_daemon_that_cannot_start_is_told_with_its_log(tmp_path: Path, hdfs: Cluster) -> None:
+    (tmp_path / STATE).write_text((hdfs.folder / STATE).read_text().replace(str(hdfs.folder), str(tmp_path)))
+    twin = Cluster(tmp_path)
+    for name, member in list(twin.members.items()):
+        twin.members[name] = type(member)(member.name, member.service, member.env)
+    with pytest.raises(StorageError, match=r"(name|data)node.* ended") as caught:
+        twin.start(timeout_s=40)
+    assert ".log: " in caught.value.hint
+    assert "in use" in caught.value.hint
+    assert set(twin.status().values()) == {"down"}
+    assert hdfs.status()["namenode"] == "works"
+
+
+START = """
+import sys
+from pathlib import Path
+from pipelines.hadoop.cluster import Cluster
+from pipelines.hadoop.layout import Size
+Cluster(Path(sys.argv[1])).start(Size(datanodes=1, yarn=False, spark_workers=0), tied=True)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_daemons_end_with_a_starter_that_is_killed(tmp_path: Path) -> None:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", START, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "up\n"
+        found = [process for member in Cluster(tmp_path).members.values() if (process := member.process())]
+        assert len(found) == 2
+        starter.kill()
+    _, left = psutil.wait_procs(found, 10)
+    assert left == []
+
+
+def test_what_is_stopped_is_gone_and_starts_again(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pipelines.commands.cli", "hadoop", *arguments]
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    folder = ("--folder", str(tmp_path / "cluster"))
+    try:
+        up = run("up", *folder, "--datanodes", "1", "--no-yarn", "--no-spark")
+        assert up.returncode == 0, up.stderr
+        assert "namenode works: http://127.0.0.1:" in up.stderr
+        again = run("up", *folder)
+        assert again.stdout == up.stdout
+        exported = run("env", *folder).stdout
+        assert exported == f"export HADOOP_CONF_DIR={tmp_path / 'cluster' / 'conf'}\n"
+        cluster = Cluster(tmp_path / "cluster")
+        Store(f"{cluster.hdfs}/").put(b"x", "kept")
+        cluster.kill("datanode-1", signal.SIGSTOP)  # stopping must not hang on one that does not listen
+        assert run("down", *folder).returncode == 0
+        assert set(cluster.status().values()) == {"down"}
+        assert run("status", *folder).returncode == 75
+        assert run("up", *folder).returncode == 0
+        assert Store(f"{cluster.hdfs}/").read("kept") == b"x"
+    finally:
+        run("down", *folder)
+    assert set(Cluster(tmp_path / "cluster").status().values()) == {"down"}

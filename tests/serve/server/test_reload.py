@@ -1,0 +1,96 @@
+"""Looking for newer versions."""
+
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from millrace.config.sections.serve import ServedModel
+from millrace.errors import ConfigError, MillraceError, StorageError
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from serve.monitoring.metrics import Metrics
+from serve.servables.manager import ServableManager
+from serve.server.reload import Reloader
+from tests.serve.models import served
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def older(model_store: ModelStore, tmp_path: Path) -> ModelStore:
+    """A store with version 1 of `tiny`."""
+    shutil.copytree(model_store.store.uri("models", "tiny", "1"), tmp_path / "models" / "tiny" / "1")
+    return ModelStore(Store(str(tmp_path)))
+
+
+def add(store: ModelStore, model_store: ModelStore) -> None:
+    staged = Path(store.store.uri("models", "tiny", ".staged"))
+    shutil.copytree(model_store.store.uri("models", "tiny", "2"), staged)
+    staged.rename(staged.with_name("2"))
+
+
+def test_finds_a_version_by_itself_and_counts(
+    older: ModelStore, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, metrics = ServableManager(older, served("tiny")), Metrics()
+    manager.load()
+    refresh, told = manager.refresh, list[object]()
+    monkeypatch.setattr(manager, "refresh", lambda name, sizes: told.append(sizes) or refresh(name, sizes))
+    reloader = Reloader(manager, metrics, 0.05, lambda name: [len(name)])
+    reloader.start()
+    try:
+        add(older, model_store)
+        for _ in range(400):
+            if manager.get("tiny").version == 2:
+                break
+            threading.Event().wait(0.05)
+        assert manager.get("tiny").version == 2
+    finally:
+        reloader.stop()
+        reloader._thread.join(30)
+    assert not reloader._thread.is_alive()
+    assert told[0] == [len("tiny")]
+    assert b'millrace_reloads_total{model="tiny",outcome="loaded"} 1.0' in metrics.render([])
+
+
+@pytest.mark.parametrize("error", [StorageError("the NameNode is away"), ConfigError("no permission")])
+def test_what_is_loaded_goes_on_while_the_store_is_away(
+    error: MillraceError, older: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager, metrics = ServableManager(older, served("tiny")), Metrics()
+    manager.load()
+    reloader = Reloader(manager, metrics, 60)
+
+    def away(_: str) -> list[int]:
+        raise error
+
+    monkeypatch.setattr(older, "versions", away)
+    reloader.look()
+    assert "goes on answering" in caplog.text
+    assert b"millrace_store_reachable 0.0" in metrics.render([])
+    assert manager.get("tiny").version == 1
+    monkeypatch.undo()
+    reloader.look()
+    assert b"millrace_store_reachable 1.0" in metrics.render([])
+
+
+def test_a_changed_configuration_is_taken(model_store: ModelStore, caplog: pytest.LogCaptureFixture) -> None:
+    manager = ServableManager(model_store, served("tiny"))
+    manager.load()
+    changes: list[object] = [None, ConfigError("line 3"), {**served("size"), "tiny": ServedModel(labels={"old": 1})}]
+
+    def reread() -> Mapping[str, ServedModel] | None:
+        change = changes.pop(0)
+        if isinstance(change, ConfigError):
+            raise change
+        return change  # type: ignore[return-value] # one of them
+
+    reloader = Reloader(manager, Metrics(), 60, reread=reread)
+    for names in (("tiny",), ("tiny",), ("tiny", "size")):
+        reloader.look()
+        assert set(manager.names) == set(names)
+    assert "is not taken, the old one stays: line 3" in caplog.text
+    assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]

@@ -1,0 +1,207 @@
+"""The server as a process: a port, a signal, an exit code."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from millrace.config.sections.serve import Serve
+from millrace.errors import ArtifactNotFound, ConfigError
+from millrace.models.store import ModelStore
+from millrace.storage import Store
+from serve.server import server
+from tests.serve.models import ROW
+from tests.serve.products import product_of
+
+ROOT = Path(__file__).parents[3]
+CODE = """
+import sys
+from millrace.logs import configure_logging
+from millrace.storage import Store
+from serve.http import server
+from tests.serve.products import product_of
+configure_logging()
+product = product_of("tiny", serve={"port": 0})
+server.run(product, Store(sys.argv[1]), on_ready=lambda address: print(address, flush=True))
+print("returned", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def process(model_store: ModelStore) -> Iterator[subprocess.Popen[str]]:
+    """A server that was just told to start."""
+    command = [sys.executable, "-c", CODE, model_store.store.root]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        yield started
+        started.kill()
+
+
+@pytest.mark.tf
+def test_answers_then_finishes_what_is_in_flight_and_exits_with_0(process: subprocess.Popen[str]) -> None:
+    assert process.stdout
+    assert process.stderr
+    address = process.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:")
+    answer = httpx.post(f"{address}/v1/models/tiny:predict", json={"instances": [ROW]})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert httpx.post(f"{address}/v1/models/tiny:predict", content=b"").status_code == 400
+    half_sent = Halves(address)
+    process.send_signal(signal.SIGTERM)
+    wait_until_closed(address)
+    assert half_sent.finish() == 200
+    assert process.wait(timeout=30) == 0
+    assert process.stdout.read() == "returned\n"
+    said = process.stderr.read()
+    assert f"ready at {address}" in said
+    assert "Traceback" not in said
+
+
+def wait_until_closed(address: str) -> None:
+    """Return when the server takes no more connections."""
+    host, port = address.removeprefix("http://").split(":")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            threading.Event().wait(0.02)  # without a pause the queue of connections runs over, and one waits
+        except TimeoutError:
+            continue
+        except (ConnectionRefusedError, ConnectionResetError):
+            return
+    pytest.fail("the server still takes connections")
+
+
+class Halves:
+    """A request whose second half is sent later."""
+
+    def __init__(self, address: str) -> None:
+        self._status = 0
+        self._go = threading.Event()
+        started = threading.Event()
+
+        def body() -> Iterator[bytes]:
+            yield b'{"instances": ['
+            started.set()
+            self._go.wait(10)
+            yield b'{"amount": 1, "weight": 1, "count": 1, "code": 1, "flag": true, "maybe": null, "seen": 0, '
+            yield b'"city": "Oslo", "note": null}]}'
+
+        def send() -> None:
+            self._status = httpx.post(f"{address}/v1/models/tiny:predict", content=body()).status_code
+
+        self._thread = threading.Thread(target=send)
+        self._thread.start()
+        assert started.wait(10)
+        # The head came first: when later requests are answered, the server has read it.
+        assert all(httpx.get(f"{address}/v2/health/live").status_code == 200 for _ in range(3))
+
+    def finish(self) -> int:
+        """Send the rest; the answer's status."""
+        self._go.set()
+        self._thread.join(20)
+        return self._status
+
+
+@pytest.mark.tf
+def test_goes_on_answering_for_a_while_when_it_is_told_to_end(model_store: ModelStore) -> None:
+    code = CODE.replace('{"port": 0}', '{"port": 0, "drain_s": 5}')
+    command = [sys.executable, "-c", code, model_store.store.root]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        with httpx.Client(base_url=address) as client:
+            assert client.get("/v2/health/ready").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            while client.get("/v2/health/ready").status_code == 200:
+                time.sleep(0.01)
+            answer = client.post("/v1/models/tiny:predict", json={"instances": [ROW]})
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert client.get("/v2/health/live").status_code == 200
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port} is in use") as caught:
+            server.listen(Serve(port=port))
+        assert "serve.port=0" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("192.0.2.1", "cannot listen on 192.0.2.1:0"), ("no host", "is no address")]
+)
+def test_a_wrong_host(host: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        server.listen(Serve(host=host, port=0, open_to_everyone=True))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
+def test_an_address_that_others_reach_has_to_be_meant(host: str) -> None:
+    with pytest.raises(ConfigError, match="nobody is asked who they are") as caught:
+        server.listen(Serve(host=host, port=0))
+    assert "serve.open_to_everyone" in caught.value.hint
+
+
+def test_an_address_that_others_reach_on_purpose() -> None:
+    server.listen(Serve(host="0.0.0.0", port=0, open_to_everyone=True)).close()
+
+
+def test_no_model_in_the_store(store: Store) -> None:
+    with pytest.raises(ArtifactNotFound, match="no model 'tiny'") as caught:
+        server.run(product_of("tiny", serve={"port": 0}), store)
+    assert "millrace train" in caught.value.hint
+
+
+@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_the_address_of_a_listener(host: str, url: str) -> None:
+    try:
+        listener = server.listen(Serve(host=host, port=0))
+    except ConfigError:
+        pytest.skip(f"this machine has no {host}")
+    with listener:
+        assert server.address_of(listener).startswith(url)
+
+
+@pytest.mark.tf
+def test_several_workers_answer_count_together_and_end(model_store: ModelStore, tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    body = "\n".join(f"    {line}" for line in CODE.replace('{"port": 0}', '{"port": 0, "workers": 2}').splitlines())
+    script.write_text(f"if __name__ == '__main__':\n{body}\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), model_store.store.root]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        family = psutil.Process(process.pid).children(recursive=True)
+        for _ in range(40):
+            answer = httpx.post(f"{address}/v1/models/tiny:predict", json={"instances": [ROW]})
+            assert answer.status_code == 200
+        counted, end = "", time.monotonic() + 20
+        while "40.0" not in counted and time.monotonic() < end:
+            page = httpx.get(f"{address}/metrics").text
+            counted = next(line for line in page.splitlines() if 'predict",status="200"} ' in line)
+        assert counted.endswith(" 40.0"), counted
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert process.stdout.read() == "returned\n"
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+def test_clients_control_models_only_of_one_worker(store: Store) -> None:
+    with pytest.raises(ConfigError, match="for that one alone"):
+        server.run(product_of("tiny", serve={"port": 0, "workers": 2, "model_control": True}), store)

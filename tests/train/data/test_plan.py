@@ -1,0 +1,80 @@
+"""Every row is seen once in an epoch, and who reads it does not change when."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.errors import ConfigError
+from millrace.tables.versions import DataFile
+from train.data.plan import WINDOW, EpochPlan, SplitPlan, window_order
+from train.world import SHARDS, World
+
+
+def split_of(*rows: int) -> SplitPlan:
+    return SplitPlan(tuple(DataFile(f"part-{n}", count, {}) for n, count in enumerate(rows)))
+
+
+@given(rows=st.integers(1, 20_000), batch_size=st.integers(1, 4_096))
+def test_each_row_of_a_shard_is_in_exactly_one_step(rows: int, batch_size: int) -> None:
+    plan = EpochPlan.of(split_of(rows), batch_size)
+    for shard in (0, 1, SHARDS // 2, SHARDS - 1):
+        bounds = plan.bounds(shard)
+        assert bounds[0] == 0
+        assert bounds[-1] == plan.split.start(shard + 1) - plan.split.start(shard)
+        assert (np.diff(bounds) >= 0).all()
+
+
+@given(rows=st.integers(2_000, 200_000), batch_size=st.integers(256, 4_096))
+def test_steps_hold_nearly_the_same_number_of_rows(rows: int, batch_size: int) -> None:
+    plan = EpochPlan.of(split_of(rows), batch_size)
+    counts = plan.step_rows()
+    assert counts.sum() == rows
+    assert counts.max() - counts.min() <= max(2, 0.1 * counts.mean())
+
+
+@given(rows=st.integers(1, 100_000), size=st.sampled_from([1, 2, 3, 4, 5, 6, 8, 16]))
+def test_ranks_share_all_rows_and_differ_by_one_at_most(rows: int, size: int) -> None:
+    shares = [split_of(rows).share(World(rank, size)) for rank in range(size)]
+    assert shares[0][0] == 0
+    assert shares[-1][1] == rows
+    assert all(left[1] == right[0] for left, right in pairwise(shares))
+    lengths = [stop - start for start, stop in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_step_holds_the_same_rows_for_every_world_size() -> None:
+    split = split_of(7_000, 3_001)
+    plan = EpochPlan.of(split, 1_000)
+
+    def rows_of_step(size: int, step: int) -> set[int]:
+        found = set()
+        for rank in range(size):
+            for shard in World(rank, size).shards():
+                start = split.start(shard)
+                order = window_order(split.start(shard + 1) - start, seed=3, epoch=1, shard=shard)
+                low, high = plan.bounds(shard)[step : step + 2]
+                found |= {int(start + place) for place in order[low:high]}
+        return found
+
+    assert all(rows_of_step(1, step) == rows_of_step(4, step) for step in range(plan.steps))
+
+
+def test_a_world_size_that_does_not_divide_the_shards_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ranks.world_size: 7 does not divide 480; expected one of 1, 2, 3"):
+        World(0, 7)
+
+
+def test_the_order_changes_with_the_epoch_and_stays_inside_windows() -> None:
+    rows = WINDOW + 100
+    first, again, second = (window_order(rows, seed=1, epoch=e, shard=5) for e in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != second).any()
+    assert set(first[:WINDOW]) == set(range(WINDOW))
+
+
+def test_ranges_name_rows_inside_files() -> None:
+    ranges = split_of(10, 5, 20).ranges(8, 17)
+    assert [(r.path, r.start, r.stop) for r in ranges] == [("part-0", 8, 10), ("part-1", 0, 5), ("part-2", 0, 2)]

@@ -1,0 +1,67 @@
+"""The exported graph takes raw columns by name and answers by name; the replay finds any difference."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millrace.features.encoding import encode
+from millrace.features.spec import FeatureSpec
+from tests.made_up import SCHEMA, things
+from train.data.tensors import to_tensor
+from train.errors import ReplayMismatch
+from train.export.replay import replay
+from train.export.saved_model import SAMPLE, join_model, output_dtypes, write_sample, write_saved_model
+from train.models.tabular import build
+from train.preprocessing.layers import build_preprocessing, describe
+from train.preprocessing.statistics import Statistics
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def exported(tmp_path: Path, spec: FeatureSpec, statistics: Statistics) -> tuple[Path, dict[str, Any]]:
+    preprocessing = build_preprocessing(spec, statistics)
+    trunk = build(describe(spec, statistics), 3, {"hidden": [4]})
+    serve = join_model(spec, preprocessing, trunk, statistics.label)
+    batch = pa.Table.from_pylist(things(40), SCHEMA).to_batches()[0]
+    outputs = serve({f.name: to_tensor(encode(batch.column(f.name), f)) for f in spec.inputs})
+    answers = {name: value.numpy() for name, value in outputs.items()}
+    write_saved_model(tmp_path / "model", serve, preprocessing, trunk)
+    write_sample(tmp_path / SAMPLE, [batch], [answers], limit=30)
+    return tmp_path, answers
+
+
+def test_a_fresh_process_gives_the_same_answers(exported: tuple[Path, dict[str, Any]], spec: FeatureSpec) -> None:
+    folder, answers = exported
+    assert set(answers) == set(output_dtypes(spec)) == {"probabilities", "class"}
+    assert answers["probabilities"].sum(1) == pytest.approx(np.ones(40), abs=1e-5)
+    assert replay(folder, spec) <= 1e-5
+    assert pq.read_metadata(folder / SAMPLE).num_rows == 30
+
+
+def test_another_answer_than_training_s_is_refused(exported: tuple[Path, dict[str, Any]], spec: FeatureSpec) -> None:
+    folder, _ = exported
+    sample = pq.read_table(folder / SAMPLE)
+    moved = [[p[0] + 2e-5, *p[1:]] for p in sample.column("output.probabilities").to_pylist()]
+    at = sample.schema.get_field_index("output.probabilities")
+    pq.write_table(sample.set_column(at, "output.probabilities", pa.array(moved)), folder / SAMPLE)
+    with pytest.raises(ReplayMismatch, match=r"outputs differ by 2\.\d+e-05, more than 1e-05"):
+        replay(folder, spec)
+
+
+def test_a_model_that_does_not_load_is_refused(exported: tuple[Path, dict[str, Any]], spec: FeatureSpec) -> None:
+    folder, _ = exported
+    (folder / "model" / "variables" / "variables.index").unlink()
+    with pytest.raises(ReplayMismatch, match="failed its replay"):
+        replay(folder, spec)
+
+
+def test_outputs_by_task(spec: FeatureSpec) -> None:
+    binary = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "binary", "classes": (0, 1)})})
+    assert output_dtypes(binary) == {"probability": "float32", "class": "int64"}
+    value = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "regression", "classes": ()})})
+    assert output_dtypes(value) == {"prediction": "float32"}

@@ -1,0 +1,95 @@
+"""Statistics come from the train split alone, and from values that are values."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from millrace.config.sections.train import Features
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, find_table
+from train.errors import NotTrainable
+from train.preprocessing.measure import measure
+from train.preprocessing.statistics import Statistics
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+FEATURES = Features.model_validate(
+    {
+        "label": "y",
+        "inputs": {
+            "x": {"as": "numeric"},
+            "size": {"as": "numeric", "log": True},
+            "word": {"as": "category", "min_count": 2},
+            "code": {"as": "category", "max_vocabulary": 2},
+        },
+    }
+)
+TRAIN = {
+    "x": [1.0, 3.0, float("nan"), float("inf"), None],
+    "size": [0, 1, 2, 3, 4],
+    "word": ["b", "b", "a", None, ""],
+    "code": [5, 5, 7, 7, 9],
+    "y": [0, 1, 1, 0, 1],
+}
+
+
+HELD_OUT = {"x": [1e9], "size": [7], "word": ["z"], "code": [99], "y": [1]}
+
+
+def measured(
+    spark: "SparkSession",
+    store: Store,
+    held_out: dict[str, list[object]] = HELD_OUT,
+    features: Features = FEATURES,
+    **train: list[object],
+) -> Statistics:
+    parts = {"train": {**TRAIN, **train}, "validation": held_out, "test": held_out}
+    tables = [pa.table({**rows, "split": [split] * len(rows["y"])}, _schema()) for split, rows in parts.items()]
+    path = store.uri("tables", "p", CLEAN)
+    write_deltalake(path, pa.concat_tables(tables), partition_by=["split"], mode="overwrite")
+    return measure(spark, find_table(store, "p", CLEAN), features, classes=True)
+
+
+def _schema() -> pa.Schema:
+    columns = {"x": pa.float64(), "size": pa.int64(), "word": pa.string(), "code": pa.int64(), "y": pa.int64()}
+    return pa.schema({**columns, "split": pa.string()})
+
+
+def test_only_finite_values_of_the_train_split_count(spark: "SparkSession", store: Store) -> None:
+    found = measured(spark, store)
+    assert (found.numeric["x"].mean, found.numeric["x"].std) == (2.0, 1.0)
+    assert (found.numeric["x"].min, found.numeric["x"].max) == (1.0, 3.0)
+    assert (found.numeric["size"].min, found.numeric["size"].max) == (0.0, 4.0)
+    assert found.numeric["size"].mean == pytest.approx(np.log1p([0, 1, 2, 3, 4]).mean())
+    assert found.vocabularies == {"word": ("b",), "code": (5, 7)}
+    assert found.label.counts == ((0, 2), (1, 3))
+
+
+def test_other_held_out_rows_change_nothing(spark: "SparkSession", store: Store) -> None:
+    """No leakage: neither a mean nor a vocabulary nor a count of classes knows of a row that the model is judged by."""
+    others = {"x": [-5.0] * 3, "size": [900] * 3, "word": ["a"] * 3, "code": [9] * 3, "y": [2] * 3}
+    assert measured(spark, store) == measured(spark, store, others)
+
+
+def test_an_input_without_a_value_is_named(spark: "SparkSession", store: Store) -> None:
+    with pytest.raises(NotTrainable, match="without a single value in the train split: x"):
+        measured(spark, store, x=[None] * 5)
+    with pytest.raises(NotTrainable, match="categories without a value in the train split: word") as caught:
+        measured(spark, store, word=["a", "b", "c", "d", None])
+    assert "features.empty_inputs: drop" in caught.value.hint
+
+
+def test_inputs_without_a_value_can_be_left_out(spark: "SparkSession", store: Store) -> None:
+    inputs = {**FEATURES.model_dump(by_alias=True)["inputs"], "size": {"as": "cyclic", "period": 24.0}}
+    features = Features.model_validate({"label": "y", "empty_inputs": "drop", "inputs": inputs})
+    found = measured(
+        spark, store, features=features, x=[None, float("nan")] * 2 + [None], size=[None] * 5, code=[None] * 5
+    )
+    assert found.empty == ("x", "size", "code")
+    assert (found.numeric, found.vocabularies) == ({}, {"word": ("b",)})

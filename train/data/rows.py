@@ -1,0 +1,113 @@
+"""A rank's rows: read from the table's files, encoded once, handed to the loop in the plan's order."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from millrace.features.encoding import encode
+from millrace.features.spec import FeatureSpec
+from millrace.tables.rows import RowRange, read_rows
+from train.data.plan import Indices, SplitPlan
+from train.data.tensors import encode_labels, to_tensor
+from train.preprocessing.layers import CATEGORY, NUMERIC
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows.
+
+    Attributes:
+        numeric: float32, shape (rows, width).
+        category: int32 indices, shape (rows, count).
+        label: Class numbers or values, shape (rows,).
+    """
+
+    numeric: Array
+    category: Array
+    label: Array
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, indices: Indices) -> "Rows":
+        """Some of the rows, in this order."""
+        return Rows(self.numeric[indices], self.category[indices], self.label[indices])
+
+    @classmethod
+    def concatenate(cls, parts: list["Rows"]) -> "Rows":
+        """Rows of several parts, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            *(
+                np.concatenate(list(arrays))
+                for arrays in zip(*((p.numeric, p.category, p.label) for p in parts), strict=True)
+            )
+        )
+
+
+class Reader:
+    """Reads and encodes rows of a split.
+
+    Args:
+        split: Where the rows lie.
+        spec: What to read.
+        preprocessing: Keras model of `train.preprocessing.layers.build_preprocessing`.
+        alive: Called after every batch read: the rank is not stuck.
+    """
+
+    def __init__(self, split: SplitPlan, spec: FeatureSpec, preprocessing: Any, alive: Callable[[], None]) -> None:
+        import tensorflow as tf
+
+        self.split = split
+        self.spec = spec
+        self.columns = list(dict.fromkeys([f.name for f in spec.inputs] + [spec.label.name]))
+        self._alive = alive
+        signature = {f.name: tf.TensorSpec((None,), f.tensor_dtype) for f in spec.inputs}
+        self._preprocess = tf.function(preprocessing, input_signature=[signature])
+
+    def batches(self, ranges: list[RowRange], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Raw rows of the ranges."""
+        for rows in ranges:
+            for batch in read_rows(rows, columns or self.columns):
+                self._alive()
+                yield batch
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Encoded rows ``start`` to ``stop`` of the split."""
+        parts = [self.encode(batch) for batch in self.batches(self.split.ranges(start, stop))]
+        return Rows.concatenate(parts) if parts else self.empty()
+
+    def encode(self, batch: pa.RecordBatch) -> Rows:
+        """Encode raw rows."""
+        inputs = {f.name: to_tensor(encode(batch.column(f.name), f)) for f in self.spec.inputs}
+        outputs = self._preprocess(inputs)
+        return Rows(outputs[NUMERIC].numpy(), outputs[CATEGORY].numpy(), self.labels(batch))
+
+    def labels(self, batch: pa.RecordBatch) -> Array:
+        """Labels of raw rows."""
+        return encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
+
+    def empty(self) -> Rows:
+        """No rows, with the right widths."""
+        inputs = {f.name: to_tensor(encode(pa.array([], _arrow_type(f.dtype)), f)) for f in self.spec.inputs}
+        outputs = self._preprocess(inputs)
+        label = np.zeros(0, np.float32 if self.spec.label.task == "regression" else np.int32)
+        return Rows(outputs[NUMERIC].numpy(), outputs[CATEGORY].numpy(), label)
+
+
+def _arrow_type(dtype: str) -> pa.DataType:
+    return {
+        "float32": pa.float32(),
+        "float64": pa.float64(),
+        "int64": pa.int64(),
+        "bool": pa.bool_(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "string": pa.string(),
+    }[dtype]

@@ -1,0 +1,1 @@
+"""Judges a model: metrics, slices, gates."""

@@ -1,0 +1,89 @@
+"""Judges a model on raw rows of a split, overall and by slice, beside a baseline and the previous version."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from millrace.features.encoding import encode
+from millrace.features.spec import FeatureSpec
+from train.data.tensors import encode_labels, to_tensor
+from train.evaluation.metrics import ClassSums, Sums, ValueSums, merge_sums
+from train.preprocessing.statistics import LabelStatistics
+
+MAX_SLICES: Final = 200
+"""Values of a slice column that are judged one by one; the rows of the others are judged together."""
+OTHER: Final = "(other)"
+
+Model = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""From raw input tensors by name to outputs by name, as the exported signature."""
+
+
+def probabilities_of(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.NDArray[np.float32]:
+    """Class probabilities, shape (rows, classes), or predicted values, shape (rows,)."""
+    if spec.label.task == "binary":
+        positive = np.asarray(outputs["probability"])
+        return np.stack([1 - positive, positive], 1)
+    return np.asarray(outputs["probabilities" if spec.label.task == "multiclass" else "prediction"])
+
+
+def new_sums(spec: FeatureSpec, label: LabelStatistics) -> Sums:
+    """Empty sums for the task."""
+    return ValueSums(label.mean) if spec.label.task == "regression" else ClassSums(len(spec.label.classes))
+
+
+@dataclass
+class Evaluation:
+    """Sums of one model on one rank: overall, and by slice column and value."""
+
+    spec: FeatureSpec
+    label: LabelStatistics
+    slices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self.overall = new_sums(self.spec, self.label)
+        self.by_slice: dict[str, dict[str, Sums]] = {name: {} for name in self.slices}
+
+    def add(self, model: Model, batch: pa.RecordBatch) -> Mapping[str, Any]:
+        """Ask the model about raw rows and count its answers; returns them."""
+        outputs = model({f.name: to_tensor(encode(batch.column(f.name), f)) for f in self.spec.inputs})
+        answers = probabilities_of(outputs, self.spec)
+        labels = encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
+        self.overall.add(labels, answers)
+        for name in self.slices:
+            values = np.array([str(v) for v in batch.column(name).to_pylist()], dtype=object)
+            for value in np.unique(values):
+                chosen = values == value
+                self._slice(name, value).add(labels[chosen], answers[chosen])
+        return outputs
+
+    def _slice(self, column: str, value: str) -> Sums:
+        known = self.by_slice[column]
+        key = value if value in known or len(known) < MAX_SLICES else OTHER
+        return known.setdefault(key, new_sums(self.spec, self.label))
+
+
+def summarise(parts: list[Evaluation]) -> dict[str, Any]:
+    """The metrics of all ranks' rows together: model, baseline, slices."""
+    first = parts[0]
+    overall = merge_sums([part.overall for part in parts])
+    slices: dict[str, dict[str, Any]] = {}
+    for column in first.slices:
+        values = sorted({value for part in parts for value in part.by_slice[column]})
+        found = {v: [p.by_slice[column][v] for p in parts if v in p.by_slice[column]] for v in values}
+        slices[column] = {value: merge_sums(sums).metrics() for value, sums in found.items()}
+    return {
+        "model": overall.metrics(),
+        "baseline": _baseline(overall, first.label),
+        "slices": slices,
+    }
+
+
+def _baseline(sums: Sums, label: LabelStatistics) -> dict[str, Any]:
+    if isinstance(sums, ValueSums):
+        return sums.baseline()
+    counts = np.array([count for _, count in label.counts], float)
+    return sums.baseline(counts / counts.sum())

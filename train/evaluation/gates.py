@@ -1,0 +1,36 @@
+"""Decides whether a model is good enough to be published."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from millrace.config.sections.train import Gate
+from train.evaluation.metrics import difference
+
+
+def check_gates(gates: Mapping[str, Gate], metrics: Mapping[str, Any], previous: Mapping[str, Any] | None) -> list[str]:
+    """Every bound that the model breaks, in words.
+
+    Args:
+        gates: Bounds by metric.
+        metrics: The model's own, on the test split.
+        previous: The version before, on the same rows; None if there is none to compare with.
+    """
+    failures = []
+    for name, gate in gates.items():
+        value = metrics.get(name)
+        if value is None:
+            failures.append(f"{name} could not be measured")
+            continue
+        if gate.min is not None and value < gate.min:
+            failures.append(f"{name} {value:.4f} is below {gate.min}")
+        if gate.max is not None and value > gate.max:
+            failures.append(f"{name} {value:.4f} is above {gate.max}")
+        before = previous.get(name) if previous else None
+        if gate.vs_previous is not None and before is not None:
+            gain = difference(name, value, before)
+            if gain < gate.vs_previous:
+                failures.append(
+                    f"{name} {value:.4f} against {before:.4f} of the previous version: "
+                    f"{gain:+.4f}, at least {gate.vs_previous:+} is needed"
+                )
+    return failures

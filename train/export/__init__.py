@@ -1,0 +1,1 @@
+"""Writes the SavedModel, and replays it in a fresh process."""

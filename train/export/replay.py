@@ -1,0 +1,98 @@
+"""Loads an exported model in a fresh process and compares its answers with training's own.
+
+Run as ``python -m train.export.replay FOLDER``; prints one JSON object.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millrace.features.encoding import encode
+from millrace.features.spec import FeatureSpec
+from train.errors import ReplayMismatch
+from train.export.saved_model import SAMPLE
+
+ROWS: Final = 256
+TOLERANCE: Final = 1e-5
+SPEC: Final = "features.json"
+
+
+def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float = 120) -> float:
+    """Replay test rows in a fresh process; returns the largest difference.
+
+    Args:
+        folder: Holds ``model/`` and the sample that rank 0 wrote.
+        spec: Written beside them for the fresh process.
+        timeout_s: A model that does not answer in time fails.
+
+    Raises:
+        ReplayMismatch: The model does not load, or answers otherwise.
+    """
+    (folder / SPEC).write_text(spec.model_dump_json(by_alias=True))
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-m", "train.export.replay", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        raise ReplayMismatch(f"no answer within {timeout_s:.0f} s") from None
+    if done.returncode:
+        raise ReplayMismatch(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
+    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    if answer["problem"]:
+        raise ReplayMismatch(answer["problem"])
+    return float(answer["difference"])
+
+
+def compare(folder: Path) -> dict[str, Any]:
+    """Ask the SavedModel about the sample's first rows, and measure how far its answers are from training's."""
+    import tensorflow as tf
+
+    from train.data.tensors import to_tensor
+
+    spec = FeatureSpec.model_validate_json((folder / SPEC).read_text())
+    table = pq.read_table(folder / SAMPLE).slice(0, ROWS)
+    loaded = tf.saved_model.load(str(folder / "model"))
+    inputs = {f.name: to_tensor(encode(table.column(f.name), f)) for f in spec.inputs}
+    outputs = loaded.signatures["serving_default"](**inputs)
+    worst = 0.0
+    for name, value in outputs.items():
+        expected = _to_numpy(table.column(f"output.{name}"))
+        found = value.numpy()
+        if found.dtype == object:
+            found = np.array([item.decode() for item in found], object)
+        if found.shape != expected.shape:
+            return {
+                "difference": None,
+                "problem": f"output '{name}' has shape {found.shape}, not {expected.shape}",
+            }
+        if found.dtype.kind != "f":
+            continue
+        if not np.isfinite(found).all():
+            return {"difference": None, "problem": f"output '{name}' is not finite"}
+        scale = np.maximum(1.0, np.abs(expected))
+        worst = max(worst, float((np.abs(found - expected) / scale).max(initial=0)))
+    problem = f"outputs differ by {worst:.2e}, more than {TOLERANCE:.0e}" if worst > TOLERANCE else ""
+    return {"difference": worst, "problem": problem, "rows": table.num_rows}
+
+
+def _to_numpy(column: pa.ChunkedArray) -> Any:
+    if pa.types.is_list(column.type):
+        return np.array(column.to_pylist(), dtype=np.float32)
+    return column.to_numpy()
+
+
+def main() -> None:
+    """Entry of the fresh process."""
+    sys.stdout.write(json.dumps(compare(Path(sys.argv[1]))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

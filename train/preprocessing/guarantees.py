@@ -1,0 +1,85 @@
+"""What the contract proves of every row of a table, so that a model may count on it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from millrace.features.moments import microseconds_of
+from millrace.features.spec import Domain, Dtype
+
+Expectations = tuple[Mapping[str, Mapping[str, Any]], ...]
+
+
+def never_null(expectations: Expectations) -> set[str]:
+    """Columns that have no missing value."""
+    return {
+        str(arguments["column"])
+        for name, arguments in _proofs(expectations)
+        if name == "expect_column_values_to_not_be_null"
+    }
+
+
+def domain_of(column: str, dtype: Dtype, expectations: Expectations) -> Domain | None:
+    """What the values of a column are, those of all rules together; None if no rule says anything of them.
+
+    Args:
+        column: Its name.
+        dtype: What a model sees of it.
+        expectations: Of the contract.
+    """
+    found = Domain()
+    for name, arguments in _proofs(expectations):
+        if arguments.get("column") != column:
+            continue
+        if name == "expect_column_values_to_be_between":
+            found = _narrowed(found, arguments, dtype)
+        elif name in ("expect_column_values_to_be_in_set", "expect_column_distinct_values_to_be_in_set"):
+            found = _restricted(found, arguments.get("value_set"), dtype)
+    return None if found == Domain() else found
+
+
+def _proofs(expectations: Expectations) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rules without exceptions: not of most rows, nor of some rows only."""
+    for item in expectations:
+        for name, arguments in item.items():
+            if arguments.get("mostly", 1) == 1 and not arguments.get("row_condition"):
+                yield name, arguments
+
+
+def _narrowed(domain: Domain, arguments: Mapping[str, Any], dtype: Dtype) -> Domain:
+    low, high = _bound(arguments.get("min_value"), dtype), _bound(arguments.get("max_value"), dtype)
+    changes: dict[str, Any] = {}
+    # Of two equal bounds, the one that leaves the bound itself out is narrower.
+    strict = bool(arguments.get("strict_min"))
+    if low is not None and (domain.min is None or (low, strict) > (domain.min, domain.excludes_min)):
+        changes |= {"min": low, "excludes_min": strict}
+    strict = bool(arguments.get("strict_max"))
+    if high is not None and (domain.max is None or (-high, strict) > (-domain.max, domain.excludes_max)):
+        changes |= {"max": high, "excludes_max": strict}
+    return domain.model_copy(update=changes)
+
+
+def _bound(value: Any, dtype: Dtype) -> int | float | None:
+    if dtype == "timestamp":
+        return _microseconds(value) if isinstance(value, str) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and dtype in ("float32", "float64", "int64") else None
+
+
+def _microseconds(text: str) -> int | None:
+    try:
+        return microseconds_of(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _restricted(domain: Domain, values: Any, dtype: Dtype) -> Domain:
+    if not isinstance(values, list) or dtype == "timestamp":
+        return domain
+    # A boolean is 0 or 1 to a model; a value of another type says nothing that a model could check.
+    wanted = str if dtype == "string" else int | float
+    if not all(isinstance(value, wanted) for value in values):
+        return domain
+    kept = [int(value) if isinstance(value, bool) else value for value in values]
+    if domain.values is not None:
+        kept = [value for value in domain.values if value in kept]
+    return domain.model_copy(update={"values": tuple(dict.fromkeys(kept))})

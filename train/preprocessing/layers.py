@@ -1,0 +1,164 @@
+"""The preprocessing half of the model: raw typed columns to one matrix of numbers and one of category indices.
+
+The same Keras layers run ahead of the training loop and inside the exported graph, so what is trained is what is
+served. Whatever is not finite counts as missing.
+"""
+
+from dataclasses import dataclass
+from math import tau
+from typing import Any, Final
+
+import numpy as np
+
+from millrace.features.encoding import INT64_MIN
+from millrace.features.spec import PERIODS_US, Category, Cyclic, Feature, FeatureSpec, Numeric
+from train.preprocessing.statistics import Statistics
+
+NUMERIC: Final = "numeric"
+CATEGORY: Final = "category"
+
+MISSING_INDEX: Final = 0
+"""Index of a missing value in every category."""
+RESERVED: Final = 2
+"""Indices before the vocabulary: missing, then out of vocabulary."""
+MAX_CROSS: Final = 50_000_000
+"""Largest product of sizes that a cross may have."""
+
+
+@dataclass(frozen=True)
+class EncodedCategory:
+    """One column of the index matrix: indices 0 to size - 1, embedded in `dim` numbers."""
+
+    name: str
+    size: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Widths of what the trunk reads.
+
+    Attributes:
+        numeric: Columns of the float32 matrix.
+        categories: Columns of the int32 index matrix.
+    """
+
+    numeric: int
+    categories: tuple[EncodedCategory, ...]
+
+
+def numeric_width(feature: Feature) -> int:
+    """How many numbers a feature becomes: the value or its sine and cosine, and a flag where it may be missing."""
+    if isinstance(feature.transform, Category):
+        return 0
+    return (2 if isinstance(feature.transform, Cyclic) else 1) + int(feature.nullable)
+
+
+def describe(spec: FeatureSpec, statistics: Statistics) -> Encoding:
+    """Widths of the encoded inputs, without building a graph."""
+    sizes = {name: len(words) + RESERVED for name, words in statistics.vocabularies.items()}
+    categories = [
+        EncodedCategory(
+            feature.name,
+            sizes[feature.name],
+            feature.transform.dim or round(1.6 * sizes[feature.name] ** 0.56),
+        )
+        for feature in spec.inputs
+        if isinstance(feature.transform, Category)
+    ]
+    for cross in spec.crosses:
+        size = int(np.prod([sizes[name] for name in cross.columns], dtype=np.float64))
+        categories.append(EncodedCategory("_x_".join(cross.columns), size, cross.dim))
+    return Encoding(sum(numeric_width(f) for f in spec.inputs), tuple(categories))
+
+
+def build_preprocessing(spec: FeatureSpec, statistics: Statistics) -> Any:
+    """Build the Keras model from raw inputs by name to ``{"numeric": ..., "category": ...}``."""
+    import keras
+    from keras import ops
+
+    inputs = {f.name: keras.Input((), dtype=f.tensor_dtype, name=f.name) for f in spec.inputs}
+    numbers: list[Any] = []
+    indices: dict[str, Any] = {}
+    for feature in spec.inputs:
+        value = inputs[feature.name]
+        if isinstance(feature.transform, Category):
+            indices[feature.name] = _look_up(feature, value, statistics.vocabularies[feature.name])
+        elif isinstance(feature.transform, Cyclic):
+            numbers += _cycle(feature, feature.transform, value)
+        else:
+            numbers += _standardise(feature, feature.transform, value, statistics)
+    sizes = {name: len(words) + RESERVED for name, words in statistics.vocabularies.items()}
+    columns = list(indices.values())
+    for cross in spec.crosses:
+        crossed = indices[cross.columns[0]]
+        for name in cross.columns[1:]:
+            crossed = crossed * sizes[name] + indices[name]
+        columns.append(crossed)
+    anchor = next(iter(inputs.values()))
+    empty = ops.zeros_like(ops.expand_dims(indices[anchor.name] if anchor.name in indices else numbers[0], -1))[:, :0]
+    outputs = {
+        NUMERIC: ops.stack(numbers, axis=1) if numbers else ops.cast(empty, "float32"),
+        CATEGORY: ops.cast(ops.stack(columns, axis=1) if columns else empty, "int32"),
+    }
+    return keras.Model(inputs, outputs, name="preprocessing")
+
+
+def _present(feature: Feature, value: Any) -> tuple[Any, Any]:
+    """A value as float32, and where it is there: finite, and not an integer's missing value."""
+    from keras import ops
+
+    number = ops.cast(value, "float32")
+    there = ops.isfinite(number)
+    if feature.tensor_dtype == "int64":
+        there = ops.logical_and(there, ops.not_equal(value, ops.cast(INT64_MIN, "int64")))
+    return number, there
+
+
+def _standardise(feature: Feature, transform: Numeric, value: Any, statistics: Statistics) -> list[Any]:
+    from keras import ops
+
+    measured = statistics.numeric[feature.name]
+    number, there = _present(feature, value)
+    if transform.log:
+        number = ops.log1p(ops.maximum(number, -0.999_999))
+    # A wrong branch of `where` must be finite as well, or it would poison gradients of a user's layers.
+    number = ops.where(there, number, measured.mean)
+    scaled = (number - measured.mean) / measured.std
+    return [scaled, *([1.0 - ops.cast(there, "float32")] if feature.nullable else [])]
+
+
+def _cycle(feature: Feature, transform: Cyclic, value: Any) -> list[Any]:
+    from keras import ops
+
+    number, there = _present(feature, value)
+    if isinstance(transform.period, str):
+        # Microseconds since 1970 have more digits than a float32: take the rest before the cast.
+        period = PERIODS_US[transform.period]
+        phase = ops.cast(ops.mod(value, ops.cast(period, "int64")), "float32") / float(period)
+    else:
+        phase = ops.where(there, number, 0.0) / transform.period
+    angle = ops.where(there, phase, 0.0) * tau
+    known = ops.cast(there, "float32")
+    return [
+        ops.sin(angle) * known,
+        ops.cos(angle) * known,
+        *([1.0 - known] if feature.nullable else []),
+    ]
+
+
+def _look_up(feature: Feature, value: Any, vocabulary: tuple[int, ...] | tuple[str, ...]) -> Any:
+    import keras
+    from keras import ops
+
+    if feature.dtype == "string":
+        layer = keras.layers.StringLookup(vocabulary=list(vocabulary), mask_token="", num_oov_indices=1)
+    else:
+        layer = keras.layers.IntegerLookup(
+            vocabulary=list(vocabulary),
+            mask_token=INT64_MIN,
+            oov_token=INT64_MIN + 1,
+            num_oov_indices=1,
+        )
+        value = ops.cast(value, "int64")
+    return ops.cast(layer(value), "int32")

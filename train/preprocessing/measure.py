@@ -1,0 +1,129 @@
+"""Measures the train split by Spark: means, vocabularies, class counts."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from millrace.config.sections.train import Features
+from millrace.features.spec import Category, Cyclic, Numeric, table_dtype
+from millrace.tables.versions import TableVersion
+from train.errors import NotTrainable
+from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+
+def measure(spark: "SparkSession", table: TableVersion, features: Features, *, classes: bool) -> Statistics:
+    """Measure the train split of a pinned table version; only counts and vocabularies reach the driver.
+
+    Args:
+        spark: The session.
+        table: Statistics see its train split and nothing else, so nothing of the test rows leaks into the model.
+        features: Inputs and label.
+        classes: Whether the label is a class (counted) or a quantity (averaged).
+
+    Raises:
+        NotTrainable: The train split is empty, or an input has no value at all and `features.empty_inputs` refuses it.
+    """
+    from pyspark.sql import functions as F
+
+    frame = spark.read.format("delta").option("versionAsOf", table.version).load(table.uri)
+    frame = frame.where(F.col("split") == "train")
+    numeric, blank = _numeric(frame, features, table)
+    vocabularies = _vocabularies(frame, features, table)
+    wordless = [name for name, words in vocabularies.items() if not words]
+    if (blank or wordless) and features.empty_inputs == "refuse":
+        texts = [f"inputs without a single value in the train split: {', '.join(blank)}"] if blank else []
+        texts += [f"categories without a value in the train split: {', '.join(wordless)}"] if wordless else []
+        hint = "remove them, lower a category's min_count, or set features.empty_inputs: drop"
+        raise NotTrainable("; ".join(texts), hint=hint)
+    return Statistics(
+        numeric=numeric,
+        vocabularies={name: words for name, words in vocabularies.items() if words},
+        label=_label(frame, features.label, classes=classes),
+        empty=(*blank, *wordless),
+    )
+
+
+def _finite(column: "Column", type_name: str) -> "Column":
+    from pyspark.sql import functions as F
+
+    value = column.cast("double")
+    if type_name in ("float", "double"):
+        value = F.when(F.isnan(value) | (F.abs(value) == float("inf")), None).otherwise(value)
+    return value
+
+
+def _numeric(
+    frame: "DataFrame", features: Features, table: TableVersion
+) -> tuple[dict[str, NumericStatistics], list[str]]:
+    """Statistics of quantities, and the names of quantities and positions that have no value."""
+    from pyspark.sql import functions as F
+
+    wanted = {name: t for name, t in features.inputs.items() if isinstance(t, Numeric)}
+    cyclic = [name for name, t in features.inputs.items() if isinstance(t, Cyclic)]
+    measures = [F.count(F.col(name)).alias(f"{name}.count") for name in cyclic]
+    for name, transform in wanted.items():
+        plain = _finite(F.col(name), table.columns[name])
+        value = F.log1p(plain) if transform.log else plain
+        measures += [F.avg(value).alias(f"{name}.mean"), F.stddev_pop(value).alias(f"{name}.std")]
+        measures += [F.min(plain).alias(f"{name}.min"), F.max(plain).alias(f"{name}.max")]
+    if not measures:
+        return {}, []
+    row = frame.agg(*measures).collect()[0].asDict()
+    there = [name for name in wanted if row[f"{name}.mean"] is not None]
+    empty = [name for name in wanted if name not in there] + [name for name in cyclic if not row[f"{name}.count"]]
+    return {name: _statistics(name, row) for name in there}, empty
+
+
+def _statistics(name: str, row: Mapping[str, float]) -> NumericStatistics:
+    return NumericStatistics(
+        mean=row[f"{name}.mean"],
+        std=row[f"{name}.std"] or 1.0,
+        min=row[f"{name}.min"],
+        max=row[f"{name}.max"],
+    )
+
+
+def _vocabularies(
+    frame: "DataFrame", features: Features, table: TableVersion
+) -> dict[str, tuple[int, ...] | tuple[str, ...]]:
+    """All vocabularies in one pass: one row per (column, value), counted, the most frequent first."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.window import Window
+
+    wanted = {name: t for name, t in features.inputs.items() if isinstance(t, Category)}
+    if not wanted:
+        return {}
+    is_text = {name: table_dtype(name, table.columns[name]) == "string" for name in wanted}
+    as_text = {n: F.col(n) if is_text[n] else F.col(n).cast("bigint").cast("string") for n in wanted}
+    pairs = F.explode(F.array(*(F.struct(F.lit(n).alias("name"), c.alias("value")) for n, c in as_text.items())))
+    counts = (
+        frame.select(pairs.alias("pair"))
+        .select("pair.*")
+        .where("value is not null and value != ''")
+        .groupBy("name", "value")
+        .count()
+    )
+    limits = F.create_map(*(F.lit(x) for n, t in wanted.items() for x in (n, t.max_vocabulary)))
+    least = F.create_map(*(F.lit(x) for n, t in wanted.items() for x in (n, t.min_count)))
+    place = F.row_number().over(Window.partitionBy("name").orderBy(F.desc("count"), "value"))
+    kept = counts.where(F.col("count") >= least[F.col("name")]).withColumn("place", place)
+    rows = kept.where(F.col("place") <= limits[F.col("name")]).orderBy("name", "place").collect()
+    found: dict[str, list[str]] = {name: [] for name in wanted}
+    for row in rows:
+        found[row["name"]].append(row["value"])
+    return {n: tuple(values) if is_text[n] else tuple(int(v) for v in values) for n, values in found.items()}
+
+
+def _label(frame: "DataFrame", label: str, *, classes: bool) -> LabelStatistics:
+    from pyspark.sql import functions as F
+
+    if classes:
+        counts = {row[label]: row["count"] for row in frame.groupBy(label).count().collect()}
+        missing = counts.pop(None, 0)
+        ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in counts.items())
+        return LabelStatistics(rows=sum(counts.values()) + missing, missing=missing, counts=tuple(ordered))
+    value = _finite(F.col(label), "double")
+    row = frame.agg(F.count(F.lit(1)), F.count(value), F.avg(value), F.stddev_pop(value)).collect()[0]
+    return LabelStatistics(rows=row[0], missing=row[0] - row[1], mean=row[2] or 0.0, std=row[3] or 1.0)

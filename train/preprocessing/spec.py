@@ -1,0 +1,91 @@
+"""From a product file and a table version to the feature spec of the model."""
+
+from millrace.config import Config
+from millrace.errors import ConfigError, FeatureMismatch
+from millrace.features.spec import Category, Cyclic, Feature, FeatureSpec, Label, Range, Task, Transform, table_dtype
+from millrace.tables.versions import TableVersion
+from train.errors import NotTrainable
+from train.preprocessing.guarantees import domain_of, never_null
+from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
+
+
+def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> FeatureSpec:
+    """Describe inputs and label with the types that the table really has.
+
+    Args:
+        config: Names inputs and label, and what holds of their values.
+        table: Has them.
+        statistics: Of the train split; inputs that have no value there are left out, and every cross with them.
+
+    Raises:
+        FeatureMismatch: A column is not in the table, or its type does not fit how the model reads it.
+        NotTrainable: The label's values do not fit the task, or no input is left.
+    """
+    rules = config.contract.expectations
+    required, empty = never_null(rules), statistics.empty
+    inputs = []
+    for name, transform in config.features.inputs.items():
+        if name not in table.columns:
+            raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
+        dtype = table_dtype(name, table.columns[name])
+        _check_transform(name, dtype, transform)
+        if name in empty:
+            continue
+        feature = Feature(
+            name=name,
+            dtype=dtype,
+            nullable=name not in required,
+            transform=transform,
+            domain=domain_of(name, dtype, rules),
+            learnt=_learnt(statistics.numeric.get(name)),
+        )
+        inputs.append(feature)
+    if not inputs:
+        raise NotTrainable("no input has a value in the train split")
+    return FeatureSpec(
+        inputs=tuple(inputs),
+        crosses=tuple(cross for cross in config.features.crosses if not {*cross.columns} & {*empty}),
+        label=build_label(config.features.label, config.train.task, statistics.label),
+        key=config.ingest.key,
+    )
+
+
+def _learnt(found: NumericStatistics | None) -> Range | None:
+    return Range(min=found.min, max=found.max) if found else None
+
+
+def _check_transform(name: str, dtype: str, transform: Transform) -> None:
+    if isinstance(transform, Category) and dtype in ("float32", "float64"):
+        raise FeatureMismatch(name, expected="a string, integer or boolean for a category", found=dtype)
+    if not isinstance(transform, Category) and dtype == "string":
+        raise FeatureMismatch(name, expected=f"a number or timestamp for {transform.kind}", found="string")
+    if isinstance(transform, Cyclic) and isinstance(transform.period, str) != (dtype == "timestamp"):
+        raise ConfigError(
+            f"features.inputs.{name}.period: {transform.period} does not fit a column of type {dtype}; "
+            "a timestamp takes hour, day, week or year, a number takes a number"
+        )
+
+
+def build_label(name: str, task: Task, label: LabelStatistics) -> Label:
+    """The label and its classes.
+
+    Raises:
+        NotTrainable: No rows, a missing label, one class only, or more than two for a binary task.
+    """
+    if label.rows == 0:
+        raise NotTrainable("the train split has no rows", hint="check ingest.split and the filters")
+    if label.missing:
+        raise NotTrainable(
+            f"label '{name}' is missing in {label.missing} of {label.rows} rows of the train split",
+            hint="filter such rows in ingest.steps",
+        )
+    classes = tuple(value for value, _ in label.counts)
+    if task == "regression":
+        return Label(name=name, task=task)
+    if task == "binary" and len(classes) != 2:  # noqa: PLR2004
+        raise NotTrainable(f"label '{name}' has {len(classes)} classes in the train split, a binary task needs 2")
+    if len(classes) < 2:  # noqa: PLR2004
+        raise NotTrainable(f"label '{name}' has one class only in the train split: {classes}")
+    if not all(isinstance(value, int) for value in classes) and not all(isinstance(v, str) for v in classes):
+        raise NotTrainable(f"label '{name}' must be an integer, boolean or string to be a class")
+    return Label.model_validate({"name": name, "task": task, "classes": classes})

@@ -1,0 +1,1 @@
+"""Starts the Horovod ranks, and what each one does."""

@@ -1,0 +1,149 @@
+"""Starts the ranks inside Spark tasks, listens to them, and turns what goes wrong into one error."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from millrace import failpoints
+from millrace import retry as patience
+from millrace.config.sections.profile import Ranks
+from millrace.errors import ConfigError, DataRejected, MillraceError, StorageError
+from train.errors import RankFailed
+from train.events import Output, listen
+from train.rank import WorkerArgs
+from train.ranks.worker import train_rank
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+_HANGING = re.compile(r"Timeout \(\d+:\d\d:\d\d")
+_KINDS: dict[str, type[MillraceError]] = {
+    "DataRejected": DataRejected,
+    "ConfigError": ConfigError,
+    "StorageError": StorageError,
+}
+
+
+def run_ranks(
+    spark: "SparkSession",
+    args: WorkerArgs,
+    ranks: Ranks,
+    on_event: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run `train.ranks.worker.train_rank` on every rank; returns rank 0's result.
+
+    Args:
+        spark: Its tasks host the ranks, all at the same time.
+        args: Told to every rank.
+        ranks: How many.
+        on_event: Called with every event of the ranks.
+
+    Raises:
+        RankFailed: A rank raised, hung or died; the run has ended.
+        ConfigError: Spark has fewer slots than ranks.
+        DataRejected: A rank refused the data.
+    """
+    import horovod.spark
+
+    slots = spark.sparkContext.defaultParallelism
+    if slots < ranks.world_size:
+        raise ConfigError(
+            f"ranks.world_size: {ranks.world_size} ranks need as many Spark slots at the same time, there are {slots}",
+            hint="lower ranks.world_size, or give Spark more cores",
+        )
+    errors: list[dict[str, Any]] = []
+
+    def receive(event: dict[str, Any]) -> None:
+        if event["event"] == "error":
+            errors.append(event)
+        else:
+            on_event(event)
+
+    output, complaints = Output(), Output()
+    host = spark.sparkContext.getConf().get("spark.driver.host", "127.0.0.1")
+    inherited = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", failpoints.ENVIRONMENT, failpoints.LOG, patience.ENVIRONMENT)
+    environment = {name: os.environ[name] for name in inherited if name in os.environ}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    try:
+        with listen(host, secrets.token_bytes(32), receive) as address, _quiet_threads(), _kept_signals():
+            results = horovod.spark.run(
+                train_rank,
+                args=(dataclasses.replace(args, events=address),),
+                num_proc=ranks.world_size,
+                start_timeout=ranks.start_timeout_s,
+                use_gloo=True,
+                env=environment,
+                stdout=output,
+                stderr=complaints,
+                verbose=0,
+                executable=spark.sparkContext.pythonExec,  # the executors' Python may have come in an archive
+            )
+    except Exception as error:
+        raise explain(errors, output.lines + complaints.lines, error) from error
+    return next(result for result in results if result is not None)
+
+
+@contextlib.contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Horovod takes the signals that end a run, and keeps them: after it, nothing would end the driver."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Horovod's own thread raises what its `run` raises too; once told is enough."""
+    before = threading.excepthook
+    threading.excepthook = lambda args: logger.debug("thread %s: %s", args.thread, args.exc_value)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def explain(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:
+    """The one error that says why the ranks ended, with the rank's own words shown.
+
+    Args:
+        errors: What ranks told, in the order of arrival.
+        lines: The last lines of all ranks' output.
+        cause: What Horovod raised.
+    """
+    causes = [error for error in errors if error["kind"] != "peer"]
+    if causes:
+        first = causes[0]
+        if first["kind"] in _KINDS:
+            return _KINDS[first["kind"]](first["message"], hint=first["hint"])
+        logger.error("rank %s:\n%s", first["rank"], first["traceback"])
+        return RankFailed(first["rank"], first["message"])
+    if lines:
+        logger.error("the ranks' last output:\n%s", "\n".join(_without_tracebacks_of_peers(lines)))
+    if any(_HANGING.search(line) for line in lines):
+        return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where it stands")
+    return RankFailed(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
+
+
+def _without_tracebacks_of_peers(lines: list[str]) -> list[str]:
+    """The stacks that watchdogs wrote, if there are any; else the last lines."""
+    starts = [number for number, line in enumerate(lines) if _HANGING.search(line)]
+    if not starts:
+        return lines[-60:]
+    stacks: list[str] = []
+    for start in starts:
+        end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("Traceback")), len(lines))
+        stacks += lines[start : min(end, start + 60)]
+    return stacks

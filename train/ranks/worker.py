@@ -1,0 +1,126 @@
+"""One Horovod rank: reads its share, fits the model in step with the others, judges it, and exports it on rank 0.
+
+Runs in a process of its own that Horovod starts inside a Spark task. Imports no Spark.
+"""
+
+import faulthandler
+import os
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from millrace.dotted import load_function
+from millrace.errors import ConfigError, DataRejected, MillraceError, StorageError
+from millrace.failpoints import fail_here
+from millrace.models.vocabularies import write_vocabularies
+from millrace.retry import while_waiting
+from millrace.storage import mapped_errors, upload
+from train.data.plan import SplitPlan
+from train.data.rows import Reader
+from train.evaluation.held_out import SAMPLE_ROWS, judge_test
+from train.events import Teller
+from train.export.saved_model import SAMPLE, join_model, write_sample, write_saved_model
+from train.export.warmup import write_warmup
+from train.loop.fit import fit
+from train.preprocessing.layers import build_preprocessing, describe
+from train.rank import Rank, WorkerArgs, watchdog
+from train.world import World
+
+
+def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
+    """Do a rank's work; rank 0 returns metrics and times.
+
+    An error is told to the driver first, and then ends the process: Horovod itself reports an exit code only, and the
+    other ranks would wait for this one for ever.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    rank = int(os.environ.get("HOROVOD_RANK", "0"))
+    if args.events is None:
+        raise ValueError("a rank needs an address to report to")
+    teller = Teller(args.events)
+    try:
+        return _train_rank(args, teller)
+    except Exception as error:
+        hint = error.hint if isinstance(error, MillraceError) else ""
+        stack = traceback.format_exc()
+        teller.tell("error", rank=rank, kind=kind_of(error), message=summary_of(error), hint=hint, traceback=stack)
+        raise
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def kind_of(error: Exception) -> str:
+    """What sort of error this is, for the driver: a class of ours, ``peer`` or ``bug``.
+
+    A rank whose partner dies or is ended fails inside a Horovod operation. That is never the cause.
+    """
+    if isinstance(error, MillraceError):
+        return next((c.__name__ for c in (DataRejected, ConfigError, StorageError) if isinstance(error, c)), "bug")
+    return "peer" if "horovod" in f"{type(error).__name__} {error}".lower() else "bug"
+
+
+def summary_of(error: Exception) -> str:
+    """An error of ours as it is; of others the class and the first line."""
+    if isinstance(error, MillraceError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
+    alive = watchdog(args.train.deadline_s)
+    while_waiting(alive)
+    started = time.monotonic()
+    import horovod.tensorflow as hvd
+    import keras
+    import tensorflow as tf
+
+    # One thread a rank: ranks share the machine's cores, and the same order of sums gives the same bits.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    hvd.init()
+    alive()
+    world = World(hvd.rank(), hvd.size())
+    keras.utils.set_random_seed(args.train.seed)
+
+    preprocessing = build_preprocessing(args.spec, args.statistics)
+    builder = load_function(args.train.model)
+    units = 1 if args.spec.label.task != "multiclass" else len(args.spec.label.classes)
+    try:
+        trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"train.options: {said}", hint=f"see what {args.train.model} takes") from error
+    readers = {split: Reader(SplitPlan(files), args.spec, preprocessing, alive) for split, files in args.files.items()}
+    fit_started = time.monotonic()
+    judge = fit(args, trunk, readers, Rank(world, alive, teller))
+    fitted = time.monotonic()
+
+    serve = join_model(args.spec, preprocessing, trunk, args.statistics.label)
+    metrics, sample = judge_test(args, serve, readers["test"], world)
+    fail_here("train.before_export", world.rank)
+    if world.rank:
+        return None
+    with tempfile.TemporaryDirectory(prefix="millrace-export-") as folder:
+        write_saved_model(Path(folder, "model"), serve, preprocessing, trunk)
+        write_vocabularies(Path(folder, "model"), args.statistics.vocabularies)
+        write_warmup(Path(folder, "model"), args.spec, sample[0][0], sample[1][0])
+        write_sample(Path(folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
+        alive()
+        with mapped_errors("folder", args.folder):
+            upload(Path(folder), args.folder)
+        fail_here("train.after_export", world.rank)
+    seconds = {
+        "start": fit_started - started,
+        "fit": fitted - fit_started,
+        "judge_export": time.monotonic() - fitted,
+    }
+    return {
+        **metrics,
+        "best_epoch": judge.best_epoch,
+        "best_loss": judge.best_loss,
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    }

@@ -18,7 +18,7 @@ from ingest.cleaning.flow import DROPPED, NOT_FINITE, add, is_kept
 from ingest.cleaning.steps import apply_steps
 from ingest.errors import SourceEmpty
 from ingest.sources.load import Source, load_sources
-from ingest.sources.snapshots import find_deliveries
+from ingest.sources.snapshots import find_snapshots
 from ingest.sources.staged import open_sources
 from ingest.staging.folder import staging_folder
 from ingest.table import commit
@@ -102,19 +102,19 @@ def run(
     if parent is not None and not all(file.sha256 for file in parent.files):
         commit.keep_digests(spark, store, parent, None)  # its writer was killed before it could
     increment = _increment(product, spark, functions, parent, full=full)
-    if parent is not None and increment is not None and increment.ledger and not increment.delivery.files:
+    if parent is not None and increment is not None and increment.ledger and not increment.snapshot.files:
         return _nothing_new(parent, run_id, started, increment)
     this = _Run(config, spark, parent, increment, allow_empty)
     fail_here("ingest.before_staging")
     with staging_folder(store, run_id) as folder, contextlib.ExitStack() as stack:
-        new = increment.delivery if increment else None
-        deliveries = find_deliveries(product, spark, folder, increment=new, allow_empty=allow_empty)
-        digests = {name: found.sha256 for name, found in deliveries.items()} | functions
+        new = increment.snapshot if increment else None
+        snapshots = find_snapshots(product, spark, folder, increment=new, allow_empty=allow_empty)
+        digests = {name: found.sha256 for name, found in snapshots.items()} | functions
         key = commit.commit_key(config, digests)
         if parent is not None and parent.commit.get("commit_key") == key:
             return _nothing_new(parent, run_id, started, increment)
-        opened = open_sources(product, deliveries, spark, folder)
-        if increment is not None and not opened[config.ingest.base].delivery.files and not allow_empty:
+        opened = open_sources(product, snapshots, spark, folder)
+        if increment is not None and not opened[config.ingest.base].snapshot.files and not allow_empty:
             if this.grows is None:
                 raise SourceEmpty(config.ingest.base, "none of its files")
             return _nothing_new(this.grows, run_id, started, increment, opened[config.ingest.base].bad_files)
@@ -214,7 +214,7 @@ def _growth(this: _Run, base: Source, kept: int) -> dict[str, Any]:
     """What the commit of an incremental table says beside."""
     if this.increment is None:
         return {}
-    entry = next_entry(this.increment.recipe, this.increment.ledger, base.delivery.files)
+    entry = next_entry(this.increment.recipe, this.increment.ledger, base.snapshot.files)
     return {INCREMENT: entry, "rows_total": kept + (this.grows.rows_of() if this.grows else 0)}
 
 

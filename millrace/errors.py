@@ -8,8 +8,9 @@ MillraceError
 │   └── ArtifactNotFound a table, model or run that the store does not hold
 ├── Refused              a gate or another writer said no
 │   └── ArtifactExists   another publisher took the name first
-└── StorageError         the storage or the cluster failed: worth a retry
-    └── Terminated       somebody asked the process to end
+└── Unavailable          something that the job needs failed or was too slow: worth a retry
+    ├── StorageError     the storage failed
+    └── Terminated       the process was asked to end (SIGTERM)
 
 Each stage derives its own from these in its ``errors.py``. `pipelines.jobs.exits` turns them into exit codes,
 `serve.errors` into HTTP statuses; neither is known here.
@@ -122,12 +123,16 @@ class ArtifactExists(Refused):
         self.name = name
 
 
-class StorageError(MillraceError):
-    """Storage or a service that the job needs did not do its part."""
+class Unavailable(MillraceError):
+    """Something that the job needs, such as Spark, a rank, a database or a server, failed or was too slow; retry."""
 
 
-class Terminated(StorageError):
-    """Whoever runs this process asked it to end; what was committed stays."""
+class StorageError(Unavailable):
+    """The file system or the store failed."""
+
+
+class Terminated(Unavailable):
+    """The process was asked to end by SIGTERM; what was committed stays."""
 
     def __init__(self) -> None:
         super().__init__("ended by SIGTERM", hint="nothing that was committed is lost, run the same command again")

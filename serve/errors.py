@@ -17,7 +17,7 @@ ArtifactNotFound
 Refused
 ├── Forbidden             whoever asks may not do this
 └── TableDiffers          the predictions table has a column in another type
-StorageError
+Unavailable
 ├── Overloaded            more requests or rows wait than the server takes
 ├── InferenceLate         the answer took longer than a request may
 ├── ModelNotReady         the version is there, but cannot be served now
@@ -28,7 +28,7 @@ StorageError
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from millrace.errors import ArtifactNotFound, DataRejected, FeatureMismatch, Refused, StorageError, shorten
+from millrace.errors import ArtifactNotFound, DataRejected, FeatureMismatch, Refused, Unavailable, shorten
 from millrace.models.manifest import ModelDamaged
 
 MAX_MESSAGE_BYTES: Final = 3_900
@@ -138,7 +138,7 @@ class ModelNotFound(ArtifactNotFound):
         self.args = (f"Servable not found for request: {asked}",)
 
 
-class ModelNotReady(StorageError):
+class ModelNotReady(Unavailable):
     """The version is in the store, but cannot be served now."""
 
     def __init__(self, name: str, version: int | None, reason: str) -> None:
@@ -149,7 +149,7 @@ class ModelNotReady(StorageError):
         self.reason = reason
 
 
-class Overloaded(StorageError):
+class Overloaded(Unavailable):
     """More waits than the server takes; nothing was computed.
 
     Attributes:
@@ -161,7 +161,7 @@ class Overloaded(StorageError):
         self.retry_after_s = 1
 
 
-class InferenceLate(StorageError):
+class InferenceLate(Unavailable):
     """The answer took longer than a request may."""
 
     def __init__(self, name: str, seconds: float) -> None:
@@ -190,7 +190,7 @@ class TableDiffers(Refused):
         self.column = column
 
 
-class InferenceFailed(StorageError):
+class InferenceFailed(Unavailable):
     """TensorFlow raised although every input fits the model."""
 
     def __init__(self, name: str, version: int, reason: str) -> None:
@@ -212,7 +212,7 @@ class TooManyUnseen(DataRejected):
         self.rows = rows
 
 
-class ScoringFailed(StorageError):
+class ScoringFailed(Unavailable):
     """Spark did not finish a scoring job."""
 
     def __init__(self, reason: str) -> None:
@@ -235,7 +235,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     ModelNotReady: 503,
     ModelDamaged: 503,
     InferenceFailed: 500,
-    StorageError: 503,
+    Unavailable: 503,
 }
 """Status by error class; the nearest ancestor counts, and 500 is for the rest."""
 

@@ -6,13 +6,13 @@ DataRejected
 ├── NotTrainable      the table cannot teach this: no rows, one class, a column of nulls
 ├── Diverged          the loss or the weights are no longer finite
 └── ReplayMismatch    the exported model answers otherwise than training did
-StorageError
+Unavailable
 └── RankFailed        a rank raised, hung or died
 """
 
 from collections.abc import Sequence
 
-from millrace.errors import DataRejected, Refused, StorageError
+from millrace.errors import DataRejected, Refused, Unavailable
 
 
 class GateFailed(Refused):
@@ -45,7 +45,7 @@ class ReplayMismatch(DataRejected):
         super().__init__(f"the exported model failed its replay: {reason}")
 
 
-class RankFailed(StorageError):
+class RankFailed(Unavailable):
     """A rank raised, hung or died, and the run ended with it."""
 
     def __init__(self, rank: int | None, reason: str) -> None:

@@ -28,13 +28,13 @@ class EventAddress:
     key: bytes
 
 
-class Teller:
+class EventSender:
     """A rank's end of the connection."""
 
     def __init__(self, address: EventAddress) -> None:
         self._connection = Client((address.host, address.port), authkey=address.key)
 
-    def tell(self, event: str, **fields: Any) -> None:
+    def send(self, event: str, **fields: Any) -> None:
         """Send one event; a driver that has gone away is no reason to fail here, Spark ends this process anyway."""
         with contextlib.suppress(OSError):
             self._connection.send_bytes(json.dumps({"event": event, **fields}).encode())

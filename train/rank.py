@@ -9,7 +9,7 @@ from millrace.config.sections.train import Train
 from millrace.features.spec import FeatureSpec
 from millrace.models.manifest import ModelVersion
 from millrace.tables.versions import DataFile
-from train.events import EventAddress, Teller
+from train.events import EventAddress, EventSender
 from train.preprocessing.statistics import Statistics
 from train.world import World
 
@@ -44,8 +44,8 @@ class Rank:
     """This process: its place in the world, its watchdog, its line to the driver."""
 
     world: World
-    alive: Callable[[], None]
-    teller: Teller
+    heartbeat: Callable[[], None]
+    sender: EventSender
 
 
 def watchdog(deadline_s: float) -> Callable[[], None]:
@@ -54,8 +54,8 @@ def watchdog(deadline_s: float) -> Callable[[], None]:
     Horovod's own stall check never ends a run whose rank hangs.
     """
 
-    def alive() -> None:
+    def heartbeat() -> None:
         faulthandler.dump_traceback_later(deadline_s, exit=True, file=sys.stderr)
 
-    alive()
-    return alive
+    heartbeat()
+    return heartbeat

@@ -25,7 +25,7 @@ IMAGE: Final = (224, 224, 3)
 
 INPUTS: Final = (
     *(
-        Feature(name=f"f{n}", dtype="float32", nullable=True, transform=Numeric(), learnt=Range(min=-6, max=6))
+        Feature(name=f"f{n}", dtype="float32", nullable=True, transform=Numeric(), observed=Range(min=-6, max=6))
         for n in range(FLOATS)
     ),
     *(Feature(name=f"s{n}", dtype="string", nullable=True, transform=Category()) for n in range(STRINGS)),

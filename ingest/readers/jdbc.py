@@ -19,7 +19,7 @@ from ingest.staging.staged_file import StagedFile, uri_of
 from millrace.config.checks.reader_options import read_options
 from millrace.config.sections.sources import Jdbc, Source
 from millrace.digests import digest_of
-from millrace.errors import ConfigError, StorageError, shorten
+from millrace.errors import ConfigError, Unavailable, shorten
 from millrace.storage import files_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def fetch(spark: "SparkSession", name: str, source: Source, shape: Shape, folder
     Raises:
         ConfigError: No driver, no such table, a wrong password.
         ColumnsMismatch: The columns are not the declared ones.
-        StorageError: The database does not answer.
+        Unavailable: The database does not answer.
     """
     if source.jdbc is None:
         raise ValueError("a source of format jdbc has its section")
@@ -112,7 +112,7 @@ def _digest(frame: "DataFrame") -> str:
     return digest_of(*frame.columns, *map(str, sums))
 
 
-def _translated(what: str, error: Exception) -> ConfigError | StorageError:
+def _translated(what: str, error: Exception) -> ConfigError | Unavailable:
     text = str(error)
     said = shorten(first_line(error), 400)
     state = getattr(error, "getSqlState", lambda: "")() or text.rpartition("SQLSTATE: ")[2][:2]
@@ -121,4 +121,4 @@ def _translated(what: str, error: Exception) -> ConfigError | StorageError:
         return ConfigError(f"{what}: there is no driver for this address: {said}", hint=hint)
     if state.startswith(_WRONG):
         return ConfigError(f"{what}: {said}")
-    return StorageError(f"{what}: {said}", hint="is the database up, and can it be reached from here?")
+    return Unavailable(f"{what}: {said}", hint="is the database up, and can it be reached from here?")

@@ -63,7 +63,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class SourceSnapshot:
     """What there is of one source.
 
     Attributes:
@@ -86,14 +86,16 @@ class Delivery:
         return {name for file in self.files for name in file.values}
 
 
-def deliver(source: str, files: Iterable[SourceFile], skipped: Iterable[tuple[str, str]] = ()) -> Delivery:
-    """A delivery of files, in their order."""
+def snapshot_of(source: str, files: Iterable[SourceFile], skipped: Iterable[tuple[str, str]] = ()) -> SourceSnapshot:
+    """A snapshot of files, in their order."""
     files = tuple(files)
     digests = [file.digest for file in files]
-    return Delivery(source, files, digests[0] if len(digests) == 1 else digest_of(sorted(digests)), tuple(skipped))
+    return SourceSnapshot(
+        source, files, digests[0] if len(digests) == 1 else digest_of(sorted(digests)), tuple(skipped)
+    )
 
 
-def find_files(product: Product, name: str, spark: "SparkSession | None" = None) -> Delivery:
+def find_files(product: Product, name: str, spark: "SparkSession | None" = None) -> SourceSnapshot:
     """Find a source's files and take their digests.
 
     Raises:
@@ -106,7 +108,7 @@ def find_files(product: Product, name: str, spark: "SparkSession | None" = None)
     for file in files:
         if declared is not None and file.sha256 != declared:
             raise DigestMismatch(name, file.path, expected=declared, found=file.sha256)
-    return deliver(name, files)
+    return snapshot_of(name, files)
 
 
 def take_digests(name: str, section: Source, entries: list[Entry], spark: "SparkSession | None") -> list[SourceFile]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import functions as F
 
 from ingest.errors import LinesLost, SourceEmpty, TooManyRejected
-from ingest.sources.files import Delivery
+from ingest.sources.files import SourceSnapshot
 from ingest.sources.rejects import rejects_of
-from ingest.sources.staged import Opened
+from ingest.sources.staged import StagedSource
 from ingest.spark.columns import FILE, REASON, quoted
 from ingest.spark.errors import mapped_actions
 from millrace.config import Product
@@ -33,7 +33,7 @@ class Source:
     """A source's rows.
 
     Attributes:
-        delivery: Where they come from.
+        snapshot: Where they come from.
         frame: Good rows, exactly the declared columns.
         rejects: Malformed and blank rows, in `REJECT_COLUMNS`; None where there are none.
         rows: All rows, malformed and blank ones too.
@@ -42,7 +42,7 @@ class Source:
         dropped: Columns that were left out.
     """
 
-    delivery: Delivery
+    snapshot: SourceSnapshot
     frame: "DataFrame"
     rejects: "DataFrame | None"
     rows: int
@@ -52,9 +52,9 @@ class Source:
 
     def summary(self) -> dict[str, object]:
         """What the commit and the run's record say of it."""
-        files = self.delivery.files
+        files = self.snapshot.files
         told: dict[str, object] = {"file": files[0].name} if len(files) == 1 else {"files": len(files)}
-        told |= {"sha256": self.delivery.sha256, "rows": self.rows, "rejected": self.rejected}
+        told |= {"sha256": self.snapshot.sha256, "rows": self.rows, "rejected": self.rejected}
         if self.bad_files:
             told["bad_files"] = dict(self.bad_files)
         if self.dropped:
@@ -64,7 +64,7 @@ class Source:
 
 def load_sources(
     product: Product,
-    opened: Mapping[str, Opened],
+    opened: Mapping[str, StagedSource],
     spark: "SparkSession",
     stack: contextlib.ExitStack,
     *,
@@ -119,7 +119,7 @@ def _count(frames: Mapping[str, "DataFrame"]) -> dict[tuple[str, str], tuple[int
 
 
 def _account(
-    item: Opened,
+    item: StagedSource,
     frame: "DataFrame",
     counts: dict[tuple[str, str], tuple[int, int]],
     allowed: float,
@@ -141,7 +141,7 @@ def _account(
     if rejects is not None and rejected - trailing > allowed * (rows - trailing):
         raise TooManyRejected(item.name, rejected=rejected, rows=rows, allowed=allowed, examples=_examples(rejects))
     good = frame.where(F.col(quoted(REASON)).isNull()).select(*map(quoted, item.columns))
-    return Source(item.delivery, good, rejects, rows, rejected, item.bad_files, item.dropped)
+    return Source(item.snapshot, good, rejects, rows, rejected, item.bad_files, item.dropped)
 
 
 def _examples(rejects: "DataFrame") -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyspark.sql import functions as F
 
 from ingest.sources.line_numbers import Numbers, find_numbers
-from ingest.sources.staged import Opened
+from ingest.sources.staged import StagedSource
 from ingest.spark.columns import FILE, REASON, RECORD, quoted
 from ingest.staging.lines import MAX_LINE_BYTES
 from ingest.staging.staged_file import StagedFile
@@ -18,7 +18,7 @@ REJECT_COLUMNS: Final = ("source", "source_file", "line", "reason", "record")
 _SCHEMA: Final = "source string, source_file string, line bigint, reason string, record string"
 
 
-def rejects_of(item: Opened, frame: "DataFrame", spark: "SparkSession") -> "DataFrame":
+def rejects_of(item: StagedSource, frame: "DataFrame", spark: "SparkSession") -> "DataFrame":
     """Rejects of a source.
 
     Args:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ingest.readers.jdbc import fetch
-from ingest.sources.files import Delivery, deliver, find_files
+from ingest.sources.files import SourceSnapshot, find_files, snapshot_of
 from ingest.staging.shape import Shape
 from millrace.config import Product
 from millrace.errors import InputMissing
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def find_deliveries(
+def find_snapshots(
     product: Product,
     spark: "SparkSession",
     folder: str,
     *,
-    increment: Delivery | None = None,
+    increment: SourceSnapshot | None = None,
     allow_empty: bool = False,
-) -> dict[str, Delivery]:
+) -> dict[str, SourceSnapshot]:
     """Find the used sources' files and check their digests; fetch the rows of databases.
 
     Args:
@@ -33,21 +33,21 @@ def find_deliveries(
         InputMissing: A file is not there.
         DataRejected: A file is not the declared one; a table has other columns than declared.
     """
-    deliveries = {}
+    snapshots = {}
     for name in product.config.ingest.used_sources:
         section = product.config.sources[name]
         is_base = name == product.config.ingest.base
         if is_base and increment is not None:
-            deliveries[name] = increment
+            snapshots[name] = increment
         elif section.jdbc is None:
             try:
-                deliveries[name] = find_files(product, name, spark)
+                snapshots[name] = find_files(product, name, spark)
             except InputMissing:
                 if not (is_base and allow_empty):
                     raise
-                deliveries[name] = deliver(name, ())
+                snapshots[name] = snapshot_of(name, ())
         else:
             shape = Shape(dict(section.columns), frozenset(section.optional), section.extra_columns)
             digest, staged = fetch(spark, name, section, shape, f"{folder}/{name}")
-            deliveries[name] = Delivery(name, (), digest, staged=tuple(staged))
-    return deliveries
+            snapshots[name] = SourceSnapshot(name, (), digest, staged=tuple(staged))
+    return snapshots

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ingest.errors import BadFiles, FileUnreadable
 from ingest.readers import Reader
 from ingest.readers.registry import reader_for
-from ingest.sources.files import Delivery, deliver
+from ingest.sources.files import SourceSnapshot, snapshot_of
 from ingest.sources.partitions import add_partitions
 from ingest.spark.columns import FILE, REASON, RECORD, ddl
 from ingest.spark.parallel import for_each
@@ -28,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Opened:
+class StagedSource:
     """A source that can be parsed.
 
     Attributes:
-        delivery: The good files.
+        snapshot: The good files.
         columns: The declared columns, in order.
         reader: How they are read.
         staged: What Spark reads.
-        origins: Number of the file in the delivery, for each staged one.
+        origins: Number of the file in the snapshot, for each staged one.
         bad_files: Files that are left out, and why.
         shown: What a user calls it all.
     """
 
-    delivery: Delivery
+    snapshot: SourceSnapshot
     columns: dict[str, str]
     reader: Reader
     staged: tuple[StagedFile, ...]
@@ -52,7 +52,7 @@ class Opened:
     @property
     def name(self) -> str:
         """The source's name."""
-        return self.delivery.source
+        return self.snapshot.source
 
     @property
     def rows(self) -> int:
@@ -71,7 +71,7 @@ class Opened:
         Raises:
             SourceChanged: Somebody wrote to one.
         """
-        for file in self.delivery.files:
+        for file in self.snapshot.files:
             file.check_unchanged()
 
     def parse(self, spark: "SparkSession") -> "DataFrame":
@@ -80,20 +80,20 @@ class Opened:
             return spark.createDataFrame([], ddl({**self.columns, **dict.fromkeys((FILE, REASON, RECORD), "string")}))
         frame = self.reader.read(spark, self.staged)
         values = {
-            staged.file: self.delivery.files[origin].values
+            staged.file: self.snapshot.files[origin].values
             for staged, origin in zip(self.staged, self.origins, strict=False)
         }
         return add_partitions(frame, spark, self.columns, values)
 
 
 def open_sources(
-    product: Product, deliveries: Mapping[str, Delivery], spark: "SparkSession", folder: str
-) -> dict[str, Opened]:
+    product: Product, snapshots: Mapping[str, SourceSnapshot], spark: "SparkSession", folder: str
+) -> dict[str, StagedSource]:
     """Look at every file of the used sources, and stage what is good.
 
     Args:
         product: The product.
-        deliveries: Files by source.
+        snapshots: Files by source.
         spark: The session.
         folder: Staging folder.
 
@@ -103,33 +103,33 @@ def open_sources(
     """
     started = time.monotonic()
     opened = {
-        name: _open(product.config.sources[name], delivery, spark, f"{folder}/{name}")
-        for name, delivery in deliveries.items()
+        name: _open(product.config.sources[name], snapshot, spark, f"{folder}/{name}")
+        for name, snapshot in snapshots.items()
     }
-    files = sum(len(item.delivery.files) for item in opened.values())
+    files = sum(len(item.snapshot.files) for item in opened.values())
     logger.info("looked at %d files in %.1f s", files, time.monotonic() - started)
     return opened
 
 
-def _open(section: Section, delivery: Delivery, spark: "SparkSession", folder: str) -> Opened:
-    columns = {n: t for n, t in section.columns.items() if n not in delivery.partition_columns}
-    reader = reader_for(delivery.source, section, columns)
-    results = [list(delivery.staged)] if delivery.staged else _stage(reader, delivery, spark, folder)
+def _open(section: Section, snapshot: SourceSnapshot, spark: "SparkSession", folder: str) -> StagedSource:
+    columns = {n: t for n, t in section.columns.items() if n not in snapshot.partition_columns}
+    reader = reader_for(snapshot.source, section, columns)
+    results = [list(snapshot.staged)] if snapshot.staged else _stage(reader, snapshot, spark, folder)
     bad = {n: result for n, result in enumerate(results) if isinstance(result, DataRejected)}
     pairs = [(n, file) for n, result in enumerate(results) if not isinstance(result, DataRejected) for file in result]
     if pairs:
         checked = reader.check(spark, [file for _, file in pairs])
         bad |= {n: checked.bad[file.file] for n, file in pairs if file.file in checked.bad}
         pairs = [(n, _with_rows(file, checked.rows.get(file.file))) for n, file in pairs if n not in bad]
-    bad_files = _judge(section, delivery, bad)
-    good = [n for n in range(len(delivery.files)) if n not in bad]
+    bad_files = _judge(section, snapshot, bad)
+    good = [n for n in range(len(snapshot.files)) if n not in bad]
     position = {n: place for place, n in enumerate(good)}
-    kept = deliver(delivery.source, [delivery.files[n] for n in good], delivery.skipped) if bad else delivery
-    shown = delivery.files[0].path if len(delivery.files) == 1 else f"each of {len(delivery.files)} files"
-    shown = delivery.staged[0].name if delivery.staged else shown
+    kept = snapshot_of(snapshot.source, [snapshot.files[n] for n in good], snapshot.skipped) if bad else snapshot
+    shown = snapshot.files[0].path if len(snapshot.files) == 1 else f"each of {len(snapshot.files)} files"
+    shown = snapshot.staged[0].name if snapshot.staged else shown
     staged = tuple(file for _, file in pairs)
-    origins = () if delivery.staged else tuple(position[n] for n, _ in pairs)
-    opened = Opened(kept, dict(section.columns), reader, staged, origins, bad_files, shown)
+    origins = () if snapshot.staged else tuple(position[n] for n, _ in pairs)
+    opened = StagedSource(kept, dict(section.columns), reader, staged, origins, bad_files, shown)
     if opened.dropped:
         logger.warning("sources.%s: columns that are not declared: %s", opened.name, ", ".join(opened.dropped))
     odd = sum(file.lines.odd_quotes for file in staged)
@@ -141,9 +141,9 @@ def _open(section: Section, delivery: Delivery, spark: "SparkSession", folder: s
 
 
 def _stage(
-    reader: Reader, delivery: Delivery, spark: "SparkSession", folder: str
+    reader: Reader, snapshot: SourceSnapshot, spark: "SparkSession", folder: str
 ) -> "list[list[StagedFile] | DataRejected]":
-    files = delivery.files
+    files = snapshot.files
     if files and all(file.stamp[0] == 0 for file in files):
         return [[] for _ in files]
     paths = [file.path for file in files]
@@ -163,20 +163,20 @@ def _with_rows(file: StagedFile, rows: int | None) -> StagedFile:
     return file if rows is None else replace(file, lines=LineCount(rows=rows))
 
 
-def _judge(section: Section, delivery: Delivery, bad: Mapping[int, DataRejected]) -> dict[str, str]:
+def _judge(section: Section, snapshot: SourceSnapshot, bad: Mapping[int, DataRejected]) -> dict[str, str]:
     """Refuse bad files, or say which are left out."""
     if not bad:
         return {}
-    of, reasons = len(delivery.files), {delivery.files[n].path: str(error) for n, error in sorted(bad.items())}
+    of, reasons = len(snapshot.files), {snapshot.files[n].path: str(error) for n, error in sorted(bad.items())}
     if (
         section.on_bad_file == "quarantine"
         and len(bad) <= section.max_bad_files
         and (len(bad) < of or section.incremental)
     ):
         for reason in reasons.values():
-            logger.warning("sources.%s: left out: %s", delivery.source, shorten(reason, 300))
+            logger.warning("sources.%s: left out: %s", snapshot.source, shorten(reason, 300))
         return reasons
     if len(bad) == 1:
         raise next(iter(bad.values()))
     allowed = section.max_bad_files if section.on_bad_file == "quarantine" else 0
-    raise BadFiles(delivery.source, list(reasons.values()), of=of, allowed=allowed)
+    raise BadFiles(snapshot.source, list(reasons.values()), of=of, allowed=allowed)

@@ -8,7 +8,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException, PythonException
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid
-from millrace.errors import ConfigError, StorageError, shorten
+from millrace.errors import ConfigError, Unavailable, shorten
 
 DATA_STATE: Final = "22"
 """Class of the SQLSTATEs that mean: a value did not fit."""
@@ -57,7 +57,7 @@ def mapped_actions(what: str) -> Iterator[None]:
     Raises:
         ExpressionFailed: A value did not fit an expression, or a user's function raised on a row.
         ConfigError: Spark found out only now that a pattern of dates, say, is none.
-        StorageError: Spark itself failed.
+        Unavailable: Spark itself failed.
     """
     try:
         yield
@@ -67,9 +67,9 @@ def mapped_actions(what: str) -> Iterator[None]:
             raise ConfigError(f"{what}: {shorten(first_line(error), 400)}") from error
         if isinstance(error, PythonException) or state.startswith(DATA_STATE):
             raise ExpressionFailed(what, reason=_with_fragment(error)) from error
-        raise StorageError(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
+        raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
     except (Py4JError, ConnectionError) as error:  # the latter where the JVM died a while ago
-        raise StorageError(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
+        raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
 
 
 def _with_fragment(error: PySparkException) -> str:

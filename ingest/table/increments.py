@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import RecipeChanged
-from ingest.sources.files import Delivery, SourceFile, deliver, take_digests
+from ingest.sources.files import SourceFile, SourceSnapshot, snapshot_of, take_digests
 from ingest.table.ledger import Ledger, read_ledger
 from millrace.config import Product
 from millrace.errors import InputMissing
@@ -28,13 +28,13 @@ class Increment:
     """What a run adds to a table.
 
     Attributes:
-        delivery: The new files, and those that are skipped.
+        snapshot: The new files, and those that are skipped.
         recipe: Digest of how their rows are made.
         ledger: What the table holds; None when it is made anew.
         unchanged: Files that were taken before and are still what they were.
     """
 
-    delivery: Delivery
+    snapshot: SourceSnapshot
     recipe: str
     ledger: Ledger | None
     unchanged: int
@@ -42,8 +42,8 @@ class Increment:
     @property
     def summary(self) -> dict[str, object]:
         """What the run's record says of the files."""
-        skipped = [{"file": path, "reason": reason} for path, reason in self.delivery.skipped]
-        return {"new_files": len(self.delivery.files), "taken_before": self.unchanged, "skipped": skipped}
+        skipped = [{"file": path, "reason": reason} for path, reason in self.snapshot.skipped]
+        return {"new_files": len(self.snapshot.files), "taken_before": self.unchanged, "skipped": skipped}
 
 
 def find_ledger(parent: TableVersion | None, recipe: str, *, full: bool) -> Ledger | None:
@@ -93,7 +93,7 @@ def find_increment(product: Product, spark: "SparkSession | None", recipe: str, 
         logger.info("sources.%s: skipped %s: %s", name, path, reason)
     if len(skipped) > SHOWN_SKIPPED:
         logger.info("sources.%s: skipped %d more", name, len(skipped) - SHOWN_SKIPPED)
-    return Increment(deliver(name, new, skipped), recipe, ledger, len(entries) - len(fresh))
+    return Increment(snapshot_of(name, new, skipped), recipe, ledger, len(entries) - len(fresh))
 
 
 def _settled(entries: Iterable[Entry], settle_s: float) -> tuple[list[Entry], list[tuple[str, str]]]:

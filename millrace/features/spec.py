@@ -111,9 +111,8 @@ class Feature(Section):
     transform: Transform
     domain: Domain | None = None
     """What the contract says of its values, beside `nullable`."""
-    learnt: Range | None = None
-    """Of a quantity: the least and the greatest finite value of the train split; what a category learnt is its
-    vocabulary."""
+    observed: Range | None = Field(None, alias="learnt")
+    """Of a quantity: the least and the greatest finite value of the train split. Written as `learnt` in model.json."""
 
     @property
     def tensor_dtype(self) -> str:

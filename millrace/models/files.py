@@ -33,11 +33,11 @@ def verify_files(version: ModelVersion) -> None:
     found = {file.path: file for file in list_files(version.folder)}
     for path in sorted(listed.keys() | found.keys()):
         if path not in found:
-            raise ModelDamaged(version.place, f"{path} is missing")
+            raise ModelDamaged(version.uri, f"{path} is missing")
         if path not in listed:
-            raise ModelDamaged(version.place, f"{path} is not in {MANIFEST}")
+            raise ModelDamaged(version.uri, f"{path} is not in {MANIFEST}")
         if found[path] != listed[path]:
-            raise ModelDamaged(version.place, f"{path} does not have the digest in {MANIFEST}")
+            raise ModelDamaged(version.uri, f"{path} does not have the digest in {MANIFEST}")
 
 
 def checked_copy(version: ModelVersion) -> ModelVersion:
@@ -52,7 +52,7 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
         return version
     manifest = version.manifest
     target = _cache_folder() / manifest.digest / manifest.name / str(manifest.version)
-    copy = replace(version, place=str(target))
+    copy = replace(version, uri=str(target))
     if target.is_dir():
         try:
             verify_files(copy)
@@ -62,9 +62,9 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
             shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
-        staged = replace(version, place=str(Path(folder, manifest.name, str(manifest.version))))
+        staged = replace(version, uri=str(Path(folder, manifest.name, str(manifest.version))))
         with mapped_errors("model version", f"{manifest.name}/{manifest.version}"):
-            download(version.place, staged.folder)
+            download(version.uri, staged.folder)
         verify_files(staged)
         fail_here("cache.before_rename")
         try:

@@ -16,8 +16,8 @@ MANIFEST: Final = "model.json"
 class ModelDamaged(DataRejected):
     """A model version's files are not those that were published."""
 
-    def __init__(self, place: str, reason: str) -> None:
-        name, version = place.rstrip("/").split("/")[-2:]
+    def __init__(self, uri: str, reason: str) -> None:
+        name, version = uri.rstrip("/").split("/")[-2:]
         super().__init__(
             f"model {name} version {version}: {reason}",
             hint="publish the model again",
@@ -89,21 +89,21 @@ class ModelVersion:
     """A published version.
 
     Attributes:
-        place: Its folder, as the store names it.
+        uri: Its folder, as the store names it.
         manifest: Its description.
     """
 
-    place: str
+    uri: str
     manifest: ModelManifest
 
     @property
     def folder(self) -> Path:
         """Its folder on this machine; see `checked_copy`."""
         if self.is_remote:
-            raise ValueError(f"{self.place} is not on this machine")
-        return Path(self.place)
+            raise ValueError(f"{self.uri} is not on this machine")
+        return Path(self.uri)
 
     @property
     def is_remote(self) -> bool:
         """Whether TensorFlow cannot read it where it lies."""
-        return "://" in self.place
+        return "://" in self.uri

@@ -47,14 +47,14 @@ class ModelStore:
         if version is None or version not in versions:
             known = f"versions: {', '.join(map(str, versions))}" if versions else "run: millrace train"
             raise ArtifactNotFound(kind="model", name=name, version=version, hint=known)
-        place = self.store.uri("models", name, str(version))
+        uri = self.store.uri("models", name, str(version))
         try:
             manifest = ModelManifest.model_validate_json(self.store.read("models", name, str(version), MANIFEST))
         except (ValidationError, ArtifactNotFound) as error:
-            raise ModelDamaged(place, f"{MANIFEST} is missing or not valid") from error
+            raise ModelDamaged(uri, f"{MANIFEST} is missing or not valid") from error
         if (manifest.name, manifest.version) != (name, version):
-            raise ModelDamaged(place, f"{MANIFEST} names {manifest.name} version {manifest.version}")
-        return ModelVersion(place, manifest)
+            raise ModelDamaged(uri, f"{MANIFEST} names {manifest.name} version {manifest.version}")
+        return ModelVersion(uri, manifest)
 
     def _manifest_of(self, name: str, version: int) -> ModelManifest | None:
         try:

@@ -17,7 +17,7 @@ from millrace.features.encoding import INT64_MIN, Dictionary, Encoded
 FILE: Final = "assets.extra/vocabularies.json"
 """Under the model version's folder; other servers leave `assets.extra` alone."""
 
-Words: TypeAlias = "frozenset[str] | pa.Array"
+Vocabulary: TypeAlias = "frozenset[str] | pa.Array"
 """A vocabulary to look up in: texts, or integers."""
 
 
@@ -28,7 +28,7 @@ def write_vocabularies(folder: Path, vocabularies: Mapping[str, Sequence[int] | 
     path.write_text(json.dumps(vocabularies, ensure_ascii=False))
 
 
-def read_vocabularies(folder: Path) -> dict[str, Words] | None:
+def read_vocabularies(folder: Path) -> dict[str, Vocabulary] | None:
     """Vocabularies by input; None for a model that was published without."""
     path = folder / FILE
     if not path.is_file():
@@ -37,12 +37,12 @@ def read_vocabularies(folder: Path) -> dict[str, Words] | None:
     return {name: _words(values) for name, values in found.items()}
 
 
-def _words(values: Sequence[int] | Sequence[str]) -> Words:
+def _words(values: Sequence[int] | Sequence[str]) -> Vocabulary:
     texts = [value for value in values if isinstance(value, str)]
     return frozenset(texts) if texts else pa.array(values, pa.int64())
 
 
-def count_unseen(column: Encoded, words: Words) -> int:
+def count_unseen(column: Encoded, words: Vocabulary) -> int:
     """Values that are there, but not in the vocabulary: the model reads all of them as one."""
     if isinstance(column, Dictionary):
         unseen = np.fromiter((value != "" and value not in words for value in column.values), np.bool_)

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from millrace.errors import ArtifactNotFound, StorageError
+from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.logs import configure_logging
 from pipelines.commands.show import answer, print_table
 from pipelines.hadoop.cluster import Cluster
@@ -69,7 +69,7 @@ def status(folder: Folder = FOLDER) -> None:
         answer({**_addresses(cluster), "daemons": states})
         bad = [name for name, state in states.items() if state != "works"]
         if bad:
-            raise StorageError(f"not working: {', '.join(bad)}", hint="run: millrace hadoop up")
+            raise Unavailable(f"not working: {', '.join(bad)}", hint="run: millrace hadoop up")
 
     guard(told)
 

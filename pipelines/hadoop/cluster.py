@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from millrace.errors import ArtifactNotFound, StorageError, shorten
+from millrace.errors import ArtifactNotFound, Unavailable, shorten
 from pipelines.hadoop.conf import render_conf
 from pipelines.hadoop.layout import HOST, SHARED_ENV, Member, Size, plan_members
 from pipelines.hadoop.profiles import write_profiles
@@ -77,7 +77,7 @@ class Cluster:
             timeout_s: For all of them together.
 
         Raises:
-            StorageError: A daemon ended, or does not work in time; its log is named. The others are ended.
+            Unavailable: A daemon ended, or does not work in time; its log is named. The others are ended.
         """
         hadoop_jars()
         if not self.members:
@@ -100,20 +100,20 @@ class Cluster:
         """Wait until daemons work; by default all.
 
         Raises:
-            StorageError: One ended, or does not work in time.
+            Unavailable: One ended, or does not work in time.
         """
         started = time.monotonic()
         waiting = [self._member(name) for name in names or self.members]
         while waiting:
             for member in list(waiting):
                 if member.process() is None:
-                    raise StorageError(f"{member.name} ended", hint=self._last_words(member))
+                    raise Unavailable(f"{member.name} ended", hint=self._last_words(member))
                 if _works(member):
                     waiting.remove(member)
                     logger.info("%s works: %s", member.name, self.address(member.name))
             if waiting and time.monotonic() - started > timeout_s:
                 names = tuple(member.name for member in waiting)
-                raise StorageError(
+                raise Unavailable(
                     f"not ready within {timeout_s:.0f} s: {', '.join(names)}", hint=self._last_words(waiting[0])
                 )
             time.sleep(POLL_S)
@@ -143,13 +143,13 @@ class Cluster:
         """What ``hdfs dfsadmin`` answers.
 
         Raises:
-            StorageError: It failed.
+            Unavailable: It failed.
         """
         command = hadoop_command("org.apache.hadoop.hdfs.tools.DFSAdmin", 128)({})
         env = {**os.environ, **self._member("namenode").env}
         done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise StorageError(f"dfsadmin {' '.join(arguments)}: {shorten(done.stderr.strip())}")
+            raise Unavailable(f"dfsadmin {' '.join(arguments)}: {shorten(done.stderr.strip())}")
         return done.stdout
 
     def stop(self) -> None:

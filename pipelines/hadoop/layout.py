@@ -9,7 +9,7 @@ from typing import Final
 
 import psutil
 
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 
 HOST: Final = "127.0.0.1"
 PORTS: Final = range(20_000, 32_000)
@@ -119,4 +119,4 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
-    raise StorageError(f"there are no {count} free ports on {HOST}")
+    raise Unavailable(f"there are no {count} free ports on {HOST}")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from millrace.errors import ConfigError, DataRejected, InputMissing, MillraceError, Refused, StorageError
+from millrace.errors import ConfigError, DataRejected, InputMissing, MillraceError, Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ EXIT_CODES: Final[dict[type[MillraceError], int]] = {
     DataRejected: 3,
     InputMissing: 4,
     Refused: 5,
-    StorageError: 75,
+    Unavailable: 75,
     ConfigError: 78,
 }
 """By class, looked up along the error's own classes. 0 is done or already done, 2 usage, 70 a bug."""

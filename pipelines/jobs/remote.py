@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from millrace.config import Product
 from millrace.config.load import find_profile
-from millrace.errors import ArtifactNotFound, ConfigError, StorageError, shorten
+from millrace.errors import ArtifactNotFound, ConfigError, Unavailable, shorten
 from millrace.runs import RunRecord, read_record
 from millrace.storage import Store
 from pipelines.jobs.submit import CODE, conf_options, entry, spark_submit
@@ -106,7 +106,7 @@ class Submission:
         """Submit a stage, wait for its end and read its record.
 
         Raises:
-            StorageError: It left no record: it never started, or its driver was killed.
+            Unavailable: It left no record: it never started, or its driver was killed.
         """
         with tempfile.TemporaryDirectory(prefix="millrace-submit-") as folder:
             profile = Path(folder, "profile.yaml")
@@ -120,7 +120,7 @@ class Submission:
             return read_record(store, self.product.config.product, run_id, stage)
         except (ArtifactNotFound, ValidationError) as error:
             telling = [line for line in said if "rror" in line or "xception" in line] or list(said)
-            raise StorageError(
+            raise Unavailable(
                 f"the {stage} stage left no record: {shorten(telling[-1], 300) if telling else 'no word of why'}",
                 hint="the cluster manager keeps the driver's log: yarn logs -applicationId ...",
             ) from error

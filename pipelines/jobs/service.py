@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 from millrace.config import Product, load_product
 from millrace.config.load import find_profile
-from millrace.errors import StorageError, shorten
+from millrace.errors import Unavailable, shorten
 from millrace.logs import configure_logging
 from millrace.storage import Store
 
@@ -80,7 +80,7 @@ def service(path: Path, profile: str, settings: list[str], *, timeout_s: float =
         The address, once the service answers.
 
     Raises:
-        StorageError: The service ended, or did not answer in time.
+        Unavailable: The service ended, or did not answer in time.
     """
     command = [
         sys.executable,
@@ -128,14 +128,14 @@ def _wait_for_address(lines: "queue.SimpleQueue[str | None]", timeout_s: float) 
             found = re.search(r"http://[^\s,]+:\d+", line)
             if found:
                 return found.group()
-    raise StorageError(f"the service did not start: {''.join(said[-5:]).strip() or 'it said nothing'}")
+    raise Unavailable(f"the service did not start: {''.join(said[-5:]).strip() or 'it said nothing'}")
 
 
 def ask_rows(address: str, model: str, rows: list[dict[str, Any]], *, timeout_s: float = 30) -> dict[str, Any]:
     """Send rows to ``:predict`` and return the decoded answer; moments are written in ISO 8601.
 
     Raises:
-        StorageError: The service refused the rows, or did not answer.
+        Unavailable: The service refused the rows, or did not answer.
     """
     body = json.dumps({"instances": rows}, default=datetime.isoformat).encode()
     url = f"{address}/v1/models/{model}:predict"
@@ -144,7 +144,7 @@ def ask_rows(address: str, model: str, rows: list[dict[str, Any]], *, timeout_s:
         with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             answer: dict[str, Any] = json.load(response)
     except HTTPError as error:
-        raise StorageError(f"{url}: {error.code}: {shorten(error.read().decode(errors='replace'))}") from error
+        raise Unavailable(f"{url}: {error.code}: {shorten(error.read().decode(errors='replace'))}") from error
     except OSError as error:
-        raise StorageError(f"{url}: {error}") from error
+        raise Unavailable(f"{url}: {error}") from error
     return answer

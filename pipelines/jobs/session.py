@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from millrace import retry as patience
 from millrace.config.sections.profile import Spark
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -44,7 +44,7 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
     """Start Spark, or join the session that spark-submit started.
 
     Raises:
-        StorageError: Spark did not start.
+        Unavailable: Spark did not start.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
@@ -70,7 +70,7 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
     try:
         return builder.getOrCreate()
     except (PySparkException, OSError) as error:
-        raise StorageError(
+        raise Unavailable(
             f"Spark did not start: {error}",
             hint="is Java 17 or newer installed, and the master up?",
         ) from error

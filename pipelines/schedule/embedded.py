@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 from millrace.logs import add_context
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.schedule.runner import Runner
@@ -68,7 +68,7 @@ class Embedded:
         wait_s = AWAY_S
         try:
             wait_s = runner.step()
-        except StorageError as error:
+        except Unavailable as error:
             logger.warning("%s: %s; looking again in %.0f s", runner.name, error, AWAY_S)
         except BaseException as error:  # the main thread raises it
             self._error = error
@@ -91,5 +91,5 @@ class Embedded:
         add_context(stage=STAGE)
         try:
             runner.stop()
-        except StorageError as error:
+        except Unavailable as error:
             logger.warning("%s: %s; the next scheduler finds that the run is gone", runner.name, error)

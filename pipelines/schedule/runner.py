@@ -16,7 +16,7 @@ from typing import Final
 
 from millrace.config.sections.schedule import Entry
 from millrace.cron import moments_until, next_moment
-from millrace.errors import MillraceError, StorageError, shorten
+from millrace.errors import MillraceError, Unavailable, shorten
 from millrace.failpoints import fail_here
 from pipelines.jobs.exits import OK, exit_code
 from pipelines.schedule.log import Ended, Log, Record, Skipped, Started, State, Watched
@@ -97,7 +97,7 @@ class Runner:
                 if self._state is None:
                     self._state = self.log.state()
                 return self._step(self._state)
-            except StorageError:
+            except Unavailable:
                 self._state = None
                 raise
 
@@ -138,7 +138,7 @@ class Runner:
             return 0
         try:
             inputs = state.inputs or self._place.commands.inputs(stage, state.done)
-        except StorageError:
+        except Unavailable:
             raise
         except MillraceError as error:
             verdict = judge(exit_code(error), state.ends, self.entry, now)

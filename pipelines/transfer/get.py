@@ -20,7 +20,7 @@ from millrace.failpoints import fail_here
 from millrace.storage import LocalFiles, mapped_errors
 from pipelines.transfer.checksums import Algorithm, digest_in, is_same, of_file
 from pipelines.transfer.errors import Interrupted
-from pipelines.transfer.plan import Crew, Moved, crew
+from pipelines.transfer.plan import Moved, TransferPool, transfer_pool
 from pipelines.transfer.staging import held, staging_name
 from pipelines.transfer.webhdfs import Block, Status, WebHdfs
 
@@ -110,13 +110,13 @@ def get(
                 if each.is_folder:
                     (staging / "tree" / name).mkdir(parents=True, exist_ok=True)
             (staging / "tree" if status.is_folder else staging).mkdir(exist_ok=True)
-            with crew(f"get {target.name}", total, workers) as team:
-                _fetch_all(hdfs, team, [_plan(source, name, each, staging) for name, each in files.items()])
+            with transfer_pool(f"get {target.name}", total, workers) as pool:
+                _fetch_all(hdfs, pool, [_plan(source, name, each, staging) for name, each in files.items()])
                 check(staging / "tree")
                 fail_here("transfer.before_rename")
                 _commit(staging, target)
             shutil.rmtree(staging, ignore_errors=True)
-    return Moved("committed", str(target), len(files), total, team.sent)
+    return Moved("committed", str(target), len(files), total, pool.sent)
 
 
 def _identity(hdfs: WebHdfs, source: str, files: dict[str, Status]) -> _Identity:
@@ -148,19 +148,19 @@ def _plan(source: str, name: str, status: Status, staging: Path) -> _Fetch:
     )
 
 
-def _fetch_all(hdfs: WebHdfs, team: Crew, fetches: list[_Fetch]) -> None:
-    opened = [team.submit(_open, hdfs, fetch) for fetch in fetches]
+def _fetch_all(hdfs: WebHdfs, pool: TransferPool, fetches: list[_Fetch]) -> None:
+    opened = [pool.submit(_open, hdfs, fetch) for fetch in fetches]
     fetching: list[tuple[_Fetch, list[Future[None]]]] = []
     for fetch, asked in zip(fetches, opened, strict=True):
         asked.result()
         missing = [number for number in range(len(fetch.blocks)) if number not in fetch.done]
-        team.advance(fetch.status.length - sum(fetch.blocks[n].length for n in missing), moved=False)
-        fetching.append((fetch, [team.submit(_fetch, hdfs, team, fetch, number) for number in missing]))
+        pool.advance(fetch.status.length - sum(fetch.blocks[n].length for n in missing), moved=False)
+        fetching.append((fetch, [pool.submit(_fetch, hdfs, pool, fetch, number) for number in missing]))
     ends = []
     for fetch, work in fetching:
         for each in work:
             each.result()
-        ends.append(team.submit(_verify, hdfs, fetch))
+        ends.append(pool.submit(_verify, hdfs, fetch))
     for end in ends:
         end.result()
 
@@ -186,21 +186,21 @@ def _digest(fetch: _Fetch, number: int) -> str:
     return algorithm.of_block(fetch.staged, fetch.blocks[number]).hex()
 
 
-def _fetch(hdfs: WebHdfs, team: Crew, fetch: _Fetch, number: int) -> None:
+def _fetch(hdfs: WebHdfs, pool: TransferPool, fetch: _Fetch, number: int) -> None:
     block = fetch.blocks[number]
     got = 0
     try:
         with mapped_errors("file", str(fetch.staged)), fetch.staged.open("r+b") as file:
             file.seek(block.offset)
             for chunk in hdfs.read(fetch.source, block):
-                team.check()
+                pool.check()
                 file.write(chunk)
                 got += len(chunk)
-                team.advance(len(chunk), moved=True)
+                pool.advance(len(chunk), moved=True)
         if got != block.length:
             raise Interrupted(f"{hdfs.address}: {fetch.source!r} ended early")
     except MillraceError:
-        team.advance(-got, moved=False)
+        pool.advance(-got, moved=False)
         raise
     digest = _digest(fetch, number)
     with mapped_errors("file", str(fetch.journal)), fetch.lock, fetch.journal.open("a") as journal:
@@ -252,6 +252,6 @@ def _holds_same(hdfs: WebHdfs, source: str, target: Path, found: dict[str, Statu
     files = {name: each for name, each in found.items() if not each.is_folder}
     if any(here[name].stat().st_size != each.length for name, each in files.items()):
         return False
-    with crew(f"compare {target.name}", sum(each.length for each in files.values()), workers) as team:
-        compared = [team.submit(is_same, hdfs, f"{source.rstrip('/')}/{name}", here[name]) for name in files]
+    with transfer_pool(f"compare {target.name}", sum(each.length for each in files.values()), workers) as pool:
+        compared = [pool.submit(is_same, hdfs, f"{source.rstrip('/')}/{name}", here[name]) for name in files]
         return all(each.result() for each in compared)

@@ -19,7 +19,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from millrace.errors import ConfigError, InputMissing, StorageError
+from millrace.errors import ConfigError, InputMissing, StorageError, Unavailable
 from millrace.progress import progress
 from pipelines.transfer.errors import Interrupted
 
@@ -78,11 +78,11 @@ def _raise(error: OSError) -> None:
     raise StorageError(f"{error.filename!r}: {error.strerror}") from error
 
 
-class Crew:
+class TransferPool:
     """Threads that share the work of a transfer; the first error ends all of them."""
 
-    def __init__(self, pool: ThreadPoolExecutor, show: Callable[[int], None]) -> None:
-        self._pool = pool
+    def __init__(self, threads: ThreadPoolExecutor, show: Callable[[int], None]) -> None:
+        self._threads = threads
         self._show = show
         self._lock = threading.Lock()
         self._done = 0
@@ -98,7 +98,7 @@ class Crew:
             sleep=sleep_using_event(self.stopped),
             reraise=True,
         )
-        return self._pool.submit(again, work, *arguments)
+        return self._threads.submit(again, work, *arguments)
 
     def advance(self, count: int, *, moved: bool) -> None:
         """Tell that so many bytes more are where they belong; fewer, if a try was in vain."""
@@ -111,20 +111,20 @@ class Crew:
         """Give up where another worker failed, or somebody asked to end.
 
         Raises:
-            StorageError: So it is.
+            Unavailable: So it is.
         """
         if self.stopped.is_set():
-            raise StorageError("the transfer was ended; the same command goes on where it was")
+            raise Unavailable("the transfer was ended; the same command goes on where it was")
 
 
 @contextlib.contextmanager
-def crew(what: str, total: int, workers: int) -> Iterator[Crew]:
+def transfer_pool(what: str, total: int, workers: int) -> Iterator[TransferPool]:
     """Workers that end with the block, with their progress shown."""
-    with progress(what, total) as show, ThreadPoolExecutor(workers, thread_name_prefix="transfer") as pool:
-        team = Crew(pool, show)
+    with progress(what, total) as show, ThreadPoolExecutor(workers, thread_name_prefix="transfer") as threads:
+        pool = TransferPool(threads, show)
         try:
-            yield team
+            yield pool
         except BaseException:
-            team.stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.stopped.set()
+            threads.shutdown(wait=False, cancel_futures=True)
             raise

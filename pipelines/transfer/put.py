@@ -11,11 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from millrace.errors import ConfigError, MillraceError, Refused, StorageError
+from millrace.errors import ConfigError, MillraceError, Refused, StorageError, Unavailable
 from millrace.failpoints import fail_here
 from pipelines.transfer.checksums import is_same
 from pipelines.transfer.errors import Interrupted
-from pipelines.transfer.plan import Crew, Moved, crew, local_tree
+from pipelines.transfer.plan import Moved, TransferPool, local_tree, transfer_pool
 from pipelines.transfer.staging import clear, staging_name, take
 from pipelines.transfer.webhdfs import CHUNK_BYTES, Block, Status, WebHdfs
 
@@ -81,14 +81,14 @@ def put(hdfs: WebHdfs, source: Path, target: str, *, force: bool, workers: int, 
     # Blocks become one file by concat, which separates names by commas.
     whole = "," in staging
     uploads = [_plan(source, name, staging, 0 if whole else block_bytes) for name in names]
-    with crew(f"put {source.name}", total, workers) as team:
-        _send_all(hdfs, team, uploads, block_bytes)
+    with transfer_pool(f"put {source.name}", total, workers) as pool:
+        _send_all(hdfs, pool, uploads, block_bytes)
         if not source.is_file():
             _shape(hdfs, f"{staging}/tree", set(names), empty)
         fail_here("transfer.before_rename")
         _commit(hdfs, staging, target, before)
     clear(hdfs, parent, staged_as)
-    return Moved("committed", target, len(names), total, team.sent)
+    return Moved("committed", target, len(names), total, pool.sent)
 
 
 def _plan(source: Path, name: str, staging: str, block_bytes: int) -> _Upload:
@@ -102,23 +102,23 @@ def _plan(source: Path, name: str, staging: str, block_bytes: int) -> _Upload:
     return _Upload(path, parts, staged, blocks, (size, stat.st_mtime_ns))
 
 
-def _send_all(hdfs: WebHdfs, team: Crew, uploads: list[_Upload], block_bytes: int) -> None:
-    found = [team.submit(_find, hdfs, upload) for upload in uploads]
+def _send_all(hdfs: WebHdfs, pool: TransferPool, uploads: list[_Upload], block_bytes: int) -> None:
+    found = [pool.submit(_find, hdfs, upload) for upload in uploads]
     sending: list[tuple[_Upload, list[Future[None]]]] = []
     for upload, asked in zip(uploads, found, strict=True):
         parts = asked.result()
         if parts is None:
-            team.advance(upload.stamp[0], moved=False)
+            pool.advance(upload.stamp[0], moved=False)
             continue
         work = [
-            team.submit(_send, hdfs, team, upload, number, block_bytes, parts) for number in range(len(upload.blocks))
+            pool.submit(_send, hdfs, pool, upload, number, block_bytes, parts) for number in range(len(upload.blocks))
         ]
         sending.append((upload, work))
     ends = []
     for upload, work in sending:
         for each in work:
             each.result()
-        ends.append(team.submit(_assemble, hdfs, upload))
+        ends.append(pool.submit(_assemble, hdfs, upload))
     for end in ends:
         end.result()
 
@@ -133,14 +133,16 @@ def _find(hdfs: WebHdfs, upload: _Upload) -> dict[str, Status] | None:
     return hdfs.names(upload.parts)
 
 
-def _send(hdfs: WebHdfs, team: Crew, upload: _Upload, number: int, block_bytes: int, found: dict[str, Status]) -> None:
+def _send(
+    hdfs: WebHdfs, pool: TransferPool, upload: _Upload, number: int, block_bytes: int, found: dict[str, Status]
+) -> None:
     """Send a block, unless it is there."""
     block, part = upload.blocks[number], upload.part(number)
     first = found.get(upload.part(0).rpartition("/")[2])
     # Longer than a block, it was being assembled: it holds the blocks up to here. The whole is verified in the end.
     is_in_first = first is not None and upload.blocks[0].length < first.length > block.offset
     if is_in_first or (part.rpartition("/")[2] in found and is_same(hdfs, part, upload.source, block)):
-        team.advance(block.length, moved=False)
+        pool.advance(block.length, moved=False)
         return
     hdfs.remove(part)
     staged = f"{upload.parts}/.{number}-{uuid.uuid4().hex}"
@@ -151,10 +153,10 @@ def _send(hdfs: WebHdfs, team: Crew, upload: _Upload, number: int, block_bytes: 
         with upload.source.open("rb") as file:
             file.seek(block.offset)
             while sent < block.length and (data := file.read(min(CHUNK_BYTES, block.length - sent))):
-                team.check()
+                pool.check()
                 yield data
                 sent += len(data)
-                team.advance(len(data), moved=True)
+                pool.advance(len(data), moved=True)
 
     try:
         hdfs.create(staged, chunks(), block_bytes)
@@ -163,7 +165,7 @@ def _send(hdfs: WebHdfs, team: Crew, upload: _Upload, number: int, block_bytes: 
             raise Interrupted(f"{hdfs.address}: {part!r} arrived with other bytes than were sent")
         hdfs.rename_new(staged, part)
     except MillraceError:
-        team.advance(-sent, moved=False)
+        pool.advance(-sent, moved=False)
         raise
     fail_here("transfer.part_done")
 
@@ -207,7 +209,7 @@ def _commit(hdfs: WebHdfs, staging: str, target: str, before: Status | None) -> 
     if before is None:
         try:
             hdfs.rename_new(tree, target)
-        except (Refused, StorageError) as error:
+        except (Refused, Unavailable) as error:
             if hdfs.status(target) is None:
                 raise
             raise Refused(f"{hdfs.address}: {target!r} is there already: another one was first") from error
@@ -236,8 +238,8 @@ def _holds_same(hdfs: WebHdfs, source: Path, target: str, names: list[str], empt
     total = sum(status.length for status in found.values())
     if any(found[name].length != (source / name).stat().st_size for name in names):
         return False
-    with crew(f"compare {source.name}", total, workers) as team:
-        compared = [team.submit(is_same, hdfs, f"{target}/{name}", source / name) for name in names]
+    with transfer_pool(f"compare {source.name}", total, workers) as pool:
+        compared = [pool.submit(is_same, hdfs, f"{target}/{name}", source / name) for name in names]
         return all(each.result() for each in compared)
 
 

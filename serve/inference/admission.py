@@ -29,7 +29,7 @@ class Admission:
         self.inside = 0
         """How many are in."""
 
-    def enter(self, crowd: "Crowd", target_s: float | None = None) -> "Admitted":
+    def enter(self, crowd: "ServiceRate", target_s: float | None = None) -> "Admitted":
         """A request, for a ``with`` statement.
 
         Args:
@@ -49,7 +49,7 @@ class Admission:
         return Admitted(self, crowd, now, target_s)
 
 
-class Crowd:
+class ServiceRate:
     """Who is on the way to the answers of one model, and how fast they leave."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Admitted:
 
     __slots__ = ("_admission", "_crowd", "_window_s")
 
-    def __init__(self, admission: Admission, crowd: Crowd, now: float, target_s: float | None) -> None:
+    def __init__(self, admission: Admission, crowd: ServiceRate, now: float, target_s: float | None) -> None:
         self._admission = admission
         self._crowd = crowd
         self._window_s = target_s

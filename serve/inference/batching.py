@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from serve.errors import InferenceLate, Overloaded, forget_stack
 from serve.inference.deadlines import Deadline
-from serve.inference.inputs import Decoded, Question
+from serve.inference.inputs import Decoded, InferenceInput
 from serve.inference.joint_calls import JointCalls, Pending, Result
 from serve.servables.domains import DomainGuard
 from serve.servables.servable import Array, Arrays, Servable
@@ -110,7 +110,7 @@ class Batcher:
 
     async def ask(
         self,
-        question: Question,
+        question: InferenceInput,
         size: int,
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,

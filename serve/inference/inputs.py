@@ -8,7 +8,7 @@ from serve.servables.servable import Array, Arrays
 Columns = dict[str, Sequence[Any]]
 
 
-class Question(Protocol):
+class InferenceInput(Protocol):
     """A request whose values are still as they came; each protocol has its own."""
 
     @property

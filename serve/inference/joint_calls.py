@@ -16,7 +16,7 @@ import numpy as np
 
 from millrace.errors import MillraceError
 from serve.errors import BadValue, InferenceFailed, OutsideDomain, forget_stack
-from serve.inference.inputs import Columns, Question
+from serve.inference.inputs import Columns, InferenceInput
 from serve.isolation.offload import PARSED, work
 from serve.servables.domains import DomainGuard
 from serve.servables.servable import Array, Arrays, Servable, non_finite_rows
@@ -36,7 +36,7 @@ MAX_CULPRITS: Final = 4
 class Pending:
     """A request in the queue."""
 
-    question: Question
+    question: InferenceInput
     outputs: Sequence[str] | None
     rows: int
     answer: asyncio.Future[Arrays] = field(repr=False)

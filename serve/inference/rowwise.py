@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from millrace.errors import shorten
 from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain, forget_stack
-from serve.inference.inputs import Question
+from serve.inference.inputs import InferenceInput
 from serve.servables.servable import Arrays
 from serve.servables.signatures import Signature, TensorInfo
 from serve.values.document import describe
@@ -43,7 +43,7 @@ class RowError:
         return {"row": self.row, "field": self.field, "rule": shorten(self.rule, 300)}
 
 
-class Sifting(Protocol):
+class RowValidator(Protocol):
     """A question whose rows can be told apart; each protocol has its own."""
 
     @property
@@ -53,7 +53,7 @@ class Sifting(Protocol):
     def check(self, row: int) -> tuple[str, str] | None:
         """The field and the rule that a row breaks, if any."""
 
-    def only(self, rows: Sequence[int]) -> Question:
+    def only(self, rows: Sequence[int]) -> InferenceInput:
         """The same question of some of its rows."""
 
 
@@ -90,8 +90,8 @@ def wants_report(parameters: Any, signature: Signature) -> bool:
 
 
 async def answer_good_rows(
-    sifting: Sifting,
-    infer: Callable[[Question], Awaitable[Arrays]],
+    sifting: RowValidator,
+    infer: Callable[[InferenceInput], Awaitable[Arrays]],
     outputs: Mapping[str, TensorInfo],
     work: Callable[..., Awaitable[Any]],
 ) -> Reported:
@@ -137,7 +137,7 @@ def _reasons(error: OutsideDomain | NonFiniteOutput) -> Iterator[tuple[int, tupl
         yield from ((row, (name, rule)) for row, name, rule in error.breaches)
 
 
-def _sift(sifting: Sifting) -> tuple[list[RowError], list[int]]:
+def _sift(sifting: RowValidator) -> tuple[list[RowError], list[int]]:
     errors, good = [], []
     for row in range(sifting.count):
         found = sifting.check(row)

@@ -14,11 +14,11 @@ from millrace.config.sections.serve import Serve
 from millrace.errors import MillraceError
 from serve.errors import InferenceLate, InvalidRequest
 from serve.http.edge import read_body
-from serve.inference.admission import Admission, Admitted, Crowd
+from serve.inference.admission import Admission, Admitted, ServiceRate
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
-from serve.inference.inputs import Question
-from serve.inference.rowwise import Reported, Sifting, answer_good_rows
+from serve.inference.inputs import InferenceInput
+from serve.inference.rowwise import Reported, RowValidator, answer_good_rows
 from serve.isolation.offload import INLINE_BYTES, work
 from serve.servables.domains import DomainGuard
 from serve.servables.manager import ServableManager
@@ -57,7 +57,7 @@ class Service:
         self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
         self.admission = Admission(settings.max_requests)
-        self._desks: dict[Servable, _Desk] = {}
+        self._states: dict[Servable, _VersionState] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
         # Loading takes seconds: in threads of its own it never stands before a prediction, nor before a status.
         self._loader = ThreadPoolExecutor(4, thread_name_prefix="load")
@@ -104,7 +104,7 @@ class Service:
             Overloaded: There are as many as it takes, or the answer would be late; the body was not read.
         """
         target_s = self.manager.settings(servable.name).latency_target_s or self._settings.latency_target_s
-        return self.admission.enter(self._desk(servable).crowd, target_s)
+        return self.admission.enter(self._state(servable).crowd, target_s)
 
     async def body(self, request: Request) -> bytes:
         """A request's body; see `read_body` for its errors."""
@@ -132,7 +132,7 @@ class Service:
         self,
         servable: Servable,
         signature: Signature,
-        question: Question,
+        question: InferenceInput,
         size: int,
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,
@@ -155,23 +155,23 @@ class Service:
             InferenceLate: The answer took too long; whatever still computes it goes on.
         """
         started = time.perf_counter()
-        desk = self._desk(servable)
-        batcher = desk.batchers.get(signature.name) or self._open(desk, servable, signature)
+        state = self._state(servable)
+        batcher = state.batchers.get(signature.name) or self._open(state, servable, signature)
         try:
             if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
                 answered = await batcher.ask(question, size, outputs, deadline)
             else:
                 answered = await self._infer_decoded(batcher, question, size, outputs, deadline)
         except MillraceError:
-            desk.statistics.failed.add(time.perf_counter() - started)
+            state.statistics.failed.add(time.perf_counter() - started)
             raise
-        desk.statistics.succeeded.add(time.perf_counter() - started)
+        state.statistics.succeeded.add(time.perf_counter() - started)
         return answered
 
     async def _infer_decoded(
         self,
         batcher: Batcher,
-        question: Question,
+        question: InferenceInput,
         size: int,
         outputs: Sequence[str] | None,
         deadline: Deadline | None,
@@ -191,7 +191,7 @@ class Service:
         self,
         servable: Servable,
         signature: Signature,
-        rows: Sifting,
+        rows: RowValidator,
         size: int,
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,
@@ -200,7 +200,7 @@ class Service:
 
         size = max(size, rows.count * len(signature.inputs) * VALUE_BYTES)
 
-        async def ask(question: Question) -> Arrays:
+        async def ask(question: InferenceInput) -> Arrays:
             return await self.infer(servable, signature, question, size, outputs, deadline)
 
         wanted = {name: signature.outputs[name] for name in signature.wanted(outputs)}
@@ -217,47 +217,47 @@ class Service:
         started = time.perf_counter()
         size = sum(values.nbytes for values in outputs.values())  # a string counts as a pointer
         written = await self.convert(call, size, *arguments, **_)
-        self._desk(servable).statistics.encode.add(time.perf_counter() - started)
+        self._state(servable).statistics.encode.add(time.perf_counter() - started)
         return written
 
     def statistics(self) -> list[tuple[Servable, Statistics, int]]:
         """Of every loaded version, what it has done, and how many rows wait for it."""
-        desks = ((s, self._desk(s)) for name in self.manager.names for s in self.manager.all_loaded(name))
-        return [(s, desk.statistics, sum(b.queued for b in desk.batchers.values())) for s, desk in desks]
+        states = ((s, self._state(s)) for name in self.manager.names for s in self.manager.all_loaded(name))
+        return [(s, state.statistics, sum(b.queued for b in state.batchers.values())) for s, state in states]
 
     def batch_sizes(self, name: str) -> list[int]:
         """About how many rows the batches of a model have had."""
-        return sorted({rows for s in self.manager.all_loaded(name) for rows in self._desk(s).statistics.sizes()})
+        return sorted({rows for s in self.manager.all_loaded(name) for rows in self._state(s).statistics.sizes()})
 
-    def _desk(self, servable: Servable) -> "_Desk":
-        desk = self._desks.get(servable)
-        if desk is None:
+    def _state(self, servable: Servable) -> "_VersionState":
+        state = self._states.get(servable)
+        if state is None:
             loaded = {s for name in self.manager.names for s in self.manager.all_loaded(name)}
             # What was dropped is let go; a queue that is still worked on holds its version by itself.
-            self._desks = {s: desk for s, desk in self._desks.items() if s in loaded}
-            desk = _Desk()
+            self._states = {s: state for s, state in self._states.items() if s in loaded}
+            state = _VersionState()
             if servable in loaded:  # else it was dropped while it answered, and nobody would let go of it again
-                self._desks[servable] = desk
-        return desk
+                self._states[servable] = state
+        return state
 
-    def _open(self, desk: "_Desk", servable: Servable, signature: Signature) -> Batcher:
+    def _open(self, state: "_VersionState", servable: Servable, signature: Signature) -> Batcher:
         guard = None
         if servable.domains and signature.name == SERVING_DEFAULT:
             guard = DomainGuard(
-                servable.domains, lambda: self.manager.settings(servable.name).domains, desk.statistics.outside
+                servable.domains, lambda: self.manager.settings(servable.name).domains, state.statistics.outside
             )
-        batcher = Batcher(servable, signature, self._workers, desk.statistics, self._limits, guard)
-        desk.batchers[signature.name] = batcher
+        batcher = Batcher(servable, signature, self._workers, state.statistics, self._limits, guard)
+        state.batchers[signature.name] = batcher
         return batcher
 
 
 @dataclass(frozen=True)
-class _Desk:
+class _VersionState:
     """Where a loaded version is asked."""
 
     batchers: dict[str, Batcher] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
-    crowd: Crowd = field(default_factory=Crowd)
+    crowd: ServiceRate = field(default_factory=ServiceRate)
 
 
 def version_of(text: str | None) -> int | None:

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
 
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 from serve.isolation.child import Load, Loaded, main
 from serve.isolation.pipe import Packed, is_whole, limit_wait, read_now, receive, write
 from serve.servables.servable import Arrays
@@ -23,7 +23,7 @@ CALLS: Final = min(16, len(os.sched_getaffinity(0)) + 1)
 """Calls that a process works on at the same time, one of them on its way: more would take turns, and all be late."""
 
 
-class Ended(StorageError):
+class Ended(Unavailable):
     """A model's process ended while it was asked."""
 
     def __init__(self) -> None:

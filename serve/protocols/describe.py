@@ -21,11 +21,11 @@ def example_row(spec: FeatureSpec) -> dict[str, Any]:
 
 def _example_value(feature: Feature) -> Any:
     """A value that the contract allows; of a quantity one from the middle of what training has seen."""
-    domain, learnt = feature.domain or Domain(), feature.learnt or Range()
+    domain, observed = feature.domain or Domain(), feature.observed or Range()
     if domain.values:
         return bool(domain.values[0]) if feature.dtype == "bool" else domain.values[0]
-    if learnt.min is not None and learnt.max is not None:
-        return _as_number(feature, (learnt.min + learnt.max) / 2)
+    if observed.min is not None and observed.max is not None:
+        return _as_number(feature, (observed.min + observed.max) / 2)
     low, high = domain.min, domain.max
     if low is not None:
         return _as_number(feature, low + 1 if high is None else (low + high) / 2)

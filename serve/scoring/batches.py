@@ -17,7 +17,7 @@ from millrace.failpoints import fail_here
 from millrace.features.encoding import Encoded, encode
 from millrace.features.spec import Feature
 from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
-from millrace.models.vocabularies import Words, count_unseen, read_vocabularies
+from millrace.models.vocabularies import Vocabulary, count_unseen, read_vocabularies
 from millrace.storage import files_of, mapped_errors, open_input
 from millrace.tables.rows import RowRange, read_rows
 from serve.servables.saved_model import LoadedModel
@@ -31,7 +31,7 @@ LASTING: Final = (DataRejected, ConfigError, InputMissing)
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowSlice:
     """Rows of one file, and the split that they belong to if the table has any."""
 
     rows: RowRange
@@ -56,7 +56,7 @@ class Job:
     model: str
     digest: str
     threads: int
-    tasks: tuple[tuple[Piece, ...], ...]
+    tasks: tuple[tuple[RowSlice, ...], ...]
     keys: tuple[str, ...]
     schema: pa.Schema
     constants: dict[str, Any]
@@ -138,7 +138,7 @@ class Unseen:
         vocabularies: By input.
     """
 
-    def __init__(self, vocabularies: Mapping[str, Words]) -> None:
+    def __init__(self, vocabularies: Mapping[str, Vocabulary]) -> None:
         self._vocabularies = vocabularies
         self.counts = dict.fromkeys(vocabularies, 0)
 
@@ -161,7 +161,9 @@ def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> t
     return rows, rejected
 
 
-def _score(pieces: Iterable[Piece], servable: LoadedModel, job: Job, unseen: Unseen | None) -> Iterator[pa.RecordBatch]:
+def _score(
+    pieces: Iterable[RowSlice], servable: LoadedModel, job: Job, unseen: Unseen | None
+) -> Iterator[pa.RecordBatch]:
     features = servable.spec.inputs if servable.spec else ()
     names = list(dict.fromkeys([f.name for f in features] + list(job.keys)))
     for piece in pieces:
@@ -197,7 +199,7 @@ def _blank(kind: pa.DataType) -> pa.Scalar:
     return pa.scalar("" if pa.types.is_string(kind) else 0).cast(kind)
 
 
-def _to_arrow(batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, piece: Piece, job: Job) -> pa.RecordBatch:
+def _to_arrow(batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, piece: RowSlice, job: Job) -> pa.RecordBatch:
     rows = batch.num_rows
     bad = np.zeros(rows, dtype=bool)
     texts = np.full(rows, None, dtype=object) if reasons else None

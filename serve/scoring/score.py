@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from millrace.config.load import Product
 from millrace.config.sections.product import Config
 from millrace.digests import digest_of
-from millrace.errors import DataRejected, InputMissing, StorageError
+from millrace.errors import DataRejected, InputMissing, StorageError, Unavailable
 from millrace.failpoints import fail_here
 from millrace.models.files import checked_copy
 from millrace.models.manifest import ModelVersion
@@ -20,7 +20,7 @@ from millrace.tables.rows import RowRange
 from millrace.tables.validation import check_validated
 from millrace.tables.versions import CLEAN, DataFile, TableVersion, find_table
 from serve.errors import TooManyUnseen
-from serve.scoring.batches import LASTING, SPLIT, Job, Piece, Written
+from serve.scoring.batches import LASTING, SPLIT, Job, RowSlice, Written
 from serve.scoring.dispatch import run_on_spark, spark_cores
 from serve.scoring.predictions import CONSTANTS, Predictions, check_features, parse_date, plan_schema
 
@@ -131,7 +131,7 @@ def _score(
     fail_here("score.before_commit")
     try:
         predictions.append(written, job.schema, record)
-    except StorageError:
+    except Unavailable:
         # The commit may have happened, here or in another process with the same key: the log decides.
         found = predictions.find_commit(record["commit_key"])
         if not found:
@@ -190,7 +190,7 @@ def plan_job(
     """Lay out who reads which rows and what is written."""
     schema = plan_schema(model.manifest, table)
     return Job(
-        model=model.place,
+        model=model.uri,
         digest=model.manifest.digest,
         threads=1,  # Spark gives each task one core
         tasks=cut_tasks(files, cores),
@@ -201,7 +201,7 @@ def plan_job(
     )
 
 
-def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...], ...]:
+def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[RowSlice, ...], ...]:
     """Divide rows into tasks of nearly equal size: a few per core, so that the last ones even out.
 
     Args:
@@ -209,7 +209,7 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...
         cores: Tasks that run at the same time.
     """
     pieces = [
-        Piece(
+        RowSlice(
             RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows), file.sha256),
             file.partition.get(SPLIT),
         )
@@ -218,7 +218,7 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...
     ]
     total = sum(piece.rows.rows for piece in pieces)
     count = min(len(pieces), max(cores * TASKS_PER_CORE, -(-total // MAX_TASK_ROWS)))
-    tasks: list[list[Piece]] = [[] for _ in range(count)]
+    tasks: list[list[RowSlice]] = [[] for _ in range(count)]
     position = 0
     for piece in pieces:
         # The piece goes where its middle lies.
@@ -227,12 +227,12 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[Piece, ...
     return tuple(_joined(task) for task in tasks if task)
 
 
-def _joined(pieces: list[Piece]) -> tuple[Piece, ...]:
+def _joined(pieces: list[RowSlice]) -> tuple[RowSlice, ...]:
     joined = pieces[:1]
     for piece in pieces[1:]:
         last = joined[-1].rows
         if piece.rows.path == last.path and piece.rows.start == last.stop:
-            joined[-1] = Piece(RowRange(last.path, last.start, piece.rows.stop, last.sha256), piece.split)
+            joined[-1] = RowSlice(RowRange(last.path, last.start, piece.rows.stop, last.sha256), piece.split)
         else:
             joined.append(piece)
     return tuple(joined)

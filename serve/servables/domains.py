@@ -20,7 +20,7 @@ from millrace.errors import shorten
 from millrace.features.encoding import INT64_MIN
 from millrace.features.moments import moment_of
 from millrace.features.spec import Domain, Feature, FeatureSpec, Range
-from millrace.models.vocabularies import Words, read_vocabularies
+from millrace.models.vocabularies import Vocabulary, read_vocabularies
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Domains:
         vocabularies: What the categories among them have learnt.
     """
 
-    def __init__(self, features: Sequence[Feature], vocabularies: Mapping[str, Words] | None = None) -> None:
+    def __init__(self, features: Sequence[Feature], vocabularies: Mapping[str, Vocabulary] | None = None) -> None:
         self._features = {feature.name: feature for feature in features}
         self._allowed = {f.name: _as_set(f, f.domain.values) for f in features if f.domain and f.domain.values}
         self._learnt = {
@@ -126,9 +126,9 @@ class Domains:
     def _is_learnt(self, feature: Feature, values: Array) -> Mask:
         if feature.name in self._learnt:
             return _is_in(values, self._learnt[feature.name])
-        if feature.learnt is None:
+        if feature.observed is None:
             return np.ones(len(values), np.bool_)
-        low, high = _ends(feature.learnt)
+        low, high = _ends(feature.observed)
         return np.asarray((values >= low) & (values <= high))
 
 
@@ -199,11 +199,11 @@ def _ends(bounds: Range) -> tuple[float, float]:
 
 def _tightest(feature: Feature) -> tuple[float, float]:
     """Between these, and at them, a value is inside of everything."""
-    domain, learnt = feature.domain or Domain(), feature.learnt or Range()
+    domain, observed = feature.domain or Domain(), feature.observed or Range()
     low, high = _ends(domain)
     low = float(np.nextafter(low, np.inf)) if domain.excludes_min else float(low)
     high = float(np.nextafter(high, -np.inf)) if domain.excludes_max else float(high)
-    return max(low, _ends(learnt)[0]), min(high, _ends(learnt)[1])
+    return max(low, _ends(observed)[0]), min(high, _ends(observed)[1])
 
 
 def _say(feature: Feature, domain: Domain) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from millrace.config.sections.serve import ServedModel
-from millrace.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError
+from millrace.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError, Unavailable
 from millrace.models.store import ModelStore
 from serve.errors import ModelNotFound, ModelNotReady, UnknownLabel
 from serve.servables.loader import Loader
@@ -163,7 +163,7 @@ class ServedVersions:
         known = {servable.version for servable in self.all_loaded()}
         try:
             known |= set(filter(self._allows, self._store.versions(self.name)))
-        except (StorageError, ConfigError) as error:
+        except (Unavailable, ConfigError) as error:
             logger.warning("the model store cannot be read: %s", error)  # what is loaded is known without it
             known |= self._failures.keys()
         if version is not None and version not in known:
@@ -254,7 +254,7 @@ class ServedVersions:
             servable = self._loader.load(self.name, version, self.settings, sizes)
         except ArtifactNotFound as error:
             raise ModelNotFound(self.name, version) from error
-        except (StorageError, ConfigError):
+        except (Unavailable, ConfigError):
             raise  # it says nothing of the version, which may be asked for again at once
         except OSError as error:
             raise StorageError(f"this machine cannot keep model {self.name} version {version}: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from millrace.config.sections.serve import ServedModel
-from millrace.errors import ConfigError, StorageError
+from millrace.errors import ConfigError, Unavailable
 from serve.monitoring.metrics import Metrics
 from serve.servables.manager import ServableManager
 
@@ -66,7 +66,7 @@ class Reloader:
         for name in self._manager.names:
             try:
                 outcome = self._manager.refresh(name, self._sizes_of(name))
-            except (StorageError, ConfigError) as error:
+            except (Unavailable, ConfigError) as error:
                 reachable = False
                 logger.warning("the model store cannot be read, what is loaded goes on answering: %s", error)
                 break

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 from millrace.storage import Store, delta_options, files_of, open_input
 from millrace.tables.versions import CLEAN, PREDICTIONS, find_table
 from serve.scoring.batches import ERROR, Written
@@ -100,7 +100,7 @@ def append_rounds(root: str, me: int, rounds: int, is_own_key: bool, barrier: Ba
         record = {"commit_key": key, "logical_date": day, "writer": me}
         try:
             Predictions(store, RACE).append([written], COLUMNS, record)
-        except StorageError:
+        except Unavailable:
             said.append("unknown")
         found = Predictions(store, RACE).find_commit(key)
         said.append("none" if found is None else "mine" if found[1]["writer"] == me else "theirs")

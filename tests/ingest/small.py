@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from ingest.sources.load import Source, load_sources
-from ingest.sources.snapshots import find_deliveries
+from ingest.sources.snapshots import find_snapshots
 from ingest.sources.staged import open_sources
 from millrace.config import Product, load_product
 from millrace.storage import Store
@@ -116,5 +116,5 @@ def rows_of(store: Store, table: str) -> list[dict[str, Any]]:
 def load(small: Small, spark: "SparkSession", stack: contextlib.ExitStack) -> dict[str, Source]:
     """Load a product's sources as the stage does."""
     product, folder = small.build(), str(small.folder / "staging")
-    opened = open_sources(product, find_deliveries(product, spark, folder), spark, folder)
+    opened = open_sources(product, find_snapshots(product, spark, folder), spark, folder)
     return load_sources(product, opened, spark, stack)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from train.events import EventAddress, Output, Teller, listen
+from train.events import EventAddress, EventSender, Output, listen
 
 
 def test_events_arrive_in_order_and_with_their_fields() -> None:
@@ -20,9 +20,9 @@ def test_events_arrive_in_order_and_with_their_fields() -> None:
             done.set()
 
     with listen("127.0.0.1", b"secret", take) as address:
-        teller = Teller(address)
-        teller.tell("step", step=1)
-        teller.tell("last")
+        sender = EventSender(address)
+        sender.send("step", step=1)
+        sender.send("last")
         assert done.wait(10)
     assert events == [{"event": "step", "step": 1}, {"event": "last"}]
 
@@ -32,15 +32,15 @@ def test_a_stranger_with_another_key_is_refused_and_listening_goes_on() -> None:
     with listen("127.0.0.1", b"secret", lambda event: done.set()) as address:
         with pytest.raises(multiprocessing.AuthenticationError):
             Client((address.host, address.port), authkey=b"other")
-        Teller(address).tell("hello")
+        EventSender(address).send("hello")
         assert done.wait(10)
 
 
 def test_a_driver_that_has_gone_away_does_not_fail_the_rank() -> None:
     with listen("127.0.0.1", b"secret", lambda event: None) as address:
-        teller = Teller(EventAddress(address.host, address.port, address.key))
-    teller._connection.close()
-    teller.tell("step", step=2)
+        sender = EventSender(EventAddress(address.host, address.port, address.key))
+    sender._connection.close()
+    sender.send("step", step=2)
 
 
 def test_output_keeps_the_last_lines() -> None:

@@ -59,16 +59,16 @@ class Reader:
         split: Where the rows lie.
         spec: What to read.
         preprocessing: Keras model of `train.preprocessing.layers.build_preprocessing`.
-        alive: Called after every batch read: the rank is not stuck.
+        heartbeat: Called after every batch read: the rank is not stuck.
     """
 
-    def __init__(self, split: SplitPlan, spec: FeatureSpec, preprocessing: Any, alive: Callable[[], None]) -> None:
+    def __init__(self, split: SplitPlan, spec: FeatureSpec, preprocessing: Any, heartbeat: Callable[[], None]) -> None:
         import tensorflow as tf
 
         self.split = split
         self.spec = spec
         self.columns = list(dict.fromkeys([f.name for f in spec.inputs] + [spec.label.name]))
-        self._alive = alive
+        self._heartbeat = heartbeat
         signature = {f.name: tf.TensorSpec((None,), f.tensor_dtype) for f in spec.inputs}
         self._preprocess = tf.function(preprocessing, input_signature=[signature])
 
@@ -76,7 +76,7 @@ class Reader:
         """Raw rows of the ranges."""
         for rows in ranges:
             for batch in read_rows(rows, columns or self.columns):
-                self._alive()
+                self._heartbeat()
                 yield batch
 
     def read(self, start: int, stop: int) -> Rows:

@@ -8,8 +8,8 @@ import numpy as np
 
 from millrace.failpoints import fail_here
 from train.errors import Diverged, RankFailed
-from train.events import Teller
-from train.loop.early_stopping import Judge
+from train.events import EventSender
+from train.loop.early_stopping import EarlyStopping
 from train.world import World
 
 
@@ -22,11 +22,11 @@ def weights_digest(model: Any) -> str:
 
 
 def rank_callback(
-    judge: Judge,
-    alive: Callable[[], None],
+    judge: EarlyStopping,
+    heartbeat: Callable[[], None],
     begin_epoch: Callable[[int], None],
     world: World,
-    teller: Teller,
+    sender: EventSender,
 ) -> Any:
     """Build the Keras callback; Keras and Horovod are imported here, in the rank."""
     import horovod.tensorflow as hvd
@@ -43,15 +43,15 @@ def rank_callback(
 
         def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
             fail_here("train.before_batch", rank)
-            alive()
+            heartbeat()
 
         def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-            alive()
+            heartbeat()
             if rank == 0:
-                teller.tell("step", step=batch + 1)
+                sender.send("step", step=batch + 1)
 
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-            alive()
+            heartbeat()
             mine = {
                 "rank": rank,
                 "digest": weights_digest(self.model),
@@ -66,7 +66,7 @@ def rank_callback(
                 raise Diverged(f"the loss that decides is {loss}", epoch + 1)
             go_on = judge.judge(self.model, epoch + 1, loss)
             if rank == 0:
-                teller.tell(
+                sender.send(
                     "epoch",
                     epoch=epoch + 1,
                     loss=training_loss,

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass
-class Judge:
+class EarlyStopping:
     """Decides after every epoch, from values that all ranks agree on, what the best epoch is and when to stop.
 
     Attributes:

@@ -10,7 +10,7 @@ from train.data.cache import ShardCache, epoch_batches
 from train.data.plan import EpochPlan
 from train.data.rows import Array, Reader
 from train.loop.callbacks import rank_callback
-from train.loop.early_stopping import Judge
+from train.loop.early_stopping import EarlyStopping
 from train.preprocessing.layers import CATEGORY, NUMERIC, describe
 from train.preprocessing.statistics import LabelStatistics
 from train.rank import Rank, WorkerArgs
@@ -19,7 +19,7 @@ STEPS_PER_EXECUTION: Final = 16
 """Steps that TensorFlow makes between two returns to Python: 64k to 81k rows/s a rank on one core."""
 
 
-def fit(args: WorkerArgs, trunk: Any, readers: dict[str, Reader], rank: Rank) -> Judge:
+def fit(args: WorkerArgs, trunk: Any, readers: dict[str, Reader], rank: Rank) -> EarlyStopping:
     """Fit the trunk in step with the other ranks; it ends with the best epoch's weights."""
     import horovod.tensorflow as hvd
 
@@ -43,10 +43,10 @@ def fit(args: WorkerArgs, trunk: Any, readers: dict[str, Reader], rank: Rank) ->
         ):
             yield inputs, _loss_label(label, args.spec, args.statistics.label), weight
 
-    judge = Judge(lambda: validation_loss(trunk, held_out, args, rank), train.patience)
-    callback = rank_callback(judge, rank.alive, lambda epoch: current.update(epoch=epoch), world, rank.teller)
+    judge = EarlyStopping(lambda: validation_loss(trunk, held_out, args, rank), train.patience)
+    callback = rank_callback(judge, rank.heartbeat, lambda epoch: current.update(epoch=epoch), world, rank.sender)
     if world.rank == 0:
-        rank.teller.tell(
+        rank.sender.send(
             "fit",
             steps=plan.steps,
             epochs=train.epochs,
@@ -126,7 +126,7 @@ def validation_loss(trunk: Any, held_out: ShardCache | None, args: WorkerArgs, r
 
     loss, total, rows = _loss(args.spec), 0.0, 0
     for part in held_out.in_order(rank.world):
-        rank.alive()
+        rank.heartbeat()
         label = _loss_label(part.label[:, None], args.spec, args.statistics.label)
         known = part.label >= 0 if args.spec.label.task != "regression" else np.ones(len(part), bool)
         scores = trunk({NUMERIC: part.numeric[known], CATEGORY: part.category[known]}, training=False)

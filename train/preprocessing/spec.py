@@ -37,7 +37,7 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
             nullable=name not in required,
             transform=transform,
             domain=domain_of(name, dtype, rules),
-            learnt=_learnt(statistics.numeric.get(name)),
+            observed=_observed(statistics.numeric.get(name)),
         )
         inputs.append(feature)
     if not inputs:
@@ -50,7 +50,7 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
     )
 
 
-def _learnt(found: NumericStatistics | None) -> Range | None:
+def _observed(found: NumericStatistics | None) -> Range | None:
     return Range(min=found.min, max=found.max) if found else None
 
 

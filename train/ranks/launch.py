@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from millrace import failpoints
 from millrace import retry as patience
 from millrace.config.sections.profile import Ranks
-from millrace.errors import ConfigError, DataRejected, MillraceError, StorageError
+from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
 from train.errors import RankFailed
 from train.events import Output, listen
 from train.rank import WorkerArgs
@@ -29,7 +29,7 @@ _HANGING = re.compile(r"Timeout \(\d+:\d\d:\d\d")
 _KINDS: dict[str, type[MillraceError]] = {
     "DataRejected": DataRejected,
     "ConfigError": ConfigError,
-    "StorageError": StorageError,
+    "Unavailable": Unavailable,
 }
 
 

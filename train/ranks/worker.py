@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from millrace.dotted import load_function
-from millrace.errors import ConfigError, DataRejected, MillraceError, StorageError
+from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
 from millrace.failpoints import fail_here
 from millrace.models.vocabularies import write_vocabularies
 from millrace.retry import while_waiting
@@ -22,7 +22,7 @@ from millrace.storage import mapped_errors, upload
 from train.data.plan import SplitPlan
 from train.data.rows import Reader
 from train.evaluation.held_out import SAMPLE_ROWS, judge_test
-from train.events import Teller
+from train.events import EventSender
 from train.export.saved_model import SAMPLE, join_model, write_sample, write_saved_model
 from train.export.warmup import write_warmup
 from train.loop.fit import fit
@@ -41,13 +41,13 @@ def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
     rank = int(os.environ.get("HOROVOD_RANK", "0"))
     if args.events is None:
         raise ValueError("a rank needs an address to report to")
-    teller = Teller(args.events)
+    sender = EventSender(args.events)
     try:
-        return _train_rank(args, teller)
+        return _train_rank(args, sender)
     except Exception as error:
         hint = error.hint if isinstance(error, MillraceError) else ""
         stack = traceback.format_exc()
-        teller.tell("error", rank=rank, kind=kind_of(error), message=summary_of(error), hint=hint, traceback=stack)
+        sender.send("error", rank=rank, kind=kind_of(error), message=summary_of(error), hint=hint, traceback=stack)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
@@ -59,7 +59,7 @@ def kind_of(error: Exception) -> str:
     A rank whose partner dies or is ended fails inside a Horovod operation. That is never the cause.
     """
     if isinstance(error, MillraceError):
-        return next((c.__name__ for c in (DataRejected, ConfigError, StorageError) if isinstance(error, c)), "bug")
+        return next((c.__name__ for c in (DataRejected, ConfigError, Unavailable) if isinstance(error, c)), "bug")
     return "peer" if "horovod" in f"{type(error).__name__} {error}".lower() else "bug"
 
 
@@ -70,9 +70,9 @@ def summary_of(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
-    alive = watchdog(args.train.deadline_s)
-    while_waiting(alive)
+def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
+    heartbeat = watchdog(args.train.deadline_s)
+    while_waiting(heartbeat)
     started = time.monotonic()
     import horovod.tensorflow as hvd
     import keras
@@ -82,7 +82,7 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     hvd.init()
-    alive()
+    heartbeat()
     world = World(hvd.rank(), hvd.size())
     keras.utils.set_random_seed(args.train.seed)
 
@@ -94,9 +94,11 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"train.options: {said}", hint=f"see what {args.train.model} takes") from error
-    readers = {split: Reader(SplitPlan(files), args.spec, preprocessing, alive) for split, files in args.files.items()}
+    readers = {
+        split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat) for split, files in args.files.items()
+    }
     fit_started = time.monotonic()
-    judge = fit(args, trunk, readers, Rank(world, alive, teller))
+    judge = fit(args, trunk, readers, Rank(world, heartbeat, sender))
     fitted = time.monotonic()
 
     serve = join_model(args.spec, preprocessing, trunk, args.statistics.label)
@@ -109,7 +111,7 @@ def _train_rank(args: WorkerArgs, teller: Teller) -> dict[str, Any] | None:
         write_vocabularies(Path(folder, "model"), args.statistics.vocabularies)
         write_warmup(Path(folder, "model"), args.spec, sample[0][0], sample[1][0])
         write_sample(Path(folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
-        alive()
+        heartbeat()
         with mapped_errors("folder", args.folder):
             upload(Path(folder), args.folder)
         fail_here("train.after_export", world.rank)

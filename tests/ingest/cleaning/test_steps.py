@@ -8,7 +8,7 @@ import pytest
 from ingest.cleaning.flow import Flow
 from ingest.cleaning.steps import apply_steps, find_doubles
 from ingest.errors import ExpressionFailed, ExpressionInvalid, RowsMultiplied
-from ingest.sources.files import Delivery
+from ingest.sources.files import SourceSnapshot
 from ingest.sources.load import Source
 from ingest.spark.errors import mapped_actions
 from millrace.config.sections.ingest import Ingest
@@ -25,7 +25,7 @@ DOUBLE_KINDS = "VALUES ('a', 'first'), ('a', 'again'), ('b', 'second') AS k(kind
 
 def source(spark: "SparkSession", values: str) -> Source:
     frame = spark.sql(f"SELECT * FROM {values}")  # noqa: S608 - the tests' own constants
-    return Source(Delivery("s", (), ""), frame, None, 0, 0)
+    return Source(SourceSnapshot("s", (), ""), frame, None, 0, 0)
 
 
 def run(spark: "SparkSession", stack: contextlib.ExitStack, *steps: dict[str, Any], other: str = KINDS) -> Flow:

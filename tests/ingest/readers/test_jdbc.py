@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.errors import ColumnsMismatch
-from ingest.sources.snapshots import find_deliveries
+from ingest.sources.snapshots import find_snapshots
 from millrace.errors import ConfigError
 from tests.ingest.small import Small, load
 
@@ -49,8 +49,8 @@ def test_rows_and_their_digest(
     for number in range(3):
         if number == 2:
             database.execute("UPDATE things SET name = 'drei' WHERE id = 3")
-        digests.append(find_deliveries(product, spark, str(tmp_path / f"staging{number}"))["things"].sha256)
-    assert digests[0] == digests[1] == source.delivery.sha256
+        digests.append(find_snapshots(product, spark, str(tmp_path / f"staging{number}"))["things"].sha256)
+    assert digests[0] == digests[1] == source.snapshot.sha256
     assert digests[2] != digests[0]
 
 

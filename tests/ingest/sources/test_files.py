@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import DigestMismatch, SourceChanged
-from ingest.sources.files import deliver, find_files, values_of
+from ingest.sources.files import find_files, snapshot_of, values_of
 from millrace.digests import sha256_of
 from millrace.errors import ConfigError, InputMissing
 from tests.ingest.small import Small, things
@@ -49,8 +49,8 @@ def test_the_same_bytes_in_another_folder_are_other_rows(tmp_path: Path) -> None
     first, second = find_files(small.build(), "things").files
     assert (first.sha256, first.name, first.values) == (second.sha256, second.name, {"id": "1"})
     assert first.digest != second.digest
-    assert deliver("s", [first, second]).sha256 == deliver("s", [second, first]).sha256
-    assert deliver("s", [first]).sha256 == first.digest
+    assert snapshot_of("s", [first, second]).sha256 == snapshot_of("s", [second, first]).sha256
+    assert snapshot_of("s", [first]).sha256 == first.digest
 
 
 def test_a_file_that_is_written_to(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ingest.errors import HeaderMismatch, LinesLost, SourceChanged, SourceEmpty,
 from ingest.readers.delimited import DelimitedReader
 from ingest.sources.load import Source, load_sources
 from ingest.sources.rejects import REJECT_COLUMNS
-from ingest.sources.snapshots import find_deliveries
+from ingest.sources.snapshots import find_snapshots
 from ingest.sources.staged import open_sources
 from millrace.digests import sha256_of
 from millrace.errors import ConfigError
@@ -132,11 +132,11 @@ def test_only_used_sources_are_read(spark: "SparkSession", tmp_path: Path, stack
 def test_a_file_that_grows(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
     product = Small(tmp_path).source(things(3)).build()
     staging = str(tmp_path / "staging")
-    deliveries = find_deliveries(product, spark, staging)
+    snapshots = find_snapshots(product, spark, staging)
     with (tmp_path / "things.csv").open("ab") as file:
         file.write(b"4,x,1,1\n")
     with pytest.raises(SourceChanged, match="changed while it was read"):
-        load_sources(product, open_sources(product, deliveries, spark, staging), spark, stack)
+        load_sources(product, open_sources(product, snapshots, spark, staging), spark, stack)
 
 
 def test_lines_that_spark_loses(

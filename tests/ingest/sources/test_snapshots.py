@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.sources.load import load_sources
-from ingest.sources.snapshots import find_deliveries
+from ingest.sources.snapshots import find_snapshots
 from ingest.sources.staged import open_sources
 from millrace.errors import InputMissing
 from millrace.storage import files_of
@@ -25,8 +25,8 @@ def test_used_sources(spark: "SparkSession", tmp_path: Path) -> None:
     small = Small(tmp_path).source(things(5)).source(b"", name="unused", file="unused.csv")
     small.source(csv("kind", "a"), name="kinds", file="kinds.csv", columns={"kind": "string"})
     small.steps({"join": {"source": "kinds", "on": {"name": "kind"}, "columns": {"title": "kind"}}})
-    found = find_deliveries(small.build(), spark, str(tmp_path / "staging"))
-    assert {name: len(delivery.files) for name, delivery in found.items()} == {"things": 1, "kinds": 1}
+    found = find_snapshots(small.build(), spark, str(tmp_path / "staging"))
+    assert {name: len(snapshot.files) for name, snapshot in found.items()} == {"things": 1, "kinds": 1}
 
 
 @pytest.mark.spark
@@ -50,7 +50,7 @@ def test_files_on_hdfs(
     small.sources["things"]["path"] = f"{hdfs.hdfs}/sources/day=*"
     small.ingest["max_rejected"] = 0.5
     product, folder = small.build(), f"{hdfs.hdfs}/staging"
-    opened = open_sources(product, find_deliveries(product, spark, folder), spark, folder)
+    opened = open_sources(product, find_snapshots(product, spark, folder), spark, folder)
     assert [file.uri.removeprefix(hdfs.hdfs) for file in opened["things"].staged] == [
         "/sources/day=1/part.csv",
         "/staging/things/00001-00000",
@@ -63,4 +63,4 @@ def test_files_on_hdfs(
     assert (reject["source_file"], reject["line"]) == (f"{hdfs.hdfs}/sources/day=2/part.csv", 3)
     small.sources["things"]["path"] = f"{hdfs.hdfs}/none/*"
     with pytest.raises(InputMissing, match="no file matches hdfs://"):
-        find_deliveries(small.build(), spark, folder)
+        find_snapshots(small.build(), spark, folder)

@@ -7,7 +7,7 @@ from py4j.protocol import Py4JError
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid
 from ingest.spark.errors import mapped_actions, mapped_analysis, space_hint
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,20 +37,20 @@ def test_a_file_that_went_away(spark: "SparkSession", tmp_path: "Path") -> None:
     frame = spark.read.parquet(str(tmp_path / "data"))
     for path in (tmp_path / "data").glob("part-*"):
         path.unlink()
-    with pytest.raises(StorageError, match=r"^what: Spark failed: ") as caught, mapped_actions("what"):
+    with pytest.raises(Unavailable, match=r"^what: Spark failed: ") as caught, mapped_actions("what"):
         frame.collect()
     assert "\n" not in str(caught.value)
 
 
 def test_a_spark_that_is_gone() -> None:
-    with pytest.raises(StorageError, match=r"^what: Spark failed: Answer from Java side is empty"):
+    with pytest.raises(Unavailable, match=r"^what: Spark failed: Answer from Java side is empty"):
         with mapped_actions("what"):
             raise Py4JError("Answer from Java side is empty\nand more")
 
 
 @pytest.mark.spark
 def test_an_error_that_only_java_knows(spark: "SparkSession") -> None:
-    with pytest.raises(StorageError, match=r"^what: Spark failed: java\.io\.IOException: "):
+    with pytest.raises(Unavailable, match=r"^what: Spark failed: java\.io\.IOException: "):
         with mapped_actions("what"):
             spark.sparkContext._jvm.java.io.File("/nowhere/x").createNewFile()
 

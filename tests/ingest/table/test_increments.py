@@ -28,7 +28,7 @@ def rows(first: int, count: int) -> bytes:
 
 
 class Growing:
-    """A folder of deliveries, and the table that they fill."""
+    """A folder of snapshots, and the table that they fill."""
 
     def __init__(self, folder: Path, spark: "SparkSession", store: Store) -> None:
         self.small = Small(folder)
@@ -37,7 +37,7 @@ class Growing:
         columns = {"id": "bigint", "name": "string", "size": "int", "weight": "double"}
         self.small.sources["things"] = {"path": "in/*", "columns": columns, "incremental": True, "settle_s": 600}
 
-    def deliver(self, name: str, data: bytes, age_s: float = 6_000) -> None:
+    def snapshot_of(self, name: str, data: bytes, age_s: float = 6_000) -> None:
         path = self.folder / name
         path.write_bytes(data)
         os.utime(path, (time.time() - age_s,) * 2)
@@ -64,20 +64,20 @@ def told(record: RunRecord) -> list[tuple[str, str]]:
 def test_only_new_content_is_added(growing: Growing, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     growing.small.contract["min_rows"] = 20
-    growing.deliver("a.csv", rows(0, 20))
-    growing.deliver("twice.csv", rows(0, 20))
+    growing.snapshot_of("a.csv", rows(0, 20))
+    growing.snapshot_of("twice.csv", rows(0, 20))
     first = growing.run()
     assert (first.outcome, first.version, first.rows_in, first.rows_out) == ("committed", 0, 20, 20)
     assert told(first) == [("twice.csv", "the same content as")]
 
-    growing.deliver("renamed.csv", rows(0, 20))
-    growing.deliver("b.csv.gz", gzipped(rows(20, 5) + b"x,bad,1,1\n"))
-    growing.deliver("unfinished.csv", rows(90, 5), age_s=0)
+    growing.snapshot_of("renamed.csv", rows(0, 20))
+    growing.snapshot_of("b.csv.gz", gzipped(rows(20, 5) + b"x,bad,1,1\n"))
+    growing.snapshot_of("unfinished.csv", rows(90, 5), age_s=0)
     growing.small.ingest["max_rejected"] = 0.5
     with pytest.raises(RecipeChanged, match="table 'small/clean': columns, steps, contract or functions changed"):
         growing.run()
     growing.small.ingest.pop("max_rejected")
-    growing.deliver("b.csv.gz", gzipped(rows(20, 5)))
+    growing.snapshot_of("b.csv.gz", gzipped(rows(20, 5)))
     second = growing.run()
     assert (second.outcome, second.version, second.rows_in, second.rows_out) == ("committed", 1, 5, 5)
     assert sorted(told(second)) == [
@@ -102,16 +102,16 @@ def test_what_may_not_be_added(growing: Growing) -> None:
     growing.small.contract["expectations"].append(
         {"expect_column_values_to_be_between": {"column": "weight", "max_value": 100, "mostly": 0.9}}
     )
-    growing.deliver("a.csv", rows(0, 50))
+    growing.snapshot_of("a.csv", rows(0, 50))
     growing.run()
-    growing.deliver("b.csv", rows(45, 10))
+    growing.snapshot_of("b.csv", rows(45, 10))
     with pytest.raises(KeyBroken, match="5 rows have a key that the table holds already") as broken:
         growing.run()
     assert "{'id': 45}" in str(broken.value)
-    growing.deliver("b.csv", csv(HEADER, "60,a,1,1", "61,b,1,1000"))
+    growing.snapshot_of("b.csv", csv(HEADER, "60,a,1,1", "61,b,1,1000"))
     with pytest.raises(ContractFailed, match="max_value 100"):  # of all 52 rows it would be a small share
         growing.run()
-    growing.deliver("b.csv", csv(HEADER))
+    growing.snapshot_of("b.csv", csv(HEADER))
     with pytest.raises(SourceEmpty):
         growing.run()
     assert (growing.ids, find_table(growing.store, "small", "clean").version) == (list(range(50)), 0)
@@ -123,9 +123,9 @@ def test_what_may_not_be_added(growing: Growing) -> None:
 
 @pytest.mark.spark
 def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
-    growing.deliver("a.csv", rows(0, 5))
+    growing.snapshot_of("a.csv", rows(0, 5))
     growing.run()
-    growing.deliver("b.csv", rows(5, 5) + b"\n\n")
+    growing.snapshot_of("b.csv", rows(5, 5) + b"\n\n")
     monkeypatch.setenv(ENVIRONMENT, "ingest.before_commit=raise")
     with pytest.raises(FailpointFired):
         growing.run()
@@ -139,7 +139,7 @@ def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: 
     anew = growing.run(full=True)
     assert (anew.version, anew.rows_in, anew.details["rows_total"]) == (2, 12, 10)
     assert growing.ids == list(range(10))
-    growing.deliver("c.csv", rows(10, 5))
+    growing.snapshot_of("c.csv", rows(10, 5))
     assert growing.run().version == 3
     assert growing.ids == list(range(15))
 
@@ -147,17 +147,17 @@ def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: 
 @pytest.mark.spark
 def test_a_bad_file_waits_until_it_is_mended(growing: Growing) -> None:
     growing.small.sources["things"] |= {"on_bad_file": "quarantine", "max_bad_files": 1}
-    growing.deliver("bad.csv.gz", gzipped(rows(5, 5))[:-9])
+    growing.snapshot_of("bad.csv.gz", gzipped(rows(5, 5))[:-9])
     with pytest.raises(SourceEmpty, match="none of its files"):
         growing.run()
-    growing.deliver("a.csv", rows(0, 5))
+    growing.snapshot_of("a.csv", rows(0, 5))
     assert [Path(name).name for name in growing.run().details["sources"]["things"]["bad_files"]] == ["bad.csv.gz"]  # type: ignore[index]
     again = growing.run()
     assert (again.outcome, list(again.details["bad_files"])) == (  # type: ignore[call-overload]
         "already_committed",
         [str(growing.folder / "bad.csv.gz")],
     )
-    growing.deliver("bad.csv.gz", gzipped(rows(5, 5)))
+    growing.snapshot_of("bad.csv.gz", gzipped(rows(5, 5)))
     assert (growing.run().rows_in, growing.ids) == (5, list(range(10)))
 
 
@@ -172,11 +172,11 @@ def test_no_file_at_all(tmp_path: Path) -> None:
 def test_a_file_that_changes_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = Small(tmp_path).source(rows(0, 3), incremental=True, settle_s=0)
     product = small.build()
-    (file,) = find_increment(product, None, "recipe", None).delivery.files
+    (file,) = find_increment(product, None, "recipe", None).snapshot.files
     assert file.name == "things.csv"
     entries = product.source_files("things")
     with (tmp_path / "things.csv").open("ab") as more:
         more.write(b"3,x,1,1\n")
     monkeypatch.setattr(type(product), "source_files", lambda *_: entries)
-    found = find_increment(product, None, "recipe", None).delivery
+    found = find_increment(product, None, "recipe", None).snapshot
     assert (found.files, found.skipped) == ((), ((str(tmp_path / "things.csv"), WRITTEN),))

@@ -8,11 +8,11 @@ import pytest
 
 from millrace.features.encoding import INT64_MIN, Encoded, encode
 from millrace.features.spec import Category, Feature
-from millrace.models.vocabularies import Words, count_unseen, read_vocabularies, write_vocabularies
+from millrace.models.vocabularies import Vocabulary, count_unseen, read_vocabularies, write_vocabularies
 
 
 @pytest.fixture
-def words(tmp_path: Path) -> dict[str, Words]:
+def words(tmp_path: Path) -> dict[str, Vocabulary]:
     write_vocabularies(tmp_path, {"city": ("Oslo", "Århus"), "code": (1, -5), "flag": (0, 1)})
     found = read_vocabularies(tmp_path)
     assert found is not None
@@ -35,11 +35,11 @@ def column(name: str, values: pa.Array) -> Encoded:
         ("flag", pa.array([True, None]), 0),
     ],
 )
-def test_what_is_unseen(words: dict[str, Words], name: str, values: pa.Array, unseen: int) -> None:
+def test_what_is_unseen(words: dict[str, Vocabulary], name: str, values: pa.Array, unseen: int) -> None:
     assert count_unseen(column(name, values), words[name]) == unseen
 
 
-def test_the_missing_value_is_in_no_vocabulary(words: dict[str, Words]) -> None:
+def test_the_missing_value_is_in_no_vocabulary(words: dict[str, Vocabulary]) -> None:
     assert count_unseen(np.array([INT64_MIN, INT64_MIN + 1]), words["code"]) == 1
 
 

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from millrace.errors import ArtifactNotFound, StorageError
+from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.storage import Store
 from pipelines.hadoop.cluster import STATE, Cluster
 
@@ -78,7 +78,7 @@ def test_a_daemon_that_cannot_start_is_told_with_its_log(tmp_path: Path, hdfs: C
     twin = Cluster(tmp_path)
     for name, member in list(twin.members.items()):
         twin.members[name] = type(member)(member.name, member.service, member.env)
-    with pytest.raises(StorageError, match=r"(name|data)node.* ended") as caught:
+    with pytest.raises(Unavailable, match=r"(name|data)node.* ended") as caught:
         twin.start(timeout_s=40)
     assert ".log: " in caught.value.hint
     assert "in use" in caught.value.hint

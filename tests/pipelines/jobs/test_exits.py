@@ -13,7 +13,7 @@ from millrace.errors import (
     InputMissing,
     MillraceError,
     Refused,
-    StorageError,
+    Unavailable,
 )
 from millrace.models.manifest import ModelDamaged
 from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, guard, tell
@@ -28,7 +28,7 @@ from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, guard,
         (ArtifactNotFound(kind="model", name="m"), 4),
         (Refused("x"), 5),
         (ArtifactExists(kind="model", name="m"), 5),
-        (StorageError("x"), 75),
+        (Unavailable("x"), 75),
         (ConfigError("x"), 78),
         (MillraceError("x"), BUG),
         (ValueError("x"), BUG),

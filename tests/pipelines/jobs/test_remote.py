@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millrace.config import load_product
-from millrace.errors import ConfigError, StorageError
+from millrace.errors import ConfigError, Unavailable
 from millrace.runs import RunRecord, save_record
 from millrace.storage import Store
 from pipelines.jobs import remote
@@ -81,7 +81,7 @@ def test_the_record_is_what_counts(is_kept: bool, tmp_path: Path, monkeypatch: p
         save_record(Store(f"{tmp_path}/store"), record)
         assert made.run("ingest", "r", []) == record
     else:
-        with pytest.raises(StorageError, match=r"left no record: .*no room in queue") as caught:
+        with pytest.raises(Unavailable, match=r"left no record: .*no room in queue") as caught:
             made.run("ingest", "r", [])
         assert "yarn logs" in caught.value.hint
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.errors import ConfigError, StorageError
+from millrace.errors import ConfigError, Unavailable
 from pipelines.jobs.service import Watched, ask_rows, serve_product, service
 from tests.millrace.products import write_product
 
@@ -44,14 +44,14 @@ def test_asking(address: str) -> None:
 
 
 def test_a_refused_question_is_not_an_answer(address: str) -> None:
-    with pytest.raises(StorageError, match=":predict: 400: "):
+    with pytest.raises(Unavailable, match=":predict: 400: "):
         ask_rows(address, "m", [{"fail": True}])
 
 
 @pytest.mark.e2e
 def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
     settings = [f"store.root={tmp_path}/store", "train.epoch=3"]
-    with pytest.raises(StorageError, match=r"did not start: error: --set train\.epoch"):
+    with pytest.raises(Unavailable, match=r"did not start: error: --set train\.epoch"):
         with service(write_product(tmp_path), "local", settings):
             pass
 

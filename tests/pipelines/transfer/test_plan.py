@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from millrace.errors import ConfigError, InputMissing, StorageError
+from millrace.errors import ConfigError, InputMissing, Unavailable
 from pipelines.transfer.errors import Interrupted
-from pipelines.transfer.plan import TRIES, crew, local_tree
+from pipelines.transfer.plan import TRIES, local_tree, transfer_pool
 
 
 def test_a_tree(tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ def test_a_broken_connection_is_tried_again() -> None:
             raise Interrupted("broken")
         return "done"
 
-    with crew("test", 1, 2) as team:
-        assert team.submit(work, 1).result() == "done"
+    with transfer_pool("test", 1, 2) as pool:
+        assert pool.submit(work, 1).result() == "done"
     assert len(tries) == 2
 
 
@@ -56,8 +56,8 @@ def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> None:
         raise Interrupted("broken")
 
-    with pytest.raises(Interrupted, match="broken"), crew("test", 1, 1) as team:
-        team.submit(work).result()
+    with pytest.raises(Interrupted, match="broken"), transfer_pool("test", 1, 1) as pool:
+        pool.submit(work).result()
 
 
 def test_the_first_error_ends_the_others() -> None:
@@ -68,8 +68,8 @@ def test_the_first_error_ends_the_others() -> None:
         started.set()
         while True:
             try:
-                team.check()
-            except StorageError as error:
+                pool.check()
+            except Unavailable as error:
                 ended.append(str(error))
                 raise
 
@@ -77,10 +77,10 @@ def test_the_first_error_ends_the_others() -> None:
         started.wait()
         raise InputMissing("gone")
 
-    with pytest.raises(InputMissing, match="gone"), crew("test", 1, 2) as team:
-        team.submit(wait)
-        late = [team.submit(wait) for _ in range(3)]
-        team.submit(fail)
+    with pytest.raises(InputMissing, match="gone"), transfer_pool("test", 1, 2) as pool:
+        pool.submit(wait)
+        late = [pool.submit(wait) for _ in range(3)]
+        pool.submit(fail)
         late[-1].cancel()
         fail()
     assert ended

@@ -4,7 +4,7 @@ import pytest
 
 from serve.errors import Overloaded
 from serve.inference import admission as module
-from serve.inference.admission import LEAST, Admission, Admitted, Crowd
+from serve.inference.admission import LEAST, Admission, Admitted, ServiceRate
 
 
 class Clock:
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def fill(admission: Admission, crowd: Crowd, target_s: float | None = None) -> list[Admitted]:
+def fill(admission: Admission, crowd: ServiceRate, target_s: float | None = None) -> list[Admitted]:
     """Let in as many as there is room for."""
     inside = []
     try:
@@ -38,7 +38,9 @@ def answer(admitted: Admitted) -> None:
         pass
 
 
-def learn(clock: Clock, admission: Admission, crowd: Crowd, target_s: float, each_s: float, count: int = 200) -> None:
+def learn(
+    clock: Clock, admission: Admission, crowd: ServiceRate, target_s: float, each_s: float, count: int = 200
+) -> None:
     """Answer some requests, one after the other."""
     for _ in range(count):
         admitted = admission.enter(crowd, target_s)
@@ -47,7 +49,7 @@ def learn(clock: Clock, admission: Admission, crowd: Crowd, target_s: float, eac
 
 
 def test_without_a_target_the_limit_counts(clock: Clock) -> None:
-    admission, one, other = Admission(3), Crowd(), Crowd()
+    admission, one, other = Admission(3), ServiceRate(), ServiceRate()
     first = admission.enter(one)
     assert len(fill(admission, other)) == 2
     with pytest.raises(Overloaded, match="3 requests are being answered"):
@@ -58,7 +60,7 @@ def test_without_a_target_the_limit_counts(clock: Clock) -> None:
 
 
 def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
-    admission, crowd = Admission(512), Crowd()
+    admission, crowd = Admission(512), ServiceRate()
     learn(clock, admission, crowd, 1.0, each_s=0.1)
     inside = fill(admission, crowd, 1.0)
     assert len(inside) == 10
@@ -71,14 +73,14 @@ def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
 
 
 def test_a_faster_pace_lets_more_in(clock: Clock) -> None:
-    admission, crowd = Admission(512), Crowd()
+    admission, crowd = Admission(512), ServiceRate()
     learn(clock, admission, crowd, 1.0, each_s=0.1)
     learn(clock, admission, crowd, 1.0, each_s=0.01, count=500)
     assert len(fill(admission, crowd, 1.0)) == pytest.approx(100, rel=0.02)
 
 
 def test_a_batch_leaves_at_once(clock: Clock) -> None:
-    admission, crowd = Admission(512), Crowd()
+    admission, crowd = Admission(512), ServiceRate()
     for _ in range(50):
         batch = [admission.enter(crowd, 1.0) for _ in range(20)]
         clock.now += 0.2
@@ -88,7 +90,7 @@ def test_a_batch_leaves_at_once(clock: Clock) -> None:
 
 
 def test_one_that_stands_still_is_noticed_before_it_answers(clock: Clock) -> None:
-    admission, crowd = Admission(512), Crowd()
+    admission, crowd = Admission(512), ServiceRate()
     learn(clock, admission, crowd, 1.0, each_s=0.001)
     for _ in range(LEAST):
         admission.enter(crowd, 1.0)
@@ -98,15 +100,15 @@ def test_one_that_stands_still_is_noticed_before_it_answers(clock: Clock) -> Non
 
 
 def test_a_few_are_always_let_in_and_all_before_anything_is_known(clock: Clock) -> None:
-    admission, crowd = Admission(512), Crowd()
+    admission, crowd = Admission(512), ServiceRate()
     assert len(fill(admission, crowd, 0.1)) == 512
-    admission, crowd = Admission(512), Crowd()
+    admission, crowd = Admission(512), ServiceRate()
     learn(clock, admission, crowd, 0.1, each_s=5.0)
     assert len(fill(admission, crowd, 0.1)) == LEAST
 
 
 def test_models_do_not_wait_for_each_other(clock: Clock) -> None:
-    admission, slow, fast = Admission(512), Crowd(), Crowd()
+    admission, slow, fast = Admission(512), ServiceRate(), ServiceRate()
     learn(clock, admission, slow, 1.0, each_s=1.0)
     learn(clock, admission, fast, 1.0, each_s=0.01)
     assert len(fill(admission, slow, 1.0)) == LEAST
@@ -115,7 +117,7 @@ def test_models_do_not_wait_for_each_other(clock: Clock) -> None:
 
 def test_a_request_leaves_when_its_block_ends(clock: Clock) -> None:
     for target_s in (None, 1.0):
-        admission, crowd = Admission(1), Crowd()
+        admission, crowd = Admission(1), ServiceRate()
         for _ in range(3):
             with pytest.raises(ZeroDivisionError), admission.enter(crowd, target_s):
                 clock.now += 0.1

@@ -65,7 +65,7 @@ def test_a_value_that_does_not_fit_is_told_to_its_own_request(size: Servable) ->
 
 
 def test_a_value_that_the_contract_forbids_is_told_to_its_own_request(size: Servable) -> None:
-    feature = INPUTS[0].model_copy(update={"domain": Domain(max=10), "learnt": Range(max=5)})
+    feature = INPUTS[0].model_copy(update={"domain": Domain(max=10), "observed": Range(max=5)})
     mode: DomainMode = "enforce"
     counts: Counter[Any] = Counter()
     guard = DomainGuard(Domains([feature]), lambda: mode, counts)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve.errors import InvalidRequest, NonFiniteOutput
-from serve.inference.inputs import Decoded, Question
+from serve.inference.inputs import Decoded, InferenceInput
 from serve.inference.rowwise import Reported, answer_good_rows, wants_report
 from serve.servables.servable import Arrays
 from serve.servables.signatures import PREDICT, Signature, TensorInfo
@@ -27,12 +27,12 @@ class Rows:
     def check(self, row: int) -> tuple[str, str] | None:
         return ("x", f"{row} is odd") if row % 2 and self.odd else None
 
-    def only(self, rows: Sequence[int]) -> Question:
+    def only(self, rows: Sequence[int]) -> InferenceInput:
         return Decoded({"x": np.array(rows, np.float32)})
 
 
 def answer(rows: Rows, infinite: Sequence[int] = ()) -> Reported:
-    async def infer(question: Question) -> Arrays:
+    async def infer(question: InferenceInput) -> Arrays:
         x = question.inputs()["x"]
         lost = [number for number, value in enumerate(x.tolist()) if value in infinite]
         if lost:
@@ -77,7 +77,7 @@ def test_who_asks_for_it() -> None:
 
 
 def test_one_answer_for_all_rows_is_not_given_to_each() -> None:
-    async def pooled(question: Question) -> Arrays:
+    async def pooled(question: InferenceInput) -> Arrays:
         return {"y": question.inputs()["x"].mean(keepdims=True)}
 
     with pytest.raises(InvalidRequest, match="answers one row for each"):

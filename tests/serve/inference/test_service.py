@@ -107,5 +107,5 @@ def test_who_is_dropped_while_it_answers_is_let_go(tmp_path: Path) -> None:
 
     asyncio.run(use())
     service.close()
-    assert old not in service._desks
-    assert manager.get("size") in service._desks
+    assert old not in service._states
+    assert manager.get("size") in service._states

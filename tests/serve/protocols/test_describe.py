@@ -18,7 +18,7 @@ def test_the_example_is_a_row_that_the_model_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "domain", "learnt", "example"),
+    ("name", "domain", "observed", "example"),
     [
         ("amount", Domain(min=100), None, 101),
         ("amount", Domain(max=-5), None, -6),
@@ -30,9 +30,11 @@ def test_the_example_is_a_row_that_the_model_takes() -> None:
         ("seen", Domain(min=0, max=1001), None, 500),
     ],
 )
-def test_the_example_lies_in_the_domain(name: str, domain: Domain | None, learnt: Range | None, example: Any) -> None:
+def test_the_example_lies_in_the_domain(name: str, domain: Domain | None, observed: Range | None, example: Any) -> None:
     spec = spec_of("binary")
-    changed = [f.model_copy(update={"domain": domain, "learnt": learnt}) if f.name == name else f for f in spec.inputs]
+    changed = [
+        f.model_copy(update={"domain": domain, "observed": observed}) if f.name == name else f for f in spec.inputs
+    ]
     row = example_row(spec.model_copy(update={"inputs": tuple(changed)}))
     assert row[name] == example
     assert type(row[name]) is type(example) or name == "amount"

@@ -11,7 +11,7 @@ import pytest
 from millrace.models.manifest import ModelDamaged, ModelVersion
 from millrace.tables.rows import RowRange
 from serve.scoring import batches
-from serve.scoring.batches import Job, Piece, Written, run_task, run_tasks
+from serve.scoring.batches import Job, RowSlice, Written, run_task, run_tasks
 from serve.scoring.predictions import CONSTANTS
 from tests.serve.models import POISON
 from tests.serve.tables import make_rows
@@ -35,11 +35,11 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def job_of(version: ModelVersion, tmp_path: Path, *pieces: Piece) -> Job:
+def job_of(version: ModelVersion, tmp_path: Path, *pieces: RowSlice) -> Job:
     outputs = [("probability", pa.float32()), ("class", pa.int64()), ("error", pa.string())]
     schema = pa.schema([("id", pa.int64()), ("split", pa.string()), *outputs, *CONSTANTS.items()])
     return Job(
-        model=version.place,
+        model=version.uri,
         digest=version.manifest.digest,
         threads=1,
         tasks=(pieces,),
@@ -52,7 +52,7 @@ def job_of(version: ModelVersion, tmp_path: Path, *pieces: Piece) -> Job:
 
 def test_scores_exactly_the_rows_of_its_pieces(tiny_version: ModelVersion, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.parquet", make_rows(450))
-    pieces = (Piece(RowRange(str(path), 50, 250), "train"), Piece(RowRange(str(path), 400, 450), None))
+    pieces = (RowSlice(RowRange(str(path), 50, 250), "train"), RowSlice(RowRange(str(path), 400, 450), None))
     done = run_task(job_of(tiny_version, tmp_path, *pieces), 0)
     assert (done.rows, done.rejected, done.size) == (250, 0, Path(done.path).stat().st_size)
     table = pq.read_table(done.path)
@@ -70,7 +70,7 @@ def test_a_row_without_an_answer_keeps_its_key_and_a_reason(tiny_version: ModelV
     rows[7]["flag"] = None
     rows[7]["count"] = None
     path = write(tmp_path / "rows.parquet", rows)
-    done = run_task(job_of(tiny_version, tmp_path, Piece(RowRange(str(path), 0, 20), "test")), 0)
+    done = run_task(job_of(tiny_version, tmp_path, RowSlice(RowRange(str(path), 0, 20), "test")), 0)
     assert (done.rows, done.rejected) == (20, 3)
     found = pq.read_table(done.path).to_pylist()
     assert {row["id"]: row["error"] for row in found if row["error"]} == {
@@ -87,7 +87,7 @@ def test_damage_is_told_not_raised(tiny_version: ModelVersion, tmp_path: Path) -
     data = bytearray(path.read_bytes())
     data[40] ^= 1
     path.write_bytes(data)
-    job = job_of(tiny_version, tmp_path, Piece(RowRange(str(path), 0, 200), "train"))
+    job = job_of(tiny_version, tmp_path, RowSlice(RowRange(str(path), 0, 200), "train"))
     numbers = pa.RecordBatch.from_pydict({"id": [0]})
     (answer,) = run_tasks(job, [numbers])
     done = Written(**answer.to_pylist()[0])
@@ -104,7 +104,7 @@ def test_what_another_attempt_does_not_mend_is_told_by_its_kind(
 
     monkeypatch.setattr(batches, "_write", refused)
     path = write(tmp_path / "rows.parquet", make_rows(200))
-    job = job_of(tiny_version, tmp_path, Piece(RowRange(str(path), 0, 200), "train"))
+    job = job_of(tiny_version, tmp_path, RowSlice(RowRange(str(path), 0, 200), "train"))
     (answer,) = run_tasks(job, [pa.RecordBatch.from_pydict({"id": [0]})])
     done = Written(**answer.to_pylist()[0])
     assert (done.rows, done.kind) == (0, "ConfigError")
@@ -114,11 +114,11 @@ def test_what_another_attempt_does_not_mend_is_told_by_its_kind(
 def test_another_model_in_the_folder_is_refused(tiny_version: ModelVersion) -> None:
     batches.cached_servable.cache_clear()
     with pytest.raises(ModelDamaged, match="replaced"):
-        batches.cached_servable(tiny_version.place, "0" * 64, 1)
+        batches.cached_servable(tiny_version.uri, "0" * 64, 1)
 
 
 def test_a_worker_loads_a_model_once(tiny_version: ModelVersion) -> None:
-    arguments = (tiny_version.place, tiny_version.manifest.digest, 1)
+    arguments = (tiny_version.uri, tiny_version.manifest.digest, 1)
     assert batches.cached_servable(*arguments) is batches.cached_servable(*arguments)
 
 

@@ -33,8 +33,8 @@ def rows_of(feature: Feature, values: list[Any], **vocabularies: Any) -> dict[st
     return {outside.kind: np.flatnonzero(outside.rows).tolist() for outside in found}
 
 
-def within(feature: Feature, learnt: Range | None = None, **domain: Any) -> Feature:
-    return feature.model_copy(update={"domain": Domain(**domain), "learnt": learnt})
+def within(feature: Feature, observed: Range | None = None, **domain: Any) -> Feature:
+    return feature.model_copy(update={"domain": Domain(**domain), "observed": observed})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def within(feature: Feature, learnt: Range | None = None, **domain: Any) -> Feat
             [0.5, 6, 2, 4.5, np.nan],
             {"contract": [1], "training": [0, 3]},
         ),
-        (AMOUNT.model_copy(update={"learnt": Range(min=1, max=4)}), [0.5, 1, 4], {"training": [0]}),
+        (AMOUNT.model_copy(update={"observed": Range(min=1, max=4)}), [0.5, 1, 4], {"training": [0]}),
         (within(AMOUNT, values=(0.1, 2)), [0.1, 2, 3, np.nan], {"contract": [2]}),
         (within(COUNT, min=0, max=9), [INT64_MIN, 0, 9, -1, 10], {"contract": [3, 4]}),
         (within(COUNT, values=(1, 2)), [INT64_MIN, 1, 3], {"contract": [2]}),

@@ -67,10 +67,10 @@ def test_a_manifest_that_lies_about_the_signature_is_refused(tiny_version: Model
     manifest = tiny_version.manifest
     spec = manifest.features.model_copy(update={"inputs": manifest.features.inputs[1:]})
     with pytest.raises(ModelDamaged, match="input 'amount': its manifest says None"):
-        LoadedModel.load(ModelVersion(tiny_version.place, manifest.model_copy(update={"features": spec})))
+        LoadedModel.load(ModelVersion(tiny_version.uri, manifest.model_copy(update={"features": spec})))
     wrong = manifest.model_copy(update={"outputs": {"probability": "float64", "class": "int64"}})
     with pytest.raises(ModelDamaged, match="output 'probability': its manifest says float64"):
-        LoadedModel.load(ModelVersion(tiny_version.place, wrong))
+        LoadedModel.load(ModelVersion(tiny_version.uri, wrong))
 
 
 def test_answers_every_task(manager: ServableManager) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from train.errors import Diverged, RankFailed
 from train.loop.callbacks import check_agreement, weights_digest
-from train.loop.early_stopping import Judge
+from train.loop.early_stopping import EarlyStopping
 
 
 class Weights:
@@ -21,14 +21,14 @@ class Weights:
 
 
 def test_patience_counts_from_the_best_epoch() -> None:
-    judge = Judge(lambda: None, patience=2)
+    judge = EarlyStopping(lambda: None, patience=2)
     going_on = [judge.judge(Weights(e), e, loss) for e, loss in enumerate([0.9, 0.5, 0.6, 0.7], 1)]
     assert going_on == [True, True, True, False]
     assert (judge.best_epoch, judge.best_weights[0].tolist()) == (2, [2.0])
 
 
 def test_without_patience_it_never_stops() -> None:
-    judge = Judge(lambda: None, patience=None)
+    judge = EarlyStopping(lambda: None, patience=None)
     assert all(judge.judge(Weights(e), e, 1.0) for e in range(1, 9))
 
 

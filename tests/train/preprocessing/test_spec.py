@@ -31,8 +31,8 @@ def test_domains_come_from_contract_and_training(product: Product, table: TableV
     contract = product.config.contract.model_copy(update={"expectations": (rule,)})
     spec = build_spec(product.config.model_copy(update={"contract": contract}), table, statistics)
     weight, colour = spec.input("weight"), spec.input("colour")
-    assert (weight.domain, weight.learnt) == (Domain(min=0), Range(min=0.1, max=9.5))
-    assert (colour.domain, colour.learnt) == (None, None)
+    assert (weight.domain, weight.observed) == (Domain(min=0), Range(min=0.1, max=9.5))
+    assert (colour.domain, colour.observed) == (None, None)
     assert FeatureSpec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
 
 

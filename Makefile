@@ -1,4 +1,4 @@
-# Everything a person types. Each target does the set-up it needs first; what is done is not redone.
+# All commands for developers. Each target first runs the set-up steps that it needs; finished steps are skipped.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -12,39 +12,39 @@ BIN := .venv/bin
 DONE := .venv/.done
 PIP := $(BIN)/python -m pip --quiet --log .venv/setup.log
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Another Spark or Python on this machine must not be mixed with the pinned ones.
+# Do not mix another Spark or Python of this machine with the pinned ones.
 unexport PYTHONHOME PYTHONPATH SPARK_CONF_DIR SPARK_HOME PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-setup: prereqs $(DONE)/spark ## Make .venv with pinned packages, Horovod and Spark's jars
+setup: prereqs $(DONE)/spark ## Create .venv with pinned packages, Horovod and Spark's jars
 
-demo: setup ## Run the main job: real flights in, a served prediction out
+demo: setup ## Run the flights example: ingest, train, score, and serve a prediction
 	@$(BIN)/millrace demo $(PRODUCT)
 
-serve: setup ## Serve the model that the demo published
+serve: setup ## Serve the model that make demo published
 	@$(BIN)/millrace serve $(PRODUCT)
 
-hadoop: setup $(DONE)/hadoop ## Add the daemons of Hadoop, for development and the tests
+hadoop: setup $(DONE)/hadoop ## Install the Hadoop daemons for development and the tests
 
 hadoop-up: hadoop ## Start HDFS, YARN and a Spark cluster on this machine
 	@$(BIN)/millrace hadoop up
 
-hadoop-down: hadoop ## End them; data stay
+hadoop-down: hadoop ## Stop these daemons; their data stay
 	@$(BIN)/millrace hadoop down
 
-hadoop-status: hadoop ## Tell which of them work, and where
+hadoop-status: hadoop ## Show the state and address of each daemon
 	@$(BIN)/millrace hadoop status
 
-test: setup hadoop clients zip ## Check style, types and import contracts, then run the tests
+test: setup hadoop clients zip ## Check style, types and import contracts, then run all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(PACKAGES)
 	$(BIN)/lint-imports
 	@$(BIN)/python scripts/tests.py
 
-fmt: setup ## Format the code and fix what ruff can fix
+fmt: setup ## Format the code, and let ruff fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -58,27 +58,27 @@ types: setup ## Check the types
 imports: setup ## Check the import contracts
 	$(BIN)/lint-imports
 
-bench: setup zip ## Measure quality and speed beside their references
+bench: setup zip ## Benchmark quality and speed against reference programs
 	$(BIN)/python -m benchmarks
 
-chaos: setup hadoop zip ## Run the long fault tests; CHAOS=long runs the longest
+chaos: setup hadoop zip ## Run the long fault tests; CHAOS=long makes them longer
 	@$(BIN)/python -m tests.chaos
 
-# Clients that the service is tested with, in environments of their own: their pins clash with ours.
+# Clients for the tests of the service. Each has its own environment, because its pinned packages conflict with ours.
 clients: $(DONE)/kserve
 $(DONE)/kserve: tests/e2e/clients/kserve.txt | $(DONE)/packages
-	@echo "millrace: installing KServe's client for the tests (once)"
+	@echo "millrace: installing the KServe client for the tests (once)"
 	@$(BIN)/python -m venv .venv/clients/kserve
 	@.venv/clients/kserve/bin/pip install --quiet --no-deps --requirement tests/e2e/clients/kserve.txt
 	@touch $@
 
-chaos-serve: setup bench-tools ## What clients and the machine do to the service; ends in a table of got / goal
+chaos-serve: setup bench-tools ## Test the service against bad clients and faults; prints a table of got / goal
 	@$(BIN)/python -m tests.hostile
 
-soak: setup ## Half an hour of mixed load with a new model version every 30 s; SOAK_MINUTES changes it
+soak: setup ## Run 30 minutes of mixed load, a new model version every 30 s; SOAK_MINUTES=n
 	@$(BIN)/python -m tests.hostile.soak
 
-bench-serve: setup bench-tools ## The service beside other servers; writes docs/benchmarks.md
+bench-serve: setup bench-tools ## Benchmark the service against other servers; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks serving
 
 OHA_VERSION := 1.16.0
@@ -90,35 +90,35 @@ bench-tools: .venv/oha/bin/oha
 bench-serve: .venv/rivals/mlserver/bin/mlserver .venv/rivals/bentoml/bin/bentoml
 
 .venv/oha/bin/oha: | $(DONE)/packages
-	@command -v cargo >/dev/null || { echo "millrace: the load generator oha is built by cargo: install Rust, or oha itself as $@" >&2; exit 1; }
-	@echo "millrace: building oha $(OHA_VERSION), a load generator (once, about 4 minutes)"
+	@command -v cargo >/dev/null || { echo "millrace: cargo is missing, which builds the load generator oha: install Rust, or install oha as $@" >&2; exit 1; }
+	@echo "millrace: building the load generator oha $(OHA_VERSION) (once, about 4 minutes)"
 	@cargo install --quiet --locked --no-default-features --features rustls --root .venv/oha oha@$(OHA_VERSION)
 
-# Newer uvloops refuse what its workers do.
+# MLServer's workers fail with newer versions of uvloop.
 .venv/rivals/mlserver/bin/mlserver: RIVAL := mlserver==$(MLSERVER_VERSION) 'uvloop<0.22'
 .venv/rivals/bentoml/bin/bentoml: RIVAL := bentoml==$(BENTOML_VERSION)
 .venv/rivals/%: | $(DONE)/packages
-	@echo "millrace: installing $(RIVAL) in an environment of its own (once)"
+	@echo "millrace: installing $(RIVAL) in a separate environment (once)"
 	@$(BIN)/python -m venv $(dir $(patsubst %/,%,$(dir $@)))
 	@$(dir $@)pip install --quiet $(RIVAL) $(TENSORFLOW)
 	@touch $@
 
 dist: zip dist/environment.tar.gz ## Build dist/: millrace.zip for --py-files, environment.tar.gz for --archives
 
-zip: setup ## Build dist/millrace.zip alone
+zip: setup ## Build only dist/millrace.zip
 	@$(BIN)/python scripts/dist.py
 
-# Packages of one's own that functions in a product file import.
+# Your own packages, which functions in a product file import.
 ENVIRONMENT_PACKAGES ?=
 dist/environment.tar.gz: $(DONE)/packages scripts/environment.py
-	@echo "millrace: packing what executors import (2 GB, about 3 minutes)"
+	@echo "millrace: packing the Python environment for executors (2 GB, about 3 minutes)"
 	@$(BIN)/python scripts/environment.py $(ENVIRONMENT_PACKAGES)
 
-clean: ## Remove all that make built; downloads in the cache and data in stores stay
+clean: ## Remove everything that make built; cached downloads and stores stay
 	rm -rf .venv dist build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find $(PACKAGES) tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The set-up, one stamp a step. A virtual environment knows its own path: a moved one is made anew.
+# Set-up steps, with one stamp file for each. A virtual environment contains its own path: a moved one is made again.
 ifneq ($(shell cat $(DONE)/venv 2>/dev/null),$(CURDIR))
 .PHONY: $(DONE)/venv
 endif
@@ -127,7 +127,7 @@ prereqs:
 	@sh scripts/prereqs >/dev/null
 
 $(DONE)/venv: | prereqs
-	@echo "millrace: making .venv"
+	@echo "millrace: creating .venv"
 	@python=$$(sh scripts/prereqs) && "$$python" -m venv --clear .venv
 	@mkdir -p $(DONE)
 	@$(PIP) install -c constraints.txt pip setuptools wheel
@@ -147,7 +147,7 @@ $(DONE)/spark: $(DONE)/packages scripts/spark-jars.txt scripts/jars.py scripts/s
 		$(wildcard conf/spark conf/spark/*)
 	@$(BIN)/python scripts/spark_home.py
 	@touch $@
-	@echo "millrace: set up"
+	@echo "millrace: set-up is complete"
 
 $(DONE)/hadoop: $(DONE)/spark scripts/hadoop-jars.txt scripts/jars.py scripts/hadoop_home.py
 	@$(BIN)/python scripts/hadoop_home.py

@@ -1,4 +1,4 @@
-"""Build dist/millrace.zip, the --py-files of spark-submit: the same bytes for the same sources."""
+"""Build dist/millrace.zip for --py-files of spark-submit; the same sources give the same bytes."""
 
 import sys
 import zipfile
@@ -16,7 +16,7 @@ def sources(root: Path) -> list[Path]:
 
 
 def build(root: Path, target: Path) -> None:
-    """Write the archive; a reader sees the old one or the new one, never a part."""
+    """Write the archive atomically: a reader sees the old file or the complete new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.partial")
     with zipfile.ZipFile(staged, "w", zipfile.ZIP_DEFLATED) as archive:

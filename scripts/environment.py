@@ -1,8 +1,8 @@
-"""Build dist/environment.tar.gz, the --archives of spark-submit: what drivers and ranks import, without dev tools.
+"""Build dist/environment.tar.gz for --archives of spark-submit: the Python packages of drivers and ranks.
 
-Packages of the user's own may follow on the command line. The environment is made afresh: venv-pack refuses one with
-an editable package, and a copy of `.venv` would carry tests and linters to every node. Spark's jars are left out:
-executors get them from the cluster.
+Command-line arguments name further packages to install. The environment is created new, for two reasons: venv-pack
+refuses an environment with an editable package, and a copy of `.venv` would send tests and linters to every node. The
+archive does not contain Spark's jars, because executors get them from the cluster.
 """
 
 import shutil
@@ -19,11 +19,11 @@ TARGET = ROOT / "dist" / "environment.tar.gz"
 EXTRAS = "spark,train,serve"
 LEFT_OUT = ("*/pyspark/jars/*", "*/tensorflow/include/*", "*/site-packages/pip/*", "*/__pycache__/*")
 FASTEST = 1
-"""Libraries of machine code hardly shrink further, and take minutes to."""
+"""Compression level. Higher levels take minutes, and native libraries hardly get smaller."""
 
 
 def build(packages: list[str], folder: Path = BUILD, target: Path = TARGET) -> None:
-    """Write the archive; a reader sees the old one or the new one, never a part."""
+    """Write the archive atomically: a reader sees the old file or the complete new one."""
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     wheels = cache_dir("wheels") / key()
@@ -31,7 +31,7 @@ def build(packages: list[str], folder: Path = BUILD, target: Path = TARGET) -> N
     subprocess.run([*pip, "pip", "setuptools", "wheel"], check=True)
     options = ("--no-build-isolation", "--find-links", str(wheels))
     subprocess.run([*pip, *options, f"{ROOT}[{EXTRAS}]", *packages], check=True)
-    for left in ("lib", *(found.name for found in (ROOT / "build").glob("bdist.*"))):  # by setuptools
+    for left in ("lib", *(found.name for found in (ROOT / "build").glob("bdist.*"))):  # left by setuptools
         shutil.rmtree(ROOT / "build" / left, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
     staged = target.with_name(f".partial-{target.name}")

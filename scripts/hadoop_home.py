@@ -1,4 +1,4 @@
-"""Put the jars of Hadoop's daemons where `millrace hadoop` finds them in this environment."""
+"""Install the jars of the Hadoop daemons in this environment, where `millrace hadoop` looks for them."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from jars import install_jars
 
 
 def main() -> None:
-    """Fill ``share/hadoop`` of this environment."""
+    """Install the jars in ``share/hadoop`` of this environment."""
     install_jars("hadoop-jars.txt", Path(sys.prefix, "share", "hadoop"))
 
 

@@ -1,4 +1,4 @@
-"""Install Horovod from a wheel built once for this TensorFlow, Python and platform."""
+"""Install Horovod from a wheel that is built once for each TensorFlow, Python and platform."""
 
 import contextlib
 import fcntl
@@ -24,14 +24,14 @@ BUILD_FLAGS = {
 
 
 def key() -> str:
-    """Name what a built Horovod is tied to."""
+    """Return the name of the build: its versions of Horovod and TensorFlow, Python and platform."""
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     versions = f"horovod-{pinned('horovod')}-tensorflow_cpu-{pinned('tensorflow-cpu')}"
     return f"{versions}-{python}-{sysconfig.get_platform()}"
 
 
 def pip(*args: str, **env_more: str) -> None:
-    """Run this environment's pip quietly, with the details in its log."""
+    """Run the pip of this environment; details go to ``setup.log``."""
     log = Path(sys.prefix, "setup.log")
     command = [sys.executable, "-m", "pip", "--quiet", "--log", str(log), *args]
     bin_dir = Path(sys.executable).parent
@@ -40,19 +40,19 @@ def pip(*args: str, **env_more: str) -> None:
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         env.pop(name, None)
     if subprocess.run(command, env=env, check=False).returncode != 0:
-        raise SystemExit(f"millrace: pip {args[0]} failed; the details are in {log}")
+        raise SystemExit(f"millrace: pip {args[0]} failed; see {log}")
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that two checkouts never build the same wheel at once."""
+    """Hold a lock file, so that two checkouts do not build the same wheel at the same time."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def build(folder: Path) -> None:
-    """Build the wheel into its cache folder, which appears whole or not at all."""
+    """Build the wheel, then rename its folder into the cache, so that the cache never holds a partial build."""
     print(f"millrace: building {folder.name} (once, about 3 minutes)", flush=True)
     constraints = str(ROOT / "constraints.txt")
     pip("install", "--no-build-isolation", "-c", constraints, *BUILD_NEEDS)
@@ -68,7 +68,7 @@ def build(folder: Path) -> None:
 
 
 def main() -> None:
-    """Build the wheel if the cache lacks it, then install it."""
+    """Build the wheel if it is not in the cache, then install it."""
     folder = cache_dir("wheels") / key()
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():

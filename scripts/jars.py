@@ -1,4 +1,4 @@
-"""Jars that are listed with their digests: fetched once by Spark's own Ivy, then used from the cache."""
+"""Install jars from a list with digests; Spark's own Ivy downloads each jar once into the cache."""
 
 import hashlib
 import importlib.util
@@ -21,25 +21,25 @@ def spark_home() -> Path:
 
 
 def wanted_jars(listed: str) -> dict[str, str]:
-    """Return the coordinates in a list with their SHA-256."""
+    """Return the coordinates in a list file, each with its SHA-256."""
     lines = (ROOT / "scripts" / listed).read_text(encoding="utf-8").splitlines()
     return dict(line.split() for line in lines if line and not line.startswith("#"))
 
 
 def file_name(coordinate: str) -> str:
-    """Return the file name of a jar, as Ivy's pattern below writes it."""
+    """Return the file name that Ivy gives a jar, by the pattern in `fetch`."""
     _, artifact, version = coordinate.split(":")
     return f"{artifact}-{version}.jar"
 
 
 def is_intact(jar: Path, sha256: str) -> bool:
-    """Tell whether a jar is there with the expected content."""
+    """Return whether a jar exists and has the expected content."""
     return jar.is_file() and hashlib.sha256(jar.read_bytes()).hexdigest() == sha256
 
 
 def fetch(coordinate: str, sha256: str, folder: Path, home: Path) -> None:
-    """Fetch one jar with the Ivy that Spark ships, and move it into the cache when it is whole."""
-    print(f"millrace: fetching {coordinate} (once)", flush=True)
+    """Download one jar with Spark's own Ivy, check its digest, and move it into the cache."""
+    print(f"millrace: downloading {coordinate} (once)", flush=True)
     java_home = os.environ.get("JAVA_HOME")
     java = Path(java_home, "bin", "java") if java_home else Path("java")
     ivy = next((home / "jars").glob("ivy-*.jar"))
@@ -52,23 +52,23 @@ def fetch(coordinate: str, sha256: str, folder: Path, home: Path) -> None:
         jar = Path(staging, file_name(coordinate))
         if not is_intact(jar, sha256):
             print(done.stdout[-3000:], done.stderr[-1000:], sep="\n", file=sys.stderr)
-            raise SystemExit(f"millrace: {coordinate} did not arrive whole (see Ivy's report above)")
+            raise SystemExit(f"millrace: the download of {coordinate} failed or is damaged; see Ivy's report above")
         jar.replace(folder / jar.name)
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file so that a reader sees the old one or the new one, never a part."""
+    """Copy a file atomically: a reader sees the old file or the complete new one."""
     staged = target.with_name(f".{target.name}.partial")
     shutil.copyfile(source, staged)
     staged.replace(target)
 
 
 def install_jars(listed: str, folder: Path) -> None:
-    """Fetch what the cache lacks, and leave exactly the listed jars in a folder, beside what others put there.
+    """Install the listed jars in a folder, and remove those of an earlier list; other files in the folder stay.
 
     Args:
-        listed: Name of a file here, with a coordinate and a digest in each line.
-        folder: Made if it is not there.
+        listed: Name of a list file in this folder, with a coordinate and a digest in each line.
+        folder: Target folder; created if it does not exist.
     """
     cache, names = cache_dir("jars"), list[str]()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Versions from constraints.txt, and where downloads and builds are kept between checkouts."""
+"""Versions from constraints.txt, and the cache folder for downloads and builds, which all checkouts use."""
 
 import os
 import re
@@ -17,7 +17,7 @@ def pinned(package: str) -> str:
 
 
 def cache_dir(kind: str) -> Path:
-    """Return the folder for one kind of cached file, made if it is not there."""
+    """Return the folder for one kind of cached file; create it if it does not exist."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("MILLRACE_CACHE") or Path(base, "millrace")) / kind
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Put the jars of spark-jars.txt and the settings of conf/spark into this environment's Spark."""
+"""Install the jars of spark-jars.txt and the settings of conf/spark in the Spark of this environment."""
 
 import shutil
 import sys
@@ -8,15 +8,15 @@ from jars import copy, install_jars, spark_home
 from pins import ROOT
 
 FIND_SPARK_HOME = """\
-# Written by scripts/spark_home.py. Spark's own looks for pyspark with whatever python3 comes first
-# on PATH; this lets .venv/bin/spark-submit work by its path, from any folder.
+# Written by scripts/spark_home.py. Spark's own script looks for pyspark with the first python3 on
+# PATH. With this one, .venv/bin/spark-submit works from any folder.
 export SPARK_HOME="${{SPARK_HOME:-{home}}}"
 export PATH="{bin_dir}:$PATH"
 """
 
 
 def install_settings(home: Path) -> None:
-    """Make Spark's conf folder, which the wheel does not have, a copy of ours."""
+    """Copy conf/spark to Spark's conf folder, which the pyspark wheel does not contain."""
     shutil.rmtree(home / "conf", ignore_errors=True)
     (home / "conf").mkdir()
     for source in sorted((ROOT / "conf" / "spark").glob("*")):
@@ -25,7 +25,7 @@ def install_settings(home: Path) -> None:
 
 
 def install_launcher(home: Path) -> None:
-    """Tell Spark's scripts in this environment where Spark and Python are."""
+    """Write ``find-spark-home``, which gives Spark's scripts the paths of Spark and Python."""
     bin_dir = Path(sys.prefix, "bin")
     text = FIND_SPARK_HOME.format(home=home, bin_dir=bin_dir)
     (bin_dir / "find-spark-home").write_text(text, encoding="utf-8")

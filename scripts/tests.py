@@ -1,6 +1,7 @@
-"""Runs the two halves of the tests at once: whole products, clusters and servers; and every module by itself.
+"""Run the two halves of the tests in parallel: end-to-end tests, and all others.
 
-Starting Spark, TensorFlow or a server leaves half of two cores idle. The second half's words come after the first's.
+Starting Spark, TensorFlow or a server leaves half of two cores idle. The output of the second half is printed after
+the first half has ended.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ HALVES = (("-m", "e2e", "-o", "cache_dir=.pytest_cache/e2e"), ("-m", "not e2e"))
 
 
 def main() -> int:
-    """Run them; the exit code is that of the half that failed."""
+    """Run both halves; return the exit code of the first one that failed, or 0."""
     running: list[subprocess.Popen[bytes]] = []
 
     def stop(number: int, _: FrameType | None) -> None:

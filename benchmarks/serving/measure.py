@@ -36,11 +36,11 @@ def measure(folder: Path) -> list[Figure]:
     store = folder / "store"
     model = publish_all(store)
     direct = _direct(model)
-    memory = {"bare TensorFlow": direct["pss_mb"], **_memory(store, folder)}
+    memory = {"plain TensorFlow": direct["pss_mb"], **_memory(store, folder)}
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(servers.millrace(store, models=IMAGE_MODEL))
         asked: list[tuple[str, Target]] = [
-            ("floor", questions.nothing(stack.enter_context(servers.floor()).url)),
+            ("no-op route", questions.nothing(stack.enter_context(servers.floor()).url)),
             ("millrace, V2", questions.v2_row(ours.url)),
             ("millrace, V1", questions.v1_row(ours.url)),
         ]
@@ -85,7 +85,7 @@ def _memory(store: Path, folder: Path) -> dict[str, float]:
 
 def _rivals(model: Path, folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     return [
-        ("MLServer, as it comes", lambda: servers.mlserver(model, folder, tuned=False)),
+        ("MLServer, default", lambda: servers.mlserver(model, folder, tuned=False)),
         ("MLServer, tuned", lambda: servers.mlserver(model, folder, tuned=True)),
         ("BentoML, tuned", lambda: servers.bentoml(model, folder)),
     ]
@@ -131,40 +131,40 @@ def _median(seen: list[Seen]) -> Seen:
 
 
 def _figures(closed: Table, images: Table, direct: dict[str, float], memory: dict[str, float]) -> list[Figure]:
-    ours, floor = closed["millrace, V2", 64], closed["floor", 64]
-    tuned, default = closed["MLServer, tuned", 64], closed["MLServer, as it comes", 64]
+    ours, floor = closed["millrace, V2", 64], closed["no-op route", 64]
+    tuned, default = closed["MLServer, tuned", 64], closed["MLServer, default", 64]
     bento = closed["BentoML, tuned", 64]
     alone, bound = closed["millrace, V2", 1].p50_ms, 2 * direct["p50_ms"] + 0.6
-    share = memory["millrace"] / memory["bare TensorFlow"]
+    share = memory["millrace"] / memory["plain TensorFlow"]
     return [
-        _ratio("one row of JSON, 64 connections, of a route that does nothing", ours.rate, floor.rate, 0.7),
-        _ratio("... of MLServer, tuned", ours.rate, tuned.rate, 3),
-        _ratio("... of MLServer as it comes", ours.rate, default.rate, 6),
-        _ratio("... of BentoML, tuned", ours.rate, bento.rate, 3),
+        _ratio("answers/s, 64 connections: against the no-op route", ours.rate, floor.rate, 0.7),
+        _ratio("answers/s, 64 connections: against MLServer, tuned", ours.rate, tuned.rate, 3),
+        _ratio("answers/s, 64 connections: against MLServer, default", ours.rate, default.rate, 6),
+        _ratio("answers/s, 64 connections: against BentoML, tuned", ours.rate, bento.rate, 3),
         Figure(
-            "p99 at 64 connections, of MLServer's, tuned",
+            "p99, 64 connections: against MLServer, tuned",
             f"{ours.p99_ms:.1f} ms",
             f"{tuned.p99_ms:.1f} ms: {ours.p99_ms / tuned.p99_ms:.2f}",
             "<= 0.50",
             ours.p99_ms <= 0.5 * tuned.p99_ms,
         ),
         Figure(
-            "p50 at 1 connection",
+            "p50, 1 connection: against a direct call of TensorFlow",
             f"{alone:.2f} ms",
             f"{direct['p50_ms']:.2f} ms direct",
             f"<= {bound:.2f} ms",
             alone <= bound,
         ),
-        _ratio("images as binary, of JSON", images["binary", 4].rate, images["JSON", 4].rate, 5),
+        _ratio("images: binary against JSON", images["binary", 4].rate, images["JSON", 4].rate, 5),
         Figure(
-            "memory of one worker, of a bare TensorFlow process with the model",
+            "memory: one worker against a plain TensorFlow process with the model",
             f"{memory['millrace']:.0f} MB",
-            f"{memory['bare TensorFlow']:.0f} MB: {share:.2f}",
+            f"{memory['plain TensorFlow']:.0f} MB: {share:.2f}",
             "<= 1.30",
             share <= 1.3,  # noqa: PLR2004
         ),
         Figure(
-            "memory of 4 workers, of one",
+            "memory: 4 workers against one",
             f"{memory['millrace, 4 workers']:.0f} MB",
             f"{memory['millrace']:.0f} MB: {memory['millrace, 4 workers'] / memory['millrace']:.2f}",
             "<= 4.00",

@@ -12,15 +12,28 @@ from benchmarks.serving.load import Seen
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 HEAD: Final = """# Benchmarks of the service
 
-Written by `make bench-serve`; do not edit. All servers run on one machine and take turns under the same load, which
-comes from the same machine: compare figures of this page with each other only. Each is the median of some rounds.
+`make bench-serve` writes this page; do not edit it.
 
-The tabular model has 12 float and 4 string inputs (200 words each) and layers of 128 and 64; a request is one row of
-JSON. MLServer and BentoML run in environments of their own: *as it comes* with default settings, *tuned* with what
-served this model best (MLServer: one process, requests joined within 5 ms, TensorFlow called inline, collector frozen;
-BentoML: two workers, adaptive batching, rows as objects, collector frozen). The floor is a FastAPI route that does
-nothing. In the open loop requests start at a rate, whatever the answers do, and latency counts from when a request
-should have started.
+All servers run on one machine and are measured in turns under the same load. The load generator runs on the same
+machine, so compare figures only within this page. Rates and latencies under load are medians of 3 rounds.
+`answers/s` counts responses with status 200. `not 200` counts all other requests of the 3 rounds together.
+
+**Models.** The tabular model has 12 float inputs, 4 string inputs with 200 words each, and layers of 128 and 64
+units. A request is one row of JSON. The image model is served with `join_requests: true`.
+
+**Servers.** MLServer and BentoML run in virtual environments of their own.
+
+- *no-op route*: a FastAPI route that does nothing. It shows what the HTTP stack alone costs.
+- *millrace*: default settings. V1 and V2 are the two protocols.
+- *MLServer, default*: default settings.
+- *MLServer, tuned*: the settings that served this model best. One process, requests batched within 5 ms, TensorFlow
+  called in the event loop, `gc.freeze()`.
+- *BentoML, tuned*: the settings that served this model best. Two workers, adaptive batching, rows as objects,
+  `gc.freeze()`.
+
+**Load.** In the closed loop each connection sends its next request when it has the answer to the last one. In the
+open loop requests start at a fixed rate, even if answers are late, and latency counts from the planned start of a
+request. `(behind)` means that less than 95 % of the rate was answered.
 """
 
 
@@ -35,19 +48,20 @@ def write_report(
     """Write the page."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     lines = [HEAD, f"{today}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.", ""]
-    lines += ["## Aims", "", "| what | got | beside | goal | reached |", "| --- | --- | --- | --- | --- |"]
+    lines += ["## Goals", "", "| measurement | result | compared with | goal | reached |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
     lines += [f"| {f.what} | {f.got} | {f.beside} | {f.goal} | {'yes' if f.reached else 'no'} |" for f in figures]
     lines += ["", "## Closed loop", "", *_table(closed, "connections")]
     lines += ["", "## Open loop", "", *_table(opened, "requests/s")]
-    lines += ["", "## An image of 224 x 224 x 3 FP32", "", *_table(images, "connections")]
-    lines += ["", "## The direct call", ""]
+    lines += ["", "## An image of 224 x 224 x 3 FP32, by encoding", "", *_table(images, "connections")]
+    lines += ["", "## Direct call of TensorFlow", ""]
     lines += [f"p50 {direct['p50_ms']:.2f} ms, p99 {direct['p99_ms']:.2f} ms, one row at a time.", ""]
     lines += ["## Memory (PSS)", "", *(f"- {name}: {megabytes:.0f} MB" for name, megabytes in memory.items()), ""]
     PAGE.write_text("\n".join(lines))
 
 
 def _table(seen: dict[tuple[str, int], Seen], level: str) -> list[str]:
-    rows = [f"| server | {level} | answers/s | p50 ms | p99 ms | not answered 200 |", "| --- " + "| ---: " * 5 + "|"]
+    rows = [f"| server | {level} | answers/s | p50 ms | p99 ms | not 200 |", "| --- " + "| ---: " * 5 + "|"]
     for (name, number), one in sorted(seen.items(), key=lambda item: item[0][1]):
         rate = f"{one.rate:,.0f}" + (" (behind)" if one.late else "")
         rows.append(f"| {name} | {number} | {rate} | {one.p50_ms:.2f} | {one.p99_ms:.2f} | {one.failed} |")

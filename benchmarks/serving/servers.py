@@ -74,7 +74,7 @@ def floor() -> Iterator[Running]:
 
 @contextlib.contextmanager
 def mlserver(model: Path, folder: Path, *, tuned: bool) -> Iterator[Running]:
-    """MLServer: as it comes, or with everything in one process, joined requests, and TensorFlow called inline."""
+    """MLServer: with default settings, or in one process with batched requests and TensorFlow called inline."""
     port, home = free_port(), folder / f"mlserver-{'tuned' if tuned else 'default'}"
     home.mkdir(parents=True)
     settings = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "host": "127.0.0.1"}
@@ -86,7 +86,7 @@ def mlserver(model: Path, folder: Path, *, tuned: bool) -> Iterator[Running]:
     (home / "model-settings.json").write_text(json.dumps(described))
     tuning = {"BENCH_INLINE": "1", "BENCH_FREEZE": "1"} if tuned else {}
     environment = {"BENCH_MODEL": str(model), "PYTHONPATH": str(RIVALS), **tuning}
-    name = "MLServer, tuned" if tuned else "MLServer, as it comes"
+    name = "MLServer, tuned" if tuned else "MLServer, default"
     command = [str(rival("mlserver") / "mlserver"), "start", str(home)]
     with _running(name, command, port, "/v2/models/tabular/ready", environment, home) as server:
         yield server

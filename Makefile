@@ -62,7 +62,7 @@ bench: setup zip ## Benchmark quality and speed against reference programs
 	$(BIN)/python -m benchmarks
 
 chaos: setup hadoop zip ## Run the long fault tests; CHAOS=long makes them longer
-	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m chaos
 
 # Clients for the tests of the service. Each has its own environment, because its pinned packages conflict with ours.
 clients: $(DONE)/kserve
@@ -73,10 +73,10 @@ $(DONE)/kserve: tests/e2e/clients/kserve.txt | $(DONE)/packages
 	@touch $@
 
 chaos-serve: setup bench-tools ## Test the service against bad clients and faults; prints a table of got / goal
-	@$(BIN)/python -m tests.hostile
+	@$(BIN)/python -m chaos.service
 
 soak: setup ## Run 30 minutes of mixed load, a new model version every 30 s; SOAK_MINUTES=n
-	@$(BIN)/python -m tests.hostile.soak
+	@$(BIN)/python -m chaos.service.soak
 
 bench-serve: setup bench-tools ## Benchmark the service against other servers; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks serving

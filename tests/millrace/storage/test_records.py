@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from chaos import appends
+from chaos.place import Place
 from millrace.errors import ArtifactNotFound, ConfigError, StorageError
 from millrace.storage import Lost, Store, Won, cas_append, read_record, record_numbers
 from millrace.storage.records import name_of
 from pipelines.hadoop.cluster import Cluster
-from tests.chaos import appends
-from tests.chaos.place import Place
 
 LOG = ("models", "m", "_log")
 

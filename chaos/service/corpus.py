@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.hostile.wire import INFER, PREDICT, as_json, compressed, heads, http, paths
+from chaos.service.wire import INFER, PREDICT, as_json, compressed, heads, http, paths
 from tests.serve.models import INPUTS, ROW
 
 INDEX: Final = "/v2/repository/index"

@@ -6,11 +6,11 @@ import time
 import traceback
 from pathlib import Path
 
+from chaos.goals import Goal, show
+from chaos.place import say
+from chaos.service.faults import parts
+from chaos.service.place import fill
 from millrace.logs import configure_logging
-from tests.chaos.goals import Goal, show
-from tests.chaos.place import say
-from tests.hostile.faults import parts
-from tests.hostile.place import fill
 
 
 def main() -> None:

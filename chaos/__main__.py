@@ -1,4 +1,4 @@
-"""``make chaos``: the long fault tests; ends in a table of got / goal. ``python -m tests.chaos points`` runs a part."""
+"""``make chaos``: the long fault tests; ends in a table of got / goal. ``python -m chaos points`` runs a part."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from chaos import appends, daemons, rivals
+from chaos.goals import Goal, show
+from chaos.place import PRODUCT, ROWS, Place, hadoop, say
+from chaos.points import DATE, Chain, terminate_everywhere
 from millrace.config.sections.profile import Spark
 from millrace.logs import configure_logging
 from pipelines.hadoop.cluster import Cluster
 from pipelines.jobs.session import build_session
-from tests.chaos import appends, daemons, rivals
-from tests.chaos.goals import Goal, show
-from tests.chaos.place import PRODUCT, ROWS, Place, hadoop, say
-from tests.chaos.points import DATE, Chain, terminate_everywhere
 from tests.e2e.faults_data import bad_files, flipped_bits
 from tests.java import start_quickly
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
+from chaos.goals import Goal, Tally
+from chaos.place import OLD_ROWS, ROWS, Place, Running, complaint_of, result_of, say
 from millrace.errors import Unavailable
 from millrace.storage import Store, delta_options, files_of, open_input
 from millrace.tables.versions import CLEAN, PREDICTIONS, find_table
 from serve.scoring.batches import ERROR, Written
 from serve.scoring.predictions import CONSTANTS, Predictions
-from tests.chaos.goals import Goal, Tally
-from tests.chaos.place import OLD_ROWS, ROWS, Place, Running, complaint_of, result_of, say
 
 REFUSED = 5
 RIVALS = 4

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NonInteractiveExampleWarning
 
-from tests.hostile.corpus import Hostile, tensors
-from tests.hostile.wire import INFER, PREDICT, as_json, http
+from chaos.service.corpus import Hostile, tensors
+from chaos.service.wire import INFER, PREDICT, as_json, http
 from tests.serve.models import INPUTS, ROW
 
 SCALARS: Final = st.one_of(

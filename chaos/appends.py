@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from chaos.goals import Goal, Tally
+from chaos.place import Place, say
 from millrace.failpoints import ENVIRONMENT, LOG, fired
 from millrace.storage import Store, Won, cas_append, read_record, record_numbers
 from pipelines.hadoop.cluster import Cluster
-from tests.chaos.goals import Goal, Tally
-from tests.chaos.place import Place, say
 from tests.e2e.commands import ROOT
 from tests.millrace.storage.proxy import DroppingProxy
 

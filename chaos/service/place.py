@@ -12,21 +12,21 @@ from typing import Any
 
 import psutil
 
+from chaos.service.corpus import tensors
+from chaos.service.wire import INFER, PREDICT, as_json, http
 from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.servables.saved_model import import_tensorflow
-from tests.hostile.corpus import tensors
-from tests.hostile.wire import INFER, PREDICT, as_json, http
 from tests.serve import models
 from tests.serve.models import ROW
 
 ROOT = Path(__file__).parents[2]
 CODE = """
 import json, sys
-from millrace.config.sections.profile import ServedModel
+from millrace.config.sections.serve import ServedModel
 from millrace.logs import configure_logging
 from millrace.storage import Store
-from serve.http import server
+from serve.server import server
 from tests.serve.products import product_of
 if __name__ == "__main__":
     configure_logging()

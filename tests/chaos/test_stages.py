@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos import daemons, rivals
+from chaos.goals import Goal
+from chaos.place import ROWS, Place
 from pipelines.hadoop.cluster import Cluster
-from tests.chaos import daemons, rivals
-from tests.chaos.goals import Goal
-from tests.chaos.place import ROWS, Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -7,9 +7,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
+from chaos.goals import Goal, Tally
+from chaos.place import OLD_ROWS, ROWS, Place, complaint_of, result_of, say
 from millrace.tables.versions import CLEAN, PREDICTIONS
-from tests.chaos.goals import Goal, Tally
-from tests.chaos.place import OLD_ROWS, ROWS, Place, complaint_of, result_of, say
 from tests.e2e.commands import Done
 
 BEFORE = {

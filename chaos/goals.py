@@ -1,4 +1,4 @@
-"""What a fault test has to say: how much of a goal was got."""
+"""The result of a fault test: how much of a goal was reached."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ class Goal:
     Attributes:
         fault: What was done to the product.
         place: The file system below the store.
-        got: How often it behaved as it should; or a count that has to be zero.
+        got: How often it behaved correctly; or a count that must be zero.
         goal: How often it had to.
         why: What went wrong, if anything.
+        is_timed: Whether the goal depends on the speed of the machine; the short form in the tests leaves it out.
     """
 
     fault: str
@@ -24,10 +25,11 @@ class Goal:
     got: int
     goal: int
     why: str = ""
+    is_timed: bool = False
 
     @property
     def held(self) -> bool:
-        """Whether the goal was got, no more and no less."""
+        """Whether exactly the goal was reached."""
         return self.got == self.goal
 
 
@@ -40,7 +42,7 @@ class Tally:
         self._why: list[str] = []
 
     def note(self, *complaints: str) -> None:
-        """Count a try; without complaints it went well."""
+        """Count a try; it succeeded if there are no complaints."""
         self._tries += 1
         found = [complaint for complaint in complaints if complaint]
         self._got += not found
@@ -52,7 +54,7 @@ class Tally:
 
 
 def show(goals: list[Goal], seconds: float) -> None:
-    """Print the table; what did not hold is told under it."""
+    """Print the table, and under it the reason of every goal that was missed."""
     table = Table(title=f"faults ({seconds / 60:.1f} min)", title_justify="left", show_edge=False)
     for column in ("fault", "store", "got / goal", "held"):
         table.add_column(column)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 
+from chaos.goals import Goal, Tally
+from chaos.place import ROWS, Place, complaint_of, result_of, say
+from chaos.points import DATE, INFRASTRUCTURE
+from chaos.rivals import stopped
 from millrace.tables.versions import CLEAN, PREDICTIONS
 from pipelines.hadoop.cluster import Cluster
-from tests.chaos.goals import Goal, Tally
-from tests.chaos.place import ROWS, Place, complaint_of, result_of, say
-from tests.chaos.points import DATE, INFRASTRUCTURE
-from tests.chaos.rivals import stopped
 from tests.millrace.storage.proxy import DroppingProxy
 
 CONFIGURATION = 78

@@ -19,15 +19,15 @@ from typing import Any, Final
 import aiohttp
 import numpy as np
 
+from chaos.goals import Goal, show
+from chaos.place import say
+from chaos.service.corpus import all_requests, tensors
+from chaos.service.exchange import exchange, exchange_all
+from chaos.service.faults import is_wrong
+from chaos.service.place import Running, fill, running
+from chaos.service.wire import INFER, PREDICT, as_json
 from millrace.logs import configure_logging
 from millrace.models.store import ModelStore
-from tests.chaos.goals import Goal, show
-from tests.chaos.place import say
-from tests.hostile.corpus import all_requests, tensors
-from tests.hostile.exchange import exchange, exchange_all
-from tests.hostile.faults import is_wrong
-from tests.hostile.place import Running, fill, running
-from tests.hostile.wire import INFER, PREDICT, as_json
 from tests.serve import models
 from tests.serve.models import ROW
 
@@ -197,7 +197,14 @@ def judge(seen: Seen) -> list[Goal]:
         Goal("hostile requests answered wrongly", "", len(seen.hostile), 0, "; ".join(seen.hostile[:5])),
         Goal(f"memory grown by {grown:.0f} MB, at most 50", "", int(grown <= 50), 1, f"{grown:.0f} MB"),
         Goal(f"open files grown by {files}, at most 5", "", int(files <= 5), 1, str(files)),
-        Goal(f"{len(seen.published)} swaps: p99 {told}, at most 1.5x", "", int(swap <= 1.5 * steady), 1, told),
+        Goal(
+            f"{len(seen.published)} swaps: p99 {told}, at most 1.5x",
+            "",
+            int(swap <= 1.5 * steady),
+            1,
+            told,
+            is_timed=True,
+        ),
     ]
 
 

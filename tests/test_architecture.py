@@ -83,6 +83,13 @@ def test_tests_lie_where_their_modules_do() -> None:
     assert {name_of(path) for path in tests if ROOT / path.parent.relative_to(ROOT / "tests") not in rooms} == set()
 
 
+def test_the_architecture_page_names_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?)`", page))
+    assert len(named) > 50
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 def calls_of(path: Path, function: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:

@@ -116,7 +116,7 @@ dist/environment.tar.gz: $(DONE)/packages scripts/environment.py
 
 clean: ## Remove everything that make built; cached downloads and stores stay
 	rm -rf .venv dist build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	find $(PACKAGES) tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(PACKAGES) benchmarks chaos scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set-up steps, with one stamp file for each. A virtual environment contains its own path: a moved one is made again.
 ifneq ($(shell cat $(DONE)/venv 2>/dev/null),$(CURDIR))

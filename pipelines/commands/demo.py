@@ -15,7 +15,7 @@ from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from pipelines.commands.show import show_metrics, show_stages
-from pipelines.jobs.exits import exit_code, tell
+from pipelines.jobs.exits import exit_code, report_error
 from pipelines.jobs.service import ask_rows, service
 from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
 
@@ -33,7 +33,7 @@ def run_demo(request: Request) -> int:
     try:
         exchange = ask_service(request, trained)
     except MillraceError as error:
-        tell(error)
+        report_error(error)
         return exit_code(error)
     seconds = round(time.monotonic() - started, 1)
     sys.stderr.write(

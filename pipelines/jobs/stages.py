@@ -18,7 +18,7 @@ from millrace.models.store import ModelStore
 from millrace.runs import RunRecord, new_run_id, save_record
 from millrace.storage import Store
 from millrace.tables.versions import CLEAN, find_table
-from pipelines.jobs.exits import exit_code, tell
+from pipelines.jobs.exits import exit_code, report_error
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.jobs.remote import Submission, is_inside
 
@@ -143,7 +143,7 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
                 records.append(_run_one(stage, job))
         except (Exception, KeyboardInterrupt) as error:
             cause = interrupts.cause or error
-            tell(cause)
+            report_error(cause)
             failed = _failure(stage, run_id, product, cause, time.monotonic() - started)
             if store:
                 _keep_failure(store, failed)
@@ -205,7 +205,7 @@ def _keep_failure(store: Store, failed: RunRecord) -> None:
     try:
         save_record(store, failed)
     except MillraceError as error:
-        tell(error)  # beside what ended the run, which decides the exit code
+        report_error(error)  # beside what ended the run, which decides the exit code
 
 
 def _stop_spark(spark: "SparkSession | None") -> None:

@@ -1,27 +1,29 @@
-"""How long a storage that is away is waited for: not at all by a command that asks, for minutes by a stage at work.
+"""Retries a function on temporary errors, such as those of a NameNode that restarts.
 
-A stage that has reached its store once is told to be patient (`be_patient`); its workers inherit that by their
-environment. Waiting is for errors that pass by themselves, such as a NameNode that restarts, and it is told.
+A command that only asks does not retry; a stage that has reached its store once waits for minutes. How long is a value
+that the caller hands over, also to executors and ranks: `millrace.storage.Store` and its file systems carry a policy.
 """
 
 import errno
 import functools
 import logging
-import os
+import threading
+import time
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+import tenacity
+from tenacity import RetryCallState, Retrying
+from tenacity.stop import stop_base
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT: Final = "MILLRACE_STORAGE_WAIT_S"
-LONGEST_PAUSE_S: Final = 5.0
-TOLD_EVERY_S: Final = 30.0
-_PASSING: Final = frozenset(
+LOG_EVERY_S: Final = 30.0
+_TEMPORARY: Final = frozenset(
     {
         errno.EAGAIN,
         errno.ECONNABORTED,
@@ -34,60 +36,99 @@ _PASSING: Final = frozenset(
     }
 )
 
-_listeners: list[Callable[[], None]] = []
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether an error of the storage may go away by itself."""
+    return isinstance(error, OSError) and error.errno in _TEMPORARY
 
 
-def be_patient(wait_s: float) -> None:
-    """Let this process, and those that it starts, wait for the storage so many seconds at each operation."""
-    os.environ[ENVIRONMENT] = f"{wait_s:g}"
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When and for how long a function is called again. It may only be used for functions that are safe to repeat.
 
+    Attributes:
+        wait_s: Seconds from the first call after which an error is final; 0 never retries, None sets no limit.
+        first_pause_s: Longest first pause. Pauses are random, and their upper bound doubles.
+        longest_pause_s: Upper bound of every pause.
+        is_temporary: Which errors are retried.
+        tries: Calls in all; None sets no limit.
+        stop: Ends a pause, and makes the next error final, once it is set.
+        waits_for: What the log says is waited for.
+        on_wait: Called before each pause, for example by a process whose watchdog must know that it is not stuck.
+    """
 
-def wait_s() -> float:
-    """Seconds that this process waits."""
-    return float(os.environ.get(ENVIRONMENT) or 0)
+    wait_s: float | None = 0.0
+    first_pause_s: float = 0.2
+    longest_pause_s: float = 5.0
+    is_temporary: Callable[[BaseException], bool] = is_temporary
+    tries: int | None = None
+    stop: threading.Event | None = None
+    waits_for: str = "the storage"
+    on_wait: Callable[[], None] | None = None
 
-
-def while_waiting(call: Callable[[], None]) -> None:
-    """Have a function called before each pause: who waits for the storage is not stuck."""
-    _listeners.append(call)
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether an error may go away by itself."""
-    return isinstance(error, OSError) and error.errno in _PASSING
-
-
-def patient(operation: Callable[P, R]) -> Callable[P, R]:
-    """Repeat an operation that may be done twice, while its errors pass and this process is patient."""
-
-    @functools.wraps(operation)
-    def repeated(*args: P.args, **kwargs: P.kwargs) -> R:
-        allowed = wait_s()
-        if not allowed:
-            return operation(*args, **kwargs)
-        trying = Retrying(
-            retry=retry_if_exception(is_passing),
-            stop=stop_after_delay(allowed),
-            wait=wait_random_exponential(0.2, max=LONGEST_PAUSE_S),
-            before_sleep=_Teller(allowed),
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function until it returns, or raises an error that is not temporary or comes too late."""
+        if self.wait_s == 0:
+            return function(*args, **kwargs)
+        retrying = Retrying(
+            retry=tenacity.retry_if_exception(self.is_temporary),
+            stop=tenacity.stop_any(*self._limits()),
+            wait=tenacity.wait_random_exponential(self.first_pause_s, max=self.longest_pause_s),
+            sleep=time.sleep if self.stop is None else tenacity.sleep_using_event(self.stop),
+            before_sleep=_WaitLog(self),
             reraise=True,
         )
-        return trying(operation, *args, **kwargs)
+        return retrying(function, *args, **kwargs)
 
-    return repeated
+    def _limits(self) -> list[stop_base]:
+        limits: list[stop_base] = []
+        if self.wait_s is not None:
+            limits.append(tenacity.stop_after_delay(self.wait_s))
+        if self.tries is not None:
+            limits.append(tenacity.stop_after_attempt(self.tries))
+        if self.stop is not None:
+            limits.append(tenacity.stop_when_event_set(self.stop))
+        return limits
 
 
-class _Teller:
-    def __init__(self, allowed: float) -> None:
-        self._allowed = allowed
-        self._told = -TOLD_EVERY_S
+NO_RETRY: Final = RetryPolicy()
+
+
+class Retrier(Protocol):
+    """An object whose methods `retried` repeats."""
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """The policy."""
+
+
+S = TypeVar("S", bound=Retrier)
+
+
+def retried(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Make a method that is safe to repeat retry by its object's policy, ``self.retry``."""
+
+    @functools.wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.retry.call(method, self, *args, **kwargs)
+
+    return call
+
+
+class _WaitLog:
+    """Runs before each pause of one call: calls `RetryPolicy.on_wait`, and logs every `LOG_EVERY_S` seconds."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._logged_s = -LOG_EVERY_S
 
     def __call__(self, state: RetryCallState) -> None:
-        for call in _listeners:
-            call()
-        waited = state.seconds_since_start or 0.0
-        if waited - self._told >= TOLD_EVERY_S and state.outcome is not None:
-            self._told = waited
+        if self._policy.on_wait is not None:
+            self._policy.on_wait()
+        waited_s = state.seconds_since_start or 0.0
+        if waited_s - self._logged_s >= LOG_EVERY_S and state.outcome is not None:
+            self._logged_s = waited_s
             error = state.outcome.exception()
-            said = getattr(error, "strerror", None) or error
-            logger.warning("waiting for the storage, %.0f of %.0f s: %s", waited, self._allowed, said)
+            limit = "" if self._policy.wait_s is None else f" of {self._policy.wait_s:.0f}"
+            reason = getattr(error, "strerror", None) or error
+            logger.warning("waiting for %s, %.0f%s s: %s", self._policy.waits_for, waited_s, limit, reason)

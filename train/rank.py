@@ -27,6 +27,7 @@ class WorkerArgs:
         folder: Where in the store rank 0 leaves the SavedModel and the sample.
         previous: The version to compare with.
         events: Where to tell the driver; filled in when the ranks start.
+        wait_s: Seconds that each operation waits while the storage is temporarily unavailable.
     """
 
     train: Train
@@ -37,6 +38,7 @@ class WorkerArgs:
     folder: str
     previous: ModelVersion | None
     events: EventAddress | None = None
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ def _train(
         slices=config.evaluate.slices,
         folder=place.uri,
         previous=_comparable(newest, spec, table),
+        wait_s=config.store.wait_s,
     )
     fail_here("train.before_ranks")
     result = _fit(spark, args, config, place)

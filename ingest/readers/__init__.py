@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
 from millrace.errors import DataRejected
+from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -40,7 +41,7 @@ class Reader(Protocol):
     def has_lines(self) -> bool:
         """Whether a row is a line of a text."""
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Check one file and make it readable for Spark; runs wherever the file is near.
 
         Raises:

@@ -12,6 +12,7 @@ from ingest.readers.typed import explained, read_typed, staged
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
 from millrace.errors import DataRejected, shorten
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import open_input
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ class AvroReader:
     counts_lines: bool = True
     has_lines: bool = False
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Compare the schema, then decode every record."""
         try:
-            with open_input(path) as source:
+            with open_input(path, retry) as source:
                 file = fastavro.reader(source)
                 schema = file.writer_schema
                 fields = schema.get("fields", ()) if isinstance(schema, Mapping) else ()
@@ -62,7 +63,7 @@ class AvroReader:
                 raise
             reason = shorten(f"{type(error).__name__}: {error}")
             raise FileUnreadable(path, reason=f"damaged or no Avro file: {reason}") from error
-        return staged(path, prefix, rows, list(types))
+        return staged(path, prefix, rows, list(types), retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Nothing more: schemas have been compared."""

@@ -30,6 +30,7 @@ from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
 from millrace.config.checks.reader_options import ReaderOptions
+from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -52,9 +53,9 @@ class DelimitedReader:
         """Only where a line is a row."""
         return not self.options.multi_line
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Compare headers and count lines."""
-        return stage(path, prefix, self.shape, self.options)
+        return stage(path, prefix, self.shape, self.options, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Nothing more: the header has been compared."""

@@ -20,6 +20,7 @@ from millrace.config.checks.reader_options import read_options
 from millrace.config.sections.sources import Jdbc, Source
 from millrace.digests import digest_of
 from millrace.errors import ConfigError, Unavailable, shorten
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class JdbcReader:
     counts_lines: bool = True
     has_lines: bool = False
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Nothing: `fetch` has staged all there is."""
         raise NotImplementedError
 
@@ -55,7 +56,9 @@ class JdbcReader:
         return explained(frame)
 
 
-def fetch(spark: "SparkSession", name: str, source: Source, shape: Shape, folder: str) -> tuple[str, list[StagedFile]]:
+def fetch(
+    spark: "SparkSession", name: str, source: Source, shape: Shape, folder: str, retry: RetryPolicy = NO_RETRY
+) -> tuple[str, list[StagedFile]]:
     """Copy a table or the result of a query into the staging folder.
 
     Returns:
@@ -82,7 +85,7 @@ def fetch(spark: "SparkSession", name: str, source: Source, shape: Shape, folder
         raise _translated(what, error) from error
     staged = spark.read.schema(frame.schema).parquet(uri_of(folder))
     counts: dict[str, int] = dict(staged.groupBy("_metadata.file_name").count().collect())
-    parts = [f"{folder}/{part}" for part in files_of(folder).walk(folder) if part.endswith(".parquet")]
+    parts = [f"{folder}/{part}" for part in files_of(folder, retry).walk(folder) if part.endswith(".parquet")]
     shown, columns = _shown(source.jdbc), tuple(frame.columns)
     files = [
         StagedFile(uri, key, shown, None, LineCount(rows=counts.get(key, 0)), columns)

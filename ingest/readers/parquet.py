@@ -15,6 +15,7 @@ from ingest.readers import Checked
 from ingest.readers.typed import explained, read_typed, staged
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import is_of_storage, open_input
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class ParquetReader:
     counts_lines: bool = True
     has_lines: bool = False
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Compare the footer, then decode every page of the declared columns with its checksum, where it has one."""
         try:
-            with open_input(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+            with open_input(path, retry) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
                 schema, rows = file.schema_arrow, file.metadata.num_rows
                 physical = {c.path: c.physical_type for c in map(file.schema.column, range(len(file.schema)))}
                 types = {field.name: sql_type(field.type, physical.get(field.name, "")) for field in schema}
@@ -62,7 +63,7 @@ class ParquetReader:
             raise FileUnreadable(path, reason=f"damaged or no Parquet file: {error}") from error
         if decoded != rows:
             raise FileUnreadable(path, reason=f"its footer says {rows} rows, it holds {decoded}")
-        return staged(path, prefix, rows, schema.names)
+        return staged(path, prefix, rows, schema.names, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Nothing more: footers have been compared."""

@@ -15,6 +15,7 @@ from ingest.spark.columns import FILE, ddl, quoted
 from ingest.spark.errors import first_line
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import open_input
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ class SequenceReader:
     counts_lines: bool = True
     has_lines: bool = False
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Compare the classes in the header."""
         try:
-            with open_input(path) as source:
+            with open_input(path, retry) as source:
                 classes = read_header(io.BytesIO(source.read(1024)))
         except (ValueError, IndexError) as error:
             raise FileUnreadable(path, reason=f"no SequenceFile: {error}") from error
@@ -68,7 +69,7 @@ class SequenceReader:
         found = [_type_of(name) for name in classes]
         wanted = found if len(names) == 2 else found[1:]  # noqa: PLR2004 - a pair
         self.shape.check(path, dict(zip(names, wanted, strict=False)))
-        return staged(path, prefix, 0, names)
+        return staged(path, prefix, 0, names, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Read every file once, and count its records."""

@@ -13,6 +13,7 @@ from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
 from millrace.config.checks.reader_options import ReaderOptions
+from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -27,9 +28,9 @@ class TextReader:
     counts_lines: bool = True
     has_lines: bool = True
 
-    def stage(self, path: str, prefix: str) -> list[StagedFile]:
+    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
         """Count lines."""
-        return stage(path, prefix, self.shape, self.options)
+        return stage(path, prefix, self.shape, self.options, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Nothing: a line can hold anything."""

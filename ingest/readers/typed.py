@@ -10,14 +10,17 @@ from ingest.spark.columns import FILE, REASON, RECORD, ddl, not_finite_reason, q
 from ingest.staging.lines import LineCount
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile, key_of, place
+from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def staged(path: str, prefix: str, rows: int, columns: Sequence[str]) -> list[StagedFile]:
+def staged(
+    path: str, prefix: str, rows: int, columns: Sequence[str], retry: RetryPolicy = NO_RETRY
+) -> list[StagedFile]:
     """A checked file, where Spark can read it."""
-    uri = place(path, f"{prefix}-00000")
+    uri = place(path, f"{prefix}-00000", retry)
     return [StagedFile(uri, key_of(path, uri), path, None, LineCount(rows=rows), tuple(columns))]
 
 

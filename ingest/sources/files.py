@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ from millrace.config import Product
 from millrace.config.sections.sources import Source
 from millrace.digests import digest_of
 from millrace.errors import DataRejected
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import Entry, digest_at, files_of, mapped_errors
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class SourceFile:
         sha256: Digest of its bytes.
         stamp: Size, time of change and identity, to notice a writer.
         values: Values of the columns that folders above it are named after.
+        retry: The policy for reading the file.
     """
 
     source: str
@@ -39,6 +42,7 @@ class SourceFile:
     sha256: str
     stamp: tuple[int, int, int]
     values: Mapping[str, str | None] = field(default_factory=dict)
+    retry: RetryPolicy = field(default=NO_RETRY, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class SourceFile:
             SourceChanged: Somebody wrote to it.
         """
         with mapped_errors("file", self.path):
-            stamp = files_of(self.path).entry(self.path).stamp
+            stamp = files_of(self.path, self.retry).entry(self.path).stamp
         if self.stamp != stamp:
             raise SourceChanged(self.source, self.path)
 
@@ -103,7 +107,8 @@ def find_files(product: Product, name: str, spark: "SparkSession | None" = None)
         DigestMismatch: A file is not the declared one.
     """
     section = product.config.sources[name]
-    files = take_digests(name, section, product.source_files(name), spark)
+    retry = RetryPolicy(product.config.store.wait_s)
+    files = take_digests(name, section, product.source_files(name, retry), spark, retry)
     declared = section.sha256
     for file in files:
         if declared is not None and file.sha256 != declared:
@@ -111,22 +116,25 @@ def find_files(product: Product, name: str, spark: "SparkSession | None" = None)
     return snapshot_of(name, files)
 
 
-def take_digests(name: str, section: Source, entries: list[Entry], spark: "SparkSession | None") -> list[SourceFile]:
+def take_digests(
+    name: str, section: Source, entries: list[Entry], spark: "SparkSession | None", retry: RetryPolicy
+) -> list[SourceFile]:
     """Read listed files once, for their digests."""
     paths = [entry.path for entry in entries]
-    found = for_each(spark, sha256_at, paths, sum(entry.size for entry in entries))
+    found = for_each(spark, partial(sha256_at, retry), paths, sum(entry.size for entry in entries))
     files = []
     for entry, digest in zip(entries, found, strict=True):
         if isinstance(digest, DataRejected):
             raise digest
-        files.append(SourceFile(name, entry.path, digest, entry.stamp, values_of(entry.path, section.columns)))
+        values = values_of(entry.path, section.columns)
+        files.append(SourceFile(name, entry.path, digest, entry.stamp, values, retry))
     return files
 
 
-def sha256_at(path: str) -> str:
+def sha256_at(retry: RetryPolicy, path: str) -> str:
     """Digest of a file's bytes, wherever it lies."""
     with mapped_errors("file", path):
-        return digest_at(path)
+        return digest_at(path, retry)
 
 
 def values_of(path: str, columns: Mapping[str, str]) -> dict[str, str | None]:

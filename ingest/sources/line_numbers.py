@@ -14,6 +14,7 @@ from ingest.spark.errors import mapped_actions
 from ingest.spark.parallel import for_each
 from ingest.staging.lines import BLANK
 from ingest.staging.staged_file import StagedFile
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of, mapped_errors, open_input
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Numbers:
 
 
 def find_numbers(
-    explained: "DataFrame", files: Sequence[StagedFile], spark: "SparkSession"
+    explained: "DataFrame", files: Sequence[StagedFile], spark: "SparkSession", retry: RetryPolicy = NO_RETRY
 ) -> tuple["DataFrame", dict[str, Numbers]]:
     """Add the column ``line`` to rejects, and find the lines that Spark never saw.
 
@@ -48,6 +49,7 @@ def find_numbers(
         explained: Rejects by `FILE`, `REASON` and `RECORD`, of files whose lines are rows.
         files: The files.
         spark: The session.
+        retry: The policy for reading the files.
 
     Returns:
         The rejects, and what was found by `StagedFile.file`.
@@ -61,8 +63,8 @@ def find_numbers(
     paths = [file.uri.removeprefix("file://") for file in looked]
     by_path = dict(zip(paths, looked, strict=True))
     with mapped_errors("folder", "staging"):
-        size = sum(files_of(path).size(path) for path in paths)
-        found = for_each(spark, partial(_scan, by_path, wanted), paths, size)
+        size = sum(files_of(path, retry).size(path) for path in paths)
+        found = for_each(spark, partial(_scan, by_path, wanted, retry), paths, size)
     numbers = {file.file: each for file, each in zip(looked, found, strict=True) if isinstance(each, Numbers)}
     rows = [
         (file, text, n, line)
@@ -82,14 +84,14 @@ def find_numbers(
     return joined.select(quoted(FILE), quoted(REASON), quoted(RECORD), "line"), numbers
 
 
-def _scan(files: Mapping[str, StagedFile], wanted: Mapping[str, set[str]], path: str) -> Numbers:
+def _scan(files: Mapping[str, StagedFile], wanted: Mapping[str, set[str]], retry: RetryPolicy, path: str) -> Numbers:
     staged = files[path]
     texts, blank, headers = dict[str, list[int]](), list[int](), list[int]()
     look_for, left_out = wanted.get(staged.file, set()), {line.number for line in staged.long_lines}
     blanks, number = BLANK.decode(), 0
     with (
         mapped_errors("file", path),
-        open_input(path) as file,
+        open_input(path, retry) as file,
         io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline=None) as lines,
     ):
         for line in lines:

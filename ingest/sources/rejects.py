@@ -29,7 +29,7 @@ def rejects_of(item: StagedSource, frame: "DataFrame", spark: "SparkSession") ->
     explained = item.reader.explain(frame, item.staged)
     numbers: dict[str, Numbers] = {}
     if item.reader.has_lines:
-        explained, numbers = find_numbers(explained, item.staged, spark)
+        explained, numbers = find_numbers(explained, item.staged, spark, item.retry)
     else:
         explained = explained.withColumn("line", F.lit(None).cast("bigint"))
     names = spark.createDataFrame([(file.file, file.name) for file in item.staged], "file string, name string")

@@ -7,6 +7,7 @@ from ingest.sources.files import SourceSnapshot, find_files, snapshot_of
 from ingest.staging.shape import Shape
 from millrace.config import Product
 from millrace.errors import InputMissing
+from millrace.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,6 +35,7 @@ def find_snapshots(
         DataRejected: A file is not the declared one; a table has other columns than declared.
     """
     snapshots = {}
+    retry = RetryPolicy(product.config.store.wait_s)
     for name in product.config.ingest.used_sources:
         section = product.config.sources[name]
         is_base = name == product.config.ingest.base
@@ -48,6 +50,6 @@ def find_snapshots(
                 snapshots[name] = snapshot_of(name, ())
         else:
             shape = Shape(dict(section.columns), frozenset(section.optional), section.extra_columns)
-            digest, staged = fetch(spark, name, section, shape, f"{folder}/{name}")
+            digest, staged = fetch(spark, name, section, shape, f"{folder}/{name}", retry)
             snapshots[name] = SourceSnapshot(name, (), digest, staged=tuple(staged))
     return snapshots

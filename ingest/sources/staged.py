@@ -19,6 +19,7 @@ from ingest.staging.staged_file import StagedFile
 from millrace.config import Product
 from millrace.config.sections.sources import Source as Section
 from millrace.errors import DataRejected, shorten
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of, mapped_errors
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class StagedSource:
         origins: Number of the file in the snapshot, for each staged one.
         bad_files: Files that are left out, and why.
         shown: What a user calls it all.
+        retry: The policy for reading staged files.
     """
 
     snapshot: SourceSnapshot
@@ -48,6 +50,7 @@ class StagedSource:
     origins: tuple[int, ...]
     bad_files: Mapping[str, str]
     shown: str
+    retry: RetryPolicy = NO_RETRY
 
     @property
     def name(self) -> str:
@@ -102,8 +105,9 @@ def open_sources(
         SourceEmpty: A source whose files are all empty.
     """
     started = time.monotonic()
+    retry = RetryPolicy(product.config.store.wait_s)
     opened = {
-        name: _open(product.config.sources[name], snapshot, spark, f"{folder}/{name}")
+        name: _open(product.config.sources[name], snapshot, spark, f"{folder}/{name}", retry)
         for name, snapshot in snapshots.items()
     }
     files = sum(len(item.snapshot.files) for item in opened.values())
@@ -111,10 +115,12 @@ def open_sources(
     return opened
 
 
-def _open(section: Section, snapshot: SourceSnapshot, spark: "SparkSession", folder: str) -> StagedSource:
+def _open(
+    section: Section, snapshot: SourceSnapshot, spark: "SparkSession", folder: str, retry: RetryPolicy
+) -> StagedSource:
     columns = {n: t for n, t in section.columns.items() if n not in snapshot.partition_columns}
     reader = reader_for(snapshot.source, section, columns)
-    results = [list(snapshot.staged)] if snapshot.staged else _stage(reader, snapshot, spark, folder)
+    results = [list(snapshot.staged)] if snapshot.staged else _stage(reader, snapshot, spark, folder, retry)
     bad = {n: result for n, result in enumerate(results) if isinstance(result, DataRejected)}
     pairs = [(n, file) for n, result in enumerate(results) if not isinstance(result, DataRejected) for file in result]
     if pairs:
@@ -129,7 +135,7 @@ def _open(section: Section, snapshot: SourceSnapshot, spark: "SparkSession", fol
     shown = snapshot.staged[0].name if snapshot.staged else shown
     staged = tuple(file for _, file in pairs)
     origins = () if snapshot.staged else tuple(position[n] for n, _ in pairs)
-    opened = StagedSource(kept, dict(section.columns), reader, staged, origins, bad_files, shown)
+    opened = StagedSource(kept, dict(section.columns), reader, staged, origins, bad_files, shown, retry)
     if opened.dropped:
         logger.warning("sources.%s: columns that are not declared: %s", opened.name, ", ".join(opened.dropped))
     odd = sum(file.lines.odd_quotes for file in staged)
@@ -141,7 +147,7 @@ def _open(section: Section, snapshot: SourceSnapshot, spark: "SparkSession", fol
 
 
 def _stage(
-    reader: Reader, snapshot: SourceSnapshot, spark: "SparkSession", folder: str
+    reader: Reader, snapshot: SourceSnapshot, spark: "SparkSession", folder: str, retry: RetryPolicy
 ) -> "list[list[StagedFile] | DataRejected]":
     files = snapshot.files
     if files and all(file.stamp[0] == 0 for file in files):
@@ -149,14 +155,16 @@ def _stage(
     paths = [file.path for file in files]
     numbers = {path: number for number, path in enumerate(paths)}
     size = sum(file.stamp[0] for file in files)
-    return for_each(spark, partial(_stage_one, reader, folder, numbers), paths, size)
+    return for_each(spark, partial(_stage_one, reader, folder, numbers, retry), paths, size)
 
 
-def _stage_one(reader: Reader, folder: str, numbers: Mapping[str, int], path: str) -> list[StagedFile]:
+def _stage_one(
+    reader: Reader, folder: str, numbers: Mapping[str, int], retry: RetryPolicy, path: str
+) -> list[StagedFile]:
     with mapped_errors("file", path):
-        if not files_of(path).size(path):
+        if not files_of(path, retry).size(path):
             raise FileUnreadable(path, reason="it is empty, 0 bytes")
-    return reader.stage(path, f"{folder}/{numbers[path]:05d}")
+    return reader.stage(path, f"{folder}/{numbers[path]:05d}", retry)
 
 
 def _with_rows(file: StagedFile, rows: int | None) -> StagedFile:

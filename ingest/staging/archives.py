@@ -6,10 +6,11 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Final, Literal
 
 from ingest.errors import FileUnreadable
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of, is_of_storage, mapped_errors, open_input
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -46,11 +47,13 @@ class Part:
         path: The source's file.
         member: Name inside a zip; empty otherwise.
         packing: How the text is packed; empty where it is plain.
+        retry: The policy for reading the file.
     """
 
     path: str
     member: str = ""
     packing: Literal["", "gzip", "bzip2", "zip"] = ""
+    retry: RetryPolicy = NO_RETRY
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ class Part:
             FileUnreadable: The archive is damaged, encrypted or no archive that Python knows.
         """
         with unpacking(self.name), contextlib.ExitStack() as stack:
-            file = stack.enter_context(open_input(self.path))
+            file = stack.enter_context(open_input(self.path, self.retry))
             if self.packing == "zip":
                 archive = stack.enter_context(zipfile.ZipFile(file))
                 yield stack.enter_context(archive.open(self.member))
@@ -82,7 +85,7 @@ class Part:
         Raises:
             FileUnreadable: As `open`, or what is unpacked grows beyond all measure.
         """
-        limit = max(BOMB_BYTES, files_of(self.path).size(self.path) * BOMB_RATIO) if self.packing else 0
+        limit = max(BOMB_BYTES, files_of(self.path, self.retry).size(self.path) * BOMB_RATIO) if self.packing else 0
         size = 0
         with self.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
@@ -92,7 +95,7 @@ class Part:
                 yield chunk
 
 
-def find_parts(path: str) -> list[Part]:
+def find_parts(path: str, retry: RetryPolicy = NO_RETRY) -> list[Part]:
     """The files of text in a source's file; its name says nothing, its first bytes decide.
 
     Folders, hidden files and macOS's copies of them are no part of a zip.
@@ -100,18 +103,18 @@ def find_parts(path: str) -> list[Part]:
     Raises:
         FileUnreadable: A zip without a readable directory.
     """
-    whole = Part(path)
+    whole = Part(path, retry=retry)
     with whole.open() as stream:
         magic = stream.read(4)
     if magic[:2] == GZIP_MAGIC:
-        return [Part(path, packing="gzip")]
+        return [replace(whole, packing="gzip")]
     if magic[:3] == BZIP2_MAGIC and magic[3:4].isdigit():
-        return [Part(path, packing="bzip2")]
+        return [replace(whole, packing="bzip2")]
     if magic not in ZIP_MAGIC:
         return [whole]
-    with unpacking(path), open_input(path) as file, zipfile.ZipFile(file) as archive:
+    with unpacking(path), open_input(path, retry) as file, zipfile.ZipFile(file) as archive:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    return [Part(path, name, "zip") for name in names if _is_data(name)]
+    return [Part(path, name, "zip", retry) for name in names if _is_data(name)]
 
 
 def _is_data(member: str) -> bool:

@@ -15,10 +15,13 @@ from ingest.staging.lines import LineCounter, LongLine, without_long_lines
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile, copying, key_of, place, uri_of
 from millrace.config.checks.reader_options import ReaderOptions
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of
 
 
-def stage(path: str, prefix: str, shape: Shape, options: ReaderOptions) -> list[StagedFile]:
+def stage(
+    path: str, prefix: str, shape: Shape, options: ReaderOptions, retry: RetryPolicy = NO_RETRY
+) -> list[StagedFile]:
     """Check the header of every text in a source's file, count its lines and make it readable.
 
     Args:
@@ -26,13 +29,15 @@ def stage(path: str, prefix: str, shape: Shape, options: ReaderOptions) -> list[
         prefix: Begin of the staged files' paths.
         shape: The declared columns.
         options: How the text is written.
+        retry: The policy for reading and writing files.
 
     Raises:
         HeaderMismatch: A header is not the declared columns.
         FileUnreadable: A damaged archive, or bytes that are not text.
         StorageError: The disk is full.
     """
-    return [_stage_part(part, f"{prefix}-{number:05d}", shape, options) for number, part in enumerate(find_parts(path))]
+    parts = find_parts(path, retry)
+    return [_stage_part(part, f"{prefix}-{number:05d}", shape, options) for number, part in enumerate(parts)]
 
 
 def _stage_part(part: Part, target: str, shape: Shape, options: ReaderOptions) -> StagedFile:
@@ -49,11 +54,11 @@ def _stage_part(part: Part, target: str, shape: Shape, options: ReaderOptions) -
         if options.multi_line:
             raise FileUnreadable(part.name, reason="a line is too long for a text whose values may span lines")
         if uri:
-            files_of(target).remove(target)
+            files_of(target, part.retry).remove(target)
         counter = LineCounter(header, options.quote)
         uri = _copy(part, target, counter, options, long_lines)
         lines = counter.finish()
-    uri = uri or place(part.path, target)
+    uri = uri or place(part.path, target, part.retry)
     return StagedFile(uri, key_of(part.path, uri), part.name, header, lines, columns, tuple(long_lines))
 
 
@@ -63,7 +68,7 @@ def _copy(
     chunks = _as_utf8(part, options)
     if long_lines is not None:
         chunks = without_long_lines(chunks, long_lines)
-    with copying(part.name, target), files_of(target).open_output(target) as file:
+    with copying(part.name, target), files_of(target, part.retry).open_output(target) as file:
         for chunk in chunks:
             counter.feed(chunk)
             file.write(chunk)

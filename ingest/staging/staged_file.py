@@ -16,6 +16,7 @@ from typing import Final
 from ingest.staging.archives import CHUNK_BYTES
 from ingest.staging.lines import LineCount, LongLine
 from millrace.errors import StorageError
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import LocalFiles, files_of, open_input
 
 _PLAIN_PATH: Final = re.compile(r"hdfs://[\w.:-]+(/[A-Za-z0-9=][\w.=+-]*)+")
@@ -46,16 +47,16 @@ class StagedFile:
     long_lines: tuple[LongLine, ...] = ()
 
 
-def place(path: str, target: str) -> str:
+def place(path: str, target: str, retry: RetryPolicy = NO_RETRY) -> str:
     """Make a plain file readable for every executor under a name that Spark takes as it is; returns where."""
     if _PLAIN_PATH.fullmatch(path) and not path.endswith(_PACKED):
         return path
-    files = files_of(target)
+    files = files_of(target, retry)
     if isinstance(files, LocalFiles) and isinstance(files_of(path), LocalFiles):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).symlink_to(Path(path).absolute())
     else:
-        with copying(path, target), open_input(path) as source, files.open_output(target) as copy:
+        with copying(path, target), open_input(path, retry) as source, files.open_output(target) as copy:
             shutil.copyfileobj(source, copy, CHUNK_BYTES)
     return uri_of(target)
 

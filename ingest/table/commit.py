@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from py4j.protocol import Py4JError
@@ -169,7 +170,7 @@ def keep_digests(
     size = 0
     with mapped_errors("table", version.name):
         size = sum(store.files.size(path) for path in paths)
-        found = for_each(spark, digest_at, paths, size)
+        found = for_each(spark, partial(digest_at, retry=store.retry), paths, size)
     known |= {path: digest for path, digest in zip(paths, found, strict=True) if isinstance(digest, str)}
     tables.keep_digests(store, version, {file.path: known[file.path] for file in version.files})
 

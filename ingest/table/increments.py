@@ -11,6 +11,7 @@ from ingest.sources.files import SourceFile, SourceSnapshot, snapshot_of, take_d
 from ingest.table.ledger import Ledger, read_ledger
 from millrace.config import Product
 from millrace.errors import InputMissing
+from millrace.retry import RetryPolicy
 from millrace.storage import Entry, files_of
 from millrace.tables.versions import TableVersion
 
@@ -77,8 +78,9 @@ def find_increment(product: Product, spark: "SparkSession | None", recipe: str, 
     """
     name = product.config.ingest.base
     section = product.config.sources[name]
+    retry = RetryPolicy(product.config.store.wait_s)
     try:
-        entries = product.source_files(name)
+        entries = product.source_files(name, retry)
     except InputMissing:
         if ledger is None:
             raise
@@ -86,7 +88,7 @@ def find_increment(product: Product, spark: "SparkSession | None", recipe: str, 
     places = ledger.places() if ledger else set()
     fresh = [entry for entry in entries if (entry.path, entry.size, entry.modified_ns) not in places]
     settled, skipped = _settled(fresh, section.settle_s)
-    files = take_digests(name, section, settled, spark)
+    files = take_digests(name, section, settled, spark, retry)
     new, also = _sorted_out(files, ledger)
     skipped += also
     for path, reason in skipped[:SHOWN_SKIPPED]:
@@ -128,6 +130,6 @@ def _sorted_out(files: Iterable[SourceFile], ledger: Ledger | None) -> tuple[lis
 
 def _is_written(file: SourceFile) -> bool:
     try:
-        return files_of(file.path).entry(file.path).stamp != file.stamp
+        return files_of(file.path, file.retry).entry(file.path).stamp != file.stamp
     except FileNotFoundError:
         return True

@@ -74,7 +74,7 @@ def own_commit(table: TableVersion) -> tuple[int, dict[str, Any]] | None:
 
 def _commit(table: TableVersion, version: int) -> tuple[str, dict[str, Any]]:
     try:
-        return read_commit(table.uri, version)
+        return read_commit(table, version)
     except ArtifactNotFound as error:
         raise StorageError(
             f"table '{table.name}': its log lacks version {version}, which says what files were taken",

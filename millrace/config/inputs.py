@@ -8,6 +8,7 @@ from millrace.config.sections.product import Config
 from millrace.config.sections.sources import Source
 from millrace.config.yaml.document import Document
 from millrace.errors import ConfigError, InputMissing, Problem
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import Entry, files_of, find_entries, has_pattern, mapped_errors, resolve_root
 
 PACKAGE_SCHEME: Final = "package://"
@@ -54,7 +55,7 @@ def resolve_path(path: str, folder: Path, key: str) -> str:
         ) from None
 
 
-def find_inputs(source: Source, folder: Path, key: str) -> list[Entry]:
+def find_inputs(source: Source, folder: Path, key: str, retry: RetryPolicy = NO_RETRY) -> list[Entry]:
     """The files of a source, each once, in a fixed order.
 
     Raises:
@@ -66,7 +67,7 @@ def find_inputs(source: Source, folder: Path, key: str) -> list[Entry]:
         path = resolve_path(given, folder, key)
         with mapped_errors("path", path):
             try:
-                entries = find_entries(files_of(path), path)
+                entries = find_entries(files_of(path, retry), path)
             except (FileNotFoundError, NotADirectoryError):
                 raise InputMissing(
                     f"{key}: there is no file {path}", hint="paths are relative to the product file"

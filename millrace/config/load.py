@@ -15,6 +15,7 @@ from millrace.config.yaml.document import Document, load_document, merge, overri
 from millrace.config.yaml.problems import problems_of
 from millrace.dotted import suggestion
 from millrace.errors import ConfigError, Problem
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.section import Section
 from millrace.storage import Entry, check_root
 
@@ -34,13 +35,13 @@ class Product:
     config: Config
     folder: Path
 
-    def source_files(self, name: str) -> list[Entry]:
+    def source_files(self, name: str, retry: RetryPolicy = NO_RETRY) -> list[Entry]:
         """The files of a source, in a fixed order; none where its rows come from a database.
 
         Raises:
             InputMissing: A path names no file, or there is no such package.
         """
-        return find_inputs(self.config.sources[name], self.folder, f"sources.{name}.path")
+        return find_inputs(self.config.sources[name], self.folder, f"sources.{name}.path", retry)
 
 
 def find_profile(name: str, product: Path) -> Path | None:

@@ -64,7 +64,7 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
         staged = replace(version, uri=str(Path(folder, manifest.name, str(manifest.version))))
         with mapped_errors("model version", f"{manifest.name}/{manifest.version}"):
-            download(version.uri, staged.folder)
+            download(version.uri, staged.folder, version.retry)
         verify_files(staged)
         fail_here("cache.before_rename")
         try:

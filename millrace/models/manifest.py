@@ -1,6 +1,6 @@
 """The description that travels inside a model version: ``model.json``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from millrace.digests import digest_of
 from millrace.errors import DataRejected
 from millrace.features.spec import FeatureSpec
+from millrace.retry import NO_RETRY, RetryPolicy
 
 MANIFEST: Final = "model.json"
 
@@ -91,10 +92,12 @@ class ModelVersion:
     Attributes:
         uri: Its folder, as the store names it.
         manifest: Its description.
+        retry: The policy for reading its files.
     """
 
     uri: str
     manifest: ModelManifest
+    retry: RetryPolicy = field(default=NO_RETRY, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:

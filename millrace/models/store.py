@@ -54,7 +54,7 @@ class ModelStore:
             raise ModelDamaged(uri, f"{MANIFEST} is missing or not valid") from error
         if (manifest.name, manifest.version) != (name, version):
             raise ModelDamaged(uri, f"{MANIFEST} names {manifest.name} version {manifest.version}")
-        return ModelVersion(uri, manifest)
+        return ModelVersion(uri, manifest, self.store.retry)
 
     def _manifest_of(self, name: str, version: int) -> ModelManifest | None:
         try:
@@ -73,7 +73,7 @@ class ModelStore:
                 continue
             found = self._manifest_of(manifest.name, version)
             if found and found.lineage.commit_key == mine.commit_key and found.lineage.run_id != mine.run_id:
-                return ModelVersion(self.store.uri("models", manifest.name, str(version)), found)
+                return ModelVersion(self.store.uri("models", manifest.name, str(version)), found, self.store.retry)
         return None
 
     def publish(self, folder: Path, manifest: ModelManifest) -> ModelVersion:
@@ -102,5 +102,5 @@ class ModelStore:
                 # Another publisher's, or mine: a rename whose reply was lost is sent again, and then finds itself.
                 if self._manifest_of(manifest.name, number) != numbered:
                     continue
-            return ModelVersion(self.store.uri("models", manifest.name, str(number)), numbered)
+            return ModelVersion(self.store.uri("models", manifest.name, str(number)), numbered, self.store.retry)
         raise ArtifactExists(kind="model version", name=f"{manifest.name}/{number}")

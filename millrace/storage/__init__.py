@@ -1,6 +1,5 @@
 """The store, on a local disk or on HDFS: whole files, folders that appear at once, one winner of a name."""
 
-from millrace.retry import be_patient, patient
 from millrace.storage.checksums import digest_at, has_digest
 from millrace.storage.delta import delta_errors, delta_options
 from millrace.storage.filesystems.files import Entry, Files, is_of_storage, mapped_errors
@@ -16,7 +15,6 @@ __all__ = [
     "Lost",
     "Store",
     "Won",
-    "be_patient",
     "cas_append",
     "check_root",
     "delta_errors",
@@ -31,7 +29,6 @@ __all__ = [
     "is_plain",
     "mapped_errors",
     "open_input",
-    "patient",
     "read_record",
     "record_numbers",
     "resolve_root",

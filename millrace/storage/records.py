@@ -10,9 +10,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
-
 from millrace.failpoints import fail_here
+from millrace.retry import RetryPolicy
 from millrace.storage.filesystems.files import mapped_errors
 from millrace.storage.store import Store
 
@@ -64,20 +63,20 @@ def cas_append(
     token = uuid.uuid4().hex.encode()
     target = store.uri(*folder, name_of(number))
     staged: list[str] = []
-    trying = Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, OSError) and not isinstance(error, _NEVER)),
-        stop=stop_after_delay(wait_s),
-        wait=wait_random_exponential(0.1, max=5),
-        reraise=True,
-    )
+    retry = RetryPolicy(wait_s, first_pause_s=0.1, is_temporary=_is_worth_a_retry)
     with mapped_errors("record", "/".join((*folder, name_of(number)))):
         try:
-            outcome: Won | Lost = trying(_try, store, target, number, token + b"\n" + data, staged)
+            outcome: Won | Lost = retry.call(_try, store, target, number, token + b"\n" + data, staged)
         finally:
             for path in staged:
                 with contextlib.suppress(OSError):  # a file that no reader lists does no harm
                     store.files.remove(path)
     return outcome
+
+
+def _is_worth_a_retry(error: BaseException) -> bool:
+    """Nearly every error is: the next try reads the log first, so that nothing is written twice."""
+    return isinstance(error, OSError) and not isinstance(error, _NEVER)
 
 
 def _try(store: Store, target: str, number: int, record: bytes, staged: list[str]) -> Won | Lost:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from millrace.errors import ConfigError
 from millrace.failpoints import fail_here
-from millrace.retry import patient
+from millrace.retry import NO_RETRY, RetryPolicy, retried
 from millrace.storage.filesystems.files import Files, mapped_errors
 from millrace.storage.filesystems.hdfs import HdfsFiles, full_root
 from millrace.storage.filesystems.local import LocalFiles
@@ -50,18 +50,18 @@ def resolve_root(root: str) -> str:
     return str(Path(unquote(parts.path) if parts.scheme else root).expanduser().absolute())
 
 
-def files_of(path: str) -> Files:
-    """The file system that a path of a store lies in."""
-    return HdfsFiles(urlsplit(path).netloc) if path.startswith("hdfs://") else LocalFiles()
+def files_of(path: str, retry: RetryPolicy = NO_RETRY) -> Files:
+    """The file system of a path; operations on a local disk are never retried."""
+    return HdfsFiles(urlsplit(path).netloc, retry) if path.startswith("hdfs://") else LocalFiles()
 
 
-def open_input(path: str) -> BinaryIO:
+def open_input(path: str, retry: RetryPolicy = NO_RETRY) -> BinaryIO:
     """Open a file of a store for reading anywhere in it.
 
     Raises:
         OSError: As the file system says.
     """
-    return files_of(path).open_input(path)
+    return files_of(path, retry).open_input(path)
 
 
 def is_plain(name: str) -> bool:
@@ -74,11 +74,14 @@ class Store:
 
     Args:
         root: A local path, or a ``file://`` or ``hdfs://`` URI; created on first write.
+        wait_s: Seconds that each operation waits while the storage is temporarily unavailable; by default it fails at
+            once.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, wait_s: float = 0.0) -> None:
         self.root = resolve_root(root)
-        self.files = files_of(self.root)
+        self.retry = RetryPolicy(wait_s)
+        self.files = files_of(self.root, self.retry)
 
     def uri(self, *parts: str) -> str:
         """A place under the root, as delta-rs, Spark and `files_of` take it; parts never climb out of the root."""
@@ -143,7 +146,7 @@ class Store:
         staged = f"{folder}/.tmp-{name}-{uuid.uuid4().hex}"
         with mapped_errors("folder", "/".join(parts)), _swept(self.files, staged):
             fail_here("publish.before_upload")
-            upload(source, staged)
+            upload(source, staged, self.retry)
             fail_here("publish.before_rename")
             self.files.rename_new(staged, target)
             fail_here("publish.after_rename")
@@ -162,10 +165,10 @@ class Store:
             return
         with tempfile.TemporaryDirectory(prefix="millrace-") as folder:
             with mapped_errors("folder", "/".join(parts)):
-                download(path, Path(folder))
+                download(path, Path(folder), self.retry)
             yield Path(folder)
 
-    @patient
+    @retried
     def _stage(self, data: bytes, target: str) -> str:
         folder = target.rpartition("/")[0]
         staged = f"{folder}/.tmp-{uuid.uuid4().hex}"
@@ -185,7 +188,7 @@ def _swept(files: Files, staged: str) -> Iterator[None]:
         raise
 
 
-def upload(folder: Path, path: str) -> None:
+def upload(folder: Path, path: str, retry: RetryPolicy = NO_RETRY) -> None:
     """Copy every file below a local folder into one of a store; none of them may be there.
 
     Raises:
@@ -193,24 +196,23 @@ def upload(folder: Path, path: str) -> None:
     """
     if not folder.is_dir():
         raise FileNotFoundError(folder)
-    files = files_of(path)
+    files = files_of(path, retry)
     for name in LocalFiles().walk(str(folder)):
-        _upload_file(folder / name, files, f"{path}/{name}")
+        retry.call(_upload_file, folder / name, files, f"{path}/{name}")
 
 
-@patient
 def _upload_file(source: Path, files: Files, target: str) -> None:
     with _swept(files, target), source.open("rb") as file, files.open_output(target) as copy:
         shutil.copyfileobj(file, copy, _CHUNK_BYTES)
 
 
-def download(path: str, folder: Path) -> None:
+def download(path: str, folder: Path, retry: RetryPolicy = NO_RETRY) -> None:
     """Copy every file below a folder of a store into a local one.
 
     Raises:
         OSError: As the file system says.
     """
-    files = files_of(path)
+    files = files_of(path, retry)
     for name in files.walk(path):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.errors import DataRejected, StorageError
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import has_digest, is_of_storage, mapped_errors, open_input
 from millrace.tables.versions import DataFile, TableVersion
 
@@ -40,7 +41,9 @@ def cut_rows(files: tuple[DataFile, ...], start: int, stop: int) -> list[RowRang
     return ranges
 
 
-def read_rows(rows: RowRange, columns: list[str], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+def read_rows(
+    rows: RowRange, columns: list[str], batch_rows: int = 65_536, retry: RetryPolicy = NO_RETRY
+) -> Iterator[pa.RecordBatch]:
     """Read a row range in batches, with the file's digest and its pages' checksums verified.
 
     Only the row groups that hold the range are decoded.
@@ -52,9 +55,9 @@ def read_rows(rows: RowRange, columns: list[str], batch_rows: int = 65_536) -> I
     """
     path, left = rows.path, rows.rows
     with data_file_errors(path):
-        if rows.sha256 and not has_digest(path, rows.sha256):
+        if rows.sha256 and not has_digest(path, rows.sha256, retry):
             raise _damaged(path, "its bytes are not those that were written")
-        with open_input(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+        with open_input(path, retry) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_footer(file, path, columns)
             groups: list[int] = []
             position, skip = 0, 0
@@ -104,7 +107,8 @@ def first_rows(table: TableVersion, count: int) -> list[dict[str, Any]]:
         if left <= 0:
             break
         columns = [name for name in table.columns if name not in file.partition]
-        for batch in read_rows(RowRange(file.path, 0, min(left, file.rows), file.sha256), columns):
+        found = RowRange(file.path, 0, min(left, file.rows), file.sha256)
+        for batch in read_rows(found, columns, retry=table.retry):
             rows += [{**row, **file.partition} for row in batch.to_pylist()]
     return rows
 

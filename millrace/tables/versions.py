@@ -6,7 +6,7 @@ Spark writes tables; everybody else reads the log here and the files by `millrac
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from millrace.digests import digest_of
 from millrace.errors import ArtifactExists, ArtifactNotFound, StorageError
-from millrace.storage import Store, delta_errors, delta_options, files_of, is_plain, mapped_errors, patient
+from millrace.retry import NO_RETRY, RetryPolicy
+from millrace.storage import Files, Store, delta_errors, delta_options, files_of, is_plain, mapped_errors
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -61,6 +62,7 @@ class TableVersion:
         files: Data files, in a fixed order.
         commit: What the writer recorded in the commit: key, contract and source digests, counts.
         committed: When, for people and for the default logical date.
+        retry: The policy of the store that the version was found in, for its log and its files.
     """
 
     name: str
@@ -70,6 +72,7 @@ class TableVersion:
     files: tuple[DataFile, ...]
     commit: dict[str, Any]
     committed: datetime
+    retry: RetryPolicy = field(default=NO_RETRY, compare=False, repr=False)
 
     def files_of(self, split: str | None) -> tuple[DataFile, ...]:
         """Files of one split, or all of them."""
@@ -100,15 +103,14 @@ def find_table(store: Store, product: str, table: str, version: int | None = Non
     if not all(map(is_plain, parts)) or not store.exists(*parts, "_delta_log"):
         raise ArtifactNotFound(kind="table", name=name, hint=f"run: millrace ingest, for product {product}")
     try:
-        return _find(store.uri(*parts), name, version)
+        return store.retry.call(_find, store, store.uri(*parts), name, version)
     except TableNotFoundError as error:
         raise ArtifactNotFound(kind="table", name=name) from error
     except (DeltaError, OSError) as error:
         raise StorageError(f"table '{name}' cannot be read: {error}") from error
 
 
-@patient
-def _find(uri: str, name: str, version: int | None) -> TableVersion:
+def _find(store: Store, uri: str, name: str, version: int | None) -> TableVersion:
     from deltalake import DeltaTable
 
     with delta_errors(uri):
@@ -118,12 +120,12 @@ def _find(uri: str, name: str, version: int | None) -> TableVersion:
             raise ArtifactNotFound(kind="table", name=name, version=version, hint=hint)
         if version is not None:
             delta.load_as_version(version)
-        return _resolve(delta, name, uri)
+        return _resolve(delta, name, store, uri)
 
 
-def _resolve(delta: "DeltaTable", name: str, folder: str) -> TableVersion:
+def _resolve(delta: "DeltaTable", name: str, store: Store, folder: str) -> TableVersion:
     actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-    digests = read_digests(folder, delta.version())
+    digests = read_digests(store.files, folder, delta.version())
     files = tuple(
         DataFile(
             path=f"{folder}/{unquote(action['path'])}",
@@ -133,7 +135,7 @@ def _resolve(delta: "DeltaTable", name: str, folder: str) -> TableVersion:
         )
         for action in sorted(actions, key=lambda action: str(action["path"]))
     )
-    commit = _commit_info(folder, delta.version())
+    commit = _commit_info(store.files, folder, delta.version())
     schema = json.loads(delta.schema().to_json())
     return TableVersion(
         name=name,
@@ -143,17 +145,18 @@ def _resolve(delta: "DeltaTable", name: str, folder: str) -> TableVersion:
         files=files,
         commit=json.loads(commit.get("userMetadata") or "{}"),
         committed=datetime.fromtimestamp(commit["timestamp"] / 1000).astimezone(),
+        retry=store.retry,
     )
 
 
-def read_digests(folder: str, version: int) -> dict[str, str]:
+def read_digests(files: Files, folder: str, version: int) -> dict[str, str]:
     """SHA-256 of each data file of a version, by its path in the table; of none where its writer kept none.
 
     Delta's log has no place for them: they lie beside it, and cover what no page's checksum does, such as footers.
     """
     path = f"{folder}/{DIGESTS}/{version:020}.json"
     try:
-        with files_of(folder).open_input(path) as file:
+        with files.open_input(path) as file:
             return dict(json.loads(file.read()))
     except FileNotFoundError:
         return {}
@@ -166,22 +169,22 @@ def keep_digests(store: Store, table: TableVersion, digests: Mapping[str, str]) 
         store.put_new(data, *table_parts(*table.name.split("/")), DIGESTS, f"{table.version:020}.json")
 
 
-def _commit_info(folder: str, version: int) -> dict[str, Any]:
+def _commit_info(files: Files, folder: str, version: int) -> dict[str, Any]:
     # Not from DeltaTable.history: of a pinned version it gives the newest commits, under wrong numbers.
-    log, files = f"{folder}/_delta_log/{version:020}.json", files_of(folder)
+    log = f"{folder}/_delta_log/{version:020}.json"
     with files.open_input(log) as file:
         actions = [json.loads(line) for line in file.read().decode().splitlines()]
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return {"timestamp": files.modified(log) * 1000, **info}
 
 
-def read_commit(uri: str, version: int) -> tuple[str, dict[str, Any]]:
-    """Delta's name of what one commit did, and what its writer recorded; empty where it recorded nothing.
+def read_commit(table: TableVersion, version: int) -> tuple[str, dict[str, Any]]:
+    """The operation of another commit of a table, as Delta names it, and its writer's record; empty without one.
 
     Raises:
         ArtifactNotFound: The log does not hold it, or no longer.
         StorageError: The log cannot be read.
     """
-    with mapped_errors("commit", f"{uri}@{version}"):
-        info = _commit_info(uri, version)
+    with mapped_errors("commit", f"{table.uri}@{version}"):
+        info = _commit_info(files_of(table.uri, table.retry), table.uri, version)
     return str(info.get("operation", "")), json.loads(info.get("userMetadata") or "{}")

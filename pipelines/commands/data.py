@@ -1,4 +1,4 @@
-"""``millrace data``, ``models push`` and ``models pull``: to and from a cluster's HDFS, from outside."""
+"""``millrace data``, ``models push`` and ``models pull``: transfers to and from HDFS from outside the cluster."""
 
 import sys
 import time
@@ -11,6 +11,7 @@ import typer
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from millrace.config.load import find_store_root, find_transfer
+from millrace.config.sections.profile import Transfer
 from millrace.errors import ConfigError, InputMissing, Refused
 from millrace.logs import configure_logging
 from millrace.models.files import checked_copy
@@ -23,27 +24,30 @@ from pipelines.jobs.stages import print_result
 
 if TYPE_CHECKING:
     from pipelines.transfer.plan import Moved
+    from pipelines.transfer.webhdfs import WebHdfs
 
 app = typer.Typer(
-    help="Files to and from a cluster's HDFS over HTTP, from outside; big files in chunks.", no_args_is_help=True
+    help="Transfer files to and from a cluster's HDFS over HTTP; split big files into chunks.", no_args_is_help=True
 )
-Profile = Annotated[str, typer.Option(help="Names the cluster, under transfer: a name in conf/profiles, or a path.")]
-Url = Annotated[str | None, typer.Option(help="WebHDFS of the NameNode, instead of the profile's transfer.url.")]
-Workers = Annotated[int | None, typer.Option(min=1, max=64, help="Files and blocks on their way at once.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-StoreRoot = Annotated[str | None, typer.Option("--store", help="Root of the store here; by default the profile's.")]
+Profile = Annotated[str, typer.Option(help="Profile with the cluster's address: a name in conf/profiles, or a path.")]
+Url = Annotated[str | None, typer.Option(help="Address of WebHDFS; overrides the profile's transfer.url.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=64, help="Files and blocks transferred at the same time.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file or folder.")]
+StoreRoot = Annotated[str | None, typer.Option("--store", help="Root of the local store; by default the profile's.")]
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
-Version = Annotated[int | None, typer.Option(min=1, help="By default the newest.")]
+Version = Annotated[int | None, typer.Option(min=1, help="Version number; by default the newest.")]
 
 
 def _run(action: Callable[[], None]) -> None:
+    """Run a command's work: with a log, signals as errors, and a hint where a package is missing."""
+
     def run() -> None:
         configure_logging()
         try:
             with Interrupts():
                 action()
         except ModuleNotFoundError as error:
-            # A server is installed without what reaches a cluster from outside.
+            # An installation for serving lacks the packages that reach a cluster from outside.
             if error.name not in ("hdfs", "crc32c", "requests"):
                 raise
             raise ConfigError(
@@ -53,7 +57,20 @@ def _run(action: Callable[[], None]) -> None:
     guard(run)
 
 
-def _tell(moved: "Moved", started: float) -> None:
+def _copy(profile: str, url: str | None, workers: int | None, copy: Callable[["WebHdfs", Transfer], "Moved"]) -> None:
+    """Connect to the cluster, copy something to or from it, and report what was copied."""
+
+    def run() -> None:
+        from pipelines.transfer import connect
+
+        started = time.monotonic()
+        transfer = find_transfer(profile, url=url, workers=workers)
+        _report(copy(connect(transfer), transfer), started)
+
+    _run(run)
+
+
+def _report(moved: "Moved", started: float) -> None:
     what = f"{moved.files:,} file{'' if moved.files == 1 else 's'}, {moved.bytes:,} bytes"
     seconds = time.monotonic() - started
     words = "is there already" if moved.outcome == "already" else f"{moved.sent:,} sent in {seconds:.1f} s, verified"
@@ -64,26 +81,21 @@ def _tell(moved: "Moved", started: float) -> None:
 @app.command()
 def put(
     source: Annotated[Path, typer.Argument(help="A local file or folder.")],
-    target: Annotated[str, typer.Argument(help="Its path in HDFS; one that ends with / is the folder to put it into.")],
+    target: Annotated[str, typer.Argument(help="Its path in HDFS; with / at the end, the folder to put it into.")],
     force: Force = False,
     profile: Profile = "local",
     url: Url = None,
     workers: Workers = None,
 ) -> None:
-    """Copy a file or folder into HDFS: verified, visible at once, resumed if it was interrupted."""
+    """Upload a file or folder to HDFS. It is verified, appears in one step, and resumes after an interruption."""
 
-    def done() -> None:
-        from pipelines.transfer import connect
+    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
         from pipelines.transfer.put import checked_target, put
 
-        transfer = find_transfer(profile, url=url, workers=workers)
-        started = time.monotonic()
         path = checked_target(target, source.absolute().name)
-        block = transfer.block_mb << 20
-        moved = put(connect(transfer), source, path, force=force, workers=transfer.workers, block_bytes=block)
-        _tell(moved, started)
+        return put(hdfs, source, path, force=force, workers=transfer.workers, block_bytes=transfer.block_mb << 20)
 
-    _run(done)
+    _copy(profile, url, workers, copy)
 
 
 @app.command()
@@ -95,31 +107,28 @@ def get(
     url: Url = None,
     workers: Workers = None,
 ) -> None:
-    """Copy a file or folder out of HDFS: verified, visible at once, resumed if it was interrupted."""
+    """Download a file or folder from HDFS. It is verified, appears in one step, and resumes after an interruption."""
 
-    def done() -> None:
-        from pipelines.transfer import connect, get
+    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+        from pipelines.transfer import get
         from pipelines.transfer.put import checked_path
 
-        transfer = find_transfer(profile, url=url, workers=workers)
-        started = time.monotonic()
         path = checked_path(source)
         name = path.rpartition("/")[2]
-        into = str(target) == "." or target.as_posix().endswith("/..") or str(target) == ".."
-        local = target / name if into else target
-        _tell(get(connect(transfer), path, local, force=force, workers=transfer.workers), started)
+        is_folder = str(target) in (".", "..") or target.as_posix().endswith("/..")
+        return get(hdfs, path, target / name if is_folder else target, force=force, workers=transfer.workers)
 
-    _run(done)
+    _copy(profile, url, workers, copy)
 
 
 @app.command("ls")
 def list_folder(
     path: Annotated[str, typer.Argument(help="A path in HDFS.")] = "/",
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, no table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and no table.")] = False,
     profile: Profile = "local",
     url: Url = None,
 ) -> None:
-    """Show what is in a folder of HDFS, or one file."""
+    """List a folder of HDFS, or one file."""
 
     def done() -> None:
         from pipelines.transfer import connect
@@ -138,7 +147,7 @@ def list_folder(
         if as_json:
             print_result({"path": folder, "entries": entries})
             return
-        # A name may hold anything, also what a terminal would obey.
+        # A name may contain escape sequences, which a terminal would execute.
         rows = [(n if (n := str(e["name"])).isprintable() else repr(n), *list(e.values())[1:]) for e in entries]
         print_table(f"{folder} on {hdfs.address}", ("name", "kind", "bytes", "owner", "modified"), rows)
         answer({"path": folder, "entries": entries})
@@ -149,12 +158,12 @@ def list_folder(
 @app.command("rm")
 def remove(
     path: Annotated[str, typer.Argument(help="A file or folder of HDFS.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    in_store: Annotated[bool, typer.Option("--in-store", help="Also if it is a store's table, model or run.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    in_store: Annotated[bool, typer.Option("--in-store", help="Allow a table, model or run of a store.")] = False,
     profile: Profile = "local",
     url: Url = None,
 ) -> None:
-    """Remove a file, or a folder with all that is in it; not into a trash, for good."""
+    """Delete a file, or a folder and its content, permanently (not into the trash)."""
 
     def done() -> None:
         from pipelines.transfer import connect
@@ -164,16 +173,16 @@ def remove(
         transfer = find_transfer(profile, url=url)
         hdfs, target = connect(transfer), checked_path(path)
         count = check_removable(hdfs, target, transfer.root, in_store=in_store)
-        if not yes and not _agreed(f"remove {target!r}, {count:,} bytes, from {hdfs.address}?"):
-            raise Refused(f"{target!r} stays: nobody said that it may go", hint="--yes if it may")
+        if not yes and not _is_confirmed(f"remove {target!r}, {count:,} bytes, from {hdfs.address}?"):
+            raise Refused(f"{target!r} was not removed: not confirmed", hint="confirm with --yes")
         hdfs.remove(target)
         print_result({"outcome": "removed", "path": target, "bytes": count})
 
     _run(done)
 
 
-def _agreed(question: str) -> bool:
-    """Ask at the terminal; where there is none, nobody agrees."""
+def _is_confirmed(question: str) -> bool:
+    """Ask for confirmation; without a terminal the answer is no."""
     try:
         return _has_terminal() and typer.confirm(question, err=True)
     except typer.Abort:
@@ -187,49 +196,51 @@ def _has_terminal() -> bool:
 @app.command()
 def split(
     file: Annotated[Path, typer.Argument(help="A local file.")],
-    chunk_size: Annotated[str, typer.Option(help="Such as 64MB, or 64MiB.")] = "64MB",
+    chunk_size: Annotated[str, typer.Option(help="Size of a chunk, such as 64MB or 64MiB.")] = "64MB",
     to: Annotated[Path | None, typer.Option(help="Folder for the chunks; by default FILE.chunks.")] = None,
 ) -> None:
-    """Cut a big file into chunks of one size, with a manifest of their digests."""
+    """Split a big file into chunks of equal size, with a manifest of their digests."""
 
     def done() -> None:
         from pipelines.transfer import chunks
 
         size = parse_size(chunk_size)
         started = time.monotonic()
-        _tell(chunks.split(file, to or file.with_name(f"{file.name}.chunks"), size), started)
+        _report(chunks.split(file, to or file.with_name(f"{file.name}.chunks"), size), started)
 
     _run(done)
 
 
 @app.command()
 def merge(
-    folder: Annotated[Path, typer.Argument(help="The folder that split made.")],
-    to: Annotated[Path | None, typer.Option(help="The file; by default its old name, beside the folder.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The folder that split created.")],
+    to: Annotated[
+        Path | None, typer.Option(help="The file to write; by default its old name beside the folder.")
+    ] = None,
 ) -> None:
-    """Make the file of its chunks again; every chunk that is missing or changed is named."""
+    """Join the chunks into the file again. An error names every chunk that is missing or changed."""
 
     def done() -> None:
         from pipelines.transfer import chunks
 
         started = time.monotonic()
-        _tell(chunks.merge(folder, to), started)
+        _report(chunks.merge(folder, to), started)
 
     _run(done)
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size such as 64MB.
+    """Return the bytes of a size such as 64MB.
 
     Raises:
-        ConfigError: It is none, or less than one byte.
+        ConfigError: The text is not a size, or is less than one byte.
     """
     try:
         size = int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
         size = 0
     if size < 1:
-        raise ConfigError(f"--chunk-size {text}: that is no size", hint="write it as 64MB, 64MiB or a number of bytes")
+        raise ConfigError(f"--chunk-size {text}: not a size", hint="write it as 64MB, 64MiB or a number of bytes")
     return size
 
 
@@ -241,19 +252,16 @@ def push(
     url: Url = None,
     workers: Workers = None,
 ) -> None:
-    """Copy a version from the store here into the one behind WebHDFS: whole and verified, or not at all."""
+    """Upload a model version from the local store to the store behind WebHDFS: complete, or not at all."""
 
-    def done() -> None:
-        from pipelines.transfer import connect, versions
+    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+        from pipelines.transfer import versions
 
-        transfer = find_transfer(profile, url=url, workers=workers)
-        started = time.monotonic()
-        hdfs = connect(transfer)
         found = checked_copy(ModelStore(Store(store or find_store_root(profile))).open(name, version))
-        moved = versions.push(hdfs, transfer.root, found, workers=transfer.workers, block_bytes=transfer.block_mb << 20)
-        _tell(moved, started)
+        block = transfer.block_mb << 20
+        return versions.push(hdfs, transfer.root, found, workers=transfer.workers, block_bytes=block)
 
-    _run(done)
+    _copy(profile, url, workers, copy)
 
 
 def pull(
@@ -264,15 +272,12 @@ def pull(
     url: Url = None,
     workers: Workers = None,
 ) -> None:
-    """Copy a version from the store behind WebHDFS into the one here: whole and verified, or not at all."""
+    """Download a model version from the store behind WebHDFS to the local store: complete, or not at all."""
 
-    def done() -> None:
-        from pipelines.transfer import connect, versions
+    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+        from pipelines.transfer import versions
 
-        transfer = find_transfer(profile, url=url, workers=workers)
-        started = time.monotonic()
-        here = Store(store or find_store_root(profile))
-        moved = versions.pull(connect(transfer), transfer.root, name, version, here, workers=transfer.workers)
-        _tell(moved, started)
+        local = Store(store or find_store_root(profile))
+        return versions.pull(hdfs, transfer.root, name, version, local, workers=transfer.workers)
 
-    _run(done)
+    _copy(profile, url, workers, copy)

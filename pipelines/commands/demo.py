@@ -13,9 +13,9 @@ from millrace.errors import MillraceError
 from millrace.features.spec import FeatureSpec
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
-from millrace.storage import Store, open_input
+from millrace.storage import Store
 from pipelines.commands.show import show_metrics, show_stages
-from pipelines.jobs.exits import exit_code, tell
+from pipelines.jobs.exits import exit_code, report_error
 from pipelines.jobs.service import ask_rows, service
 from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
 
@@ -33,7 +33,7 @@ def run_demo(request: Request) -> int:
     try:
         exchange = ask_service(request, trained)
     except MillraceError as error:
-        tell(error)
+        report_error(error)
         return exit_code(error)
     seconds = round(time.monotonic() - started, 1)
     sys.stderr.write(
@@ -46,7 +46,7 @@ def run_demo(request: Request) -> int:
 def ask_service(request: Request, trained: RunRecord) -> dict[str, Any]:
     """Start the service, send it one test row, and show request and answer."""
     product = load_product(request.config, profile=request.profile, settings=request.settings)
-    store = Store(product.config.store.root)
+    store = Store(product.config.store.root, wait_s=product.config.store.wait_s)
     spec = ModelStore(store).open(product.config.product).manifest.features
     instance = first_row(store, str(trained.details["sample"]), spec)
     with service(request.config, request.profile, request.settings) as address:
@@ -59,7 +59,7 @@ def ask_service(request: Request, trained: RunRecord) -> dict[str, Any]:
 
 def first_row(store: Store, sample: str, spec: FeatureSpec) -> dict[str, Any]:
     """The first row of the trainer's sample of the test split, as a client would write it."""
-    with open_input(store.uri(sample)) as file:
+    with store.files.open_input(store.uri(sample)) as file:
         table = pq.read_table(file, columns=[f.name for f in spec.inputs]).slice(0, 1)
     row: dict[str, Any] = table.to_pylist()[0]
     return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}

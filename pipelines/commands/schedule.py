@@ -11,7 +11,7 @@ from millrace.errors import ConfigError
 from millrace.logs import add_context, configure_logging
 from millrace.storage import Store
 from pipelines.commands.schedule_tables import list_entries, show_ticks
-from pipelines.jobs.exits import exit_code, guard, tell
+from pipelines.jobs.exits import exit_code, guard, report_error
 from pipelines.jobs.stages import print_result
 from pipelines.schedule.embedded import STAGE, Embedded
 from pipelines.schedule.log import Log
@@ -54,7 +54,7 @@ def run(
         logger.info("watching %s; what the runs print is in %s", ", ".join(loaded.config.schedule), logs)
         Embedded(runners).run()
     except (Exception, KeyboardInterrupt) as error:
-        tell(error)
+        report_error(error)
         print_result({"stage": STAGE, "product": name, "outcome": "ended", "reason": str(error)})
         raise typer.Exit(exit_code(error)) from None
 

@@ -31,7 +31,7 @@ def exit_code(error: BaseException) -> int:
     return next((EXIT_CODES[c] for c in type(error).__mro__ if c in EXIT_CODES), BUG)
 
 
-def tell(error: BaseException) -> None:
+def report_error(error: BaseException) -> None:
     """Show an error on stderr: what a user can mend without a traceback, a bug with it."""
     if isinstance(error, MillraceError):
         hint = f"\n  {error.hint}" if error.hint else ""
@@ -47,5 +47,5 @@ def guard(action: Callable[[], None]) -> None:
     try:
         action()
     except Exception as error:  # the edge: whatever is no user's error is told as a bug
-        tell(error)
+        report_error(error)
         sys.exit(exit_code(error))

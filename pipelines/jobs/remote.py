@@ -115,7 +115,8 @@ class Submission:
             logging_file = Path(folder, "log4j2.properties")
             logging_file.write_text(LOGGING)
             said = self._follow(self.command(stage, run_id, arguments, profile), logging_file)
-        store = Store(self.product.config.store.root)
+        section = self.product.config.store
+        store = Store(section.root, wait_s=section.wait_s)
         try:
             return read_record(store, self.product.config.product, run_id, stage)
         except (ArtifactNotFound, ValidationError) as error:

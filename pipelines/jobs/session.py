@@ -4,7 +4,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from millrace import retry as patience
 from millrace.config.sections.profile import Spark
 from millrace.errors import Unavailable
 
@@ -59,7 +58,6 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
         builder = builder.master(section.master).config("spark.driver.memory", section.driver_memory)
     settings: dict[str, str | int | float | bool] = {
         **SETTINGS,
-        f"spark.executorEnv.{patience.ENVIRONMENT}": f"{patience.wait_s():g}",
         "spark.sql.shuffle.partitions": str(os.cpu_count() or 2),
         "spark.ui.showConsoleProgress": "true" if sys.stderr.isatty() else "false",
         "spark.sql.warehouse.dir": "/tmp/millrace-warehouse",  # noqa: S108 - never written: tables have paths

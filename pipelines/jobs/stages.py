@@ -16,9 +16,9 @@ from millrace.failpoints import fail_here
 from millrace.logs import add_context, configure_logging
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord, new_run_id, save_record
-from millrace.storage import Store, be_patient
+from millrace.storage import Store
 from millrace.tables.versions import CLEAN, find_table
-from pipelines.jobs.exits import exit_code, tell
+from pipelines.jobs.exits import exit_code, report_error
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.jobs.remote import Submission, is_inside
 
@@ -122,7 +122,7 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure_logging()
     records: list[RunRecord] = []
-    stage, product, spark = names[0], None, None
+    stage, product, store, spark = names[0], None, None, None
     started = time.monotonic()
     with Interrupts() as interrupts:
         try:
@@ -130,7 +130,8 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
             product = load_product(request.config, profile=request.profile, settings=request.settings)
             store = Store(product.config.store.root)
             _check_inputs(names, product, store, allow_empty=request.allow_empty)
-            be_patient(product.config.store.wait_s)  # the storage answered once; from now on it may be away for a while
+            # The storage is reachable. If it fails from now on, the run waits for it.
+            store = Store(product.config.store.root, wait_s=product.config.store.wait_s)
             if product.config.spark.deploy_mode == "cluster" and not is_inside():
                 return _run_in_cluster(names, request, product, run_id)
             spark = _start_spark(product)
@@ -142,10 +143,10 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
                 records.append(_run_one(stage, job))
         except (Exception, KeyboardInterrupt) as error:
             cause = interrupts.cause or error
-            tell(cause)
+            report_error(cause)
             failed = _failure(stage, run_id, product, cause, time.monotonic() - started)
-            if product:
-                _keep_failure(product, failed)
+            if store:
+                _keep_failure(store, failed)
             return exit_code(cause), [*records, failed]
         finally:
             _stop_spark(spark)
@@ -200,11 +201,11 @@ def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, all
         ModelStore(store).open(product.config.product)
 
 
-def _keep_failure(product: Product, failed: RunRecord) -> None:
+def _keep_failure(store: Store, failed: RunRecord) -> None:
     try:
-        save_record(Store(product.config.store.root), failed)
+        save_record(store, failed)
     except MillraceError as error:
-        tell(error)  # beside what ended the run, which decides the exit code
+        report_error(error)  # beside what ended the run, which decides the exit code
 
 
 def _stop_spark(spark: "SparkSession | None") -> None:

@@ -1,4 +1,4 @@
-"""Who asks: HdfsCLI's clients for a plain user, a Kerberos ticket, a delegation token."""
+"""Makes HdfsCLI's clients: for a user name, a delegation token or a Kerberos ticket."""
 
 import functools
 import getpass
@@ -7,15 +7,36 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import hdfs
 import requests
+from hdfs.client import _Request  # HdfsCLI has no public way to add an operation
 from requests.adapters import HTTPAdapter
 
 from millrace.config.sections.profile import Transfer
 from millrace.errors import ConfigError
-from pipelines.transfer.webhdfs import WebHdfs, as_written
+from pipelines.transfer.webhdfs import WebHdfs
 
 TOKEN_ENVIRONMENT: Final = "MILLRACE_HDFS_TOKEN"  # noqa: S105 - the name of the place, not the token
 CONNECT_TIMEOUT_S: Final = 5.0
+
+
+class _LiteralPaths(hdfs.Client):  # type: ignore[misc] # HdfsCLI has no annotations
+    """Takes every path literally, and adds the operations that HdfsCLI lacks."""
+
+    _concat = _Request("POST")
+    _get_file_block_locations = _Request("GET")
+
+    def resolve(self, hdfs_path: str) -> str:
+        """Return the path unchanged; HdfsCLI would expand ``#LATEST`` and normalise the rest."""
+        return hdfs_path
+
+
+class _UserClient(_LiteralPaths, hdfs.InsecureClient):  # type: ignore[misc]
+    """Sends a user name."""
+
+
+class _TokenClient(_LiteralPaths, hdfs.TokenClient):  # type: ignore[misc]
+    """Sends a delegation token."""
 
 
 def connect(transfer: Transfer) -> WebHdfs:
@@ -36,7 +57,7 @@ def connect(transfer: Transfer) -> WebHdfs:
         session.mount(scheme, HTTPAdapter(pool_maxsize=transfer.workers + 1))
     common = {"session": session, "timeout": (CONNECT_TIMEOUT_S, transfer.timeout_s)}
     user, client = _client(transfer, address, common)
-    return WebHdfs(as_written(client), address, user)
+    return WebHdfs(client, address, user)
 
 
 def check_url(url: str | None) -> str:
@@ -69,15 +90,13 @@ def shown(url: str) -> str:
 
 
 def _client(transfer: Transfer, address: str, common: dict[str, Any]) -> tuple[str, Any]:
-    from hdfs import InsecureClient, TokenClient
-
     if transfer.auth == "simple":
         user = transfer.user or os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
-        return f"user '{user}'", InsecureClient(address, user=user, **common)
+        return f"user '{user}'", _UserClient(address, user=user, **common)
     if transfer.user:
         raise ConfigError(f"transfer.user is for transfer.auth: simple; with {transfer.auth} the ticket says who it is")
     if transfer.auth == "token":
-        return "the bearer of the token", TokenClient(address, read_token(transfer.token_file), **common)
+        return "the bearer of the token", _TokenClient(address, read_token(transfer.token_file), **common)
     try:
         from hdfs.ext.kerberos import KerberosClient
     except ImportError as error:
@@ -85,7 +104,11 @@ def _client(transfer: Transfer, address: str, common: dict[str, Any]) -> tuple[s
             f"transfer.auth: kerberos needs a package that is not here: {error.name}",
             hint="install millrace[kerberos]; it is built with the Kerberos of the system (libkrb5-dev)",
         ) from error
-    return "the ticket's principal", KerberosClient(address, max_concurrency=transfer.workers, **common)
+
+    class TicketClient(_LiteralPaths, KerberosClient):  # type: ignore[misc]
+        """Authenticates with a Kerberos ticket."""
+
+    return "the ticket's principal", TicketClient(address, max_concurrency=transfer.workers, **common)
 
 
 def read_token(file: str | None) -> str:

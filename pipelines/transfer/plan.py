@@ -9,18 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_after_attempt,
-    stop_any,
-    stop_when_event_set,
-    wait_exponential_jitter,
-)
-
 from millrace.errors import ConfigError, InputMissing, StorageError, Unavailable
 from millrace.progress import progress
+from millrace.retry import RetryPolicy
 from pipelines.transfer.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -91,14 +82,16 @@ class TransferPool:
 
     def submit(self, work: Callable[..., T], *arguments: object) -> "Future[T]":
         """Have a piece of work done; a broken connection is tried again."""
-        again = Retrying(
-            retry=retry_if_exception_type(Interrupted),
-            stop=stop_any(stop_after_attempt(TRIES), stop_when_event_set(self.stopped)),
-            wait=wait_exponential_jitter(multiplier=0.5, max=8),
-            sleep=sleep_using_event(self.stopped),
-            reraise=True,
+        retry = RetryPolicy(
+            wait_s=None,
+            tries=TRIES,
+            first_pause_s=2.0,
+            longest_pause_s=8.0,
+            is_temporary=lambda error: isinstance(error, Interrupted),
+            stop=self.stopped,
+            waits_for="the connection",
         )
-        return self._threads.submit(again, work, *arguments)
+        return self._threads.submit(retry.call, work, *arguments)
 
     def advance(self, count: int, *, moved: bool) -> None:
         """Tell that so many bytes more are where they belong; fewer, if a try was in vain."""

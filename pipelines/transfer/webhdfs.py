@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import requests
 from hdfs import HdfsError
-from hdfs.client import _Request  # HdfsCLI has no other way to name an operation that it lacks
 
 from millrace.errors import DataRejected, InputMissing, MillraceError
 from pipelines.transfer.errors import Interrupted, translated
@@ -42,21 +41,6 @@ class Block:
 
     offset: int
     length: int
-
-
-def as_written(client: Any) -> Any:
-    """The same client, which takes every path as it stands: by itself, ``#LATEST`` would be another file."""
-    kind = type(client)
-    client.__class__ = type(
-        kind.__name__,
-        (kind,),
-        {
-            "resolve": lambda self, path: path,
-            "_concat": _Request("POST"),
-            "_get_file_block_locations": _Request("GET"),
-        },
-    )
-    return client
 
 
 class WebHdfs:

@@ -18,7 +18,8 @@ from millrace.features.encoding import Encoded, encode
 from millrace.features.spec import Feature
 from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
 from millrace.models.vocabularies import Vocabulary, count_unseen, read_vocabularies
-from millrace.storage import files_of, mapped_errors, open_input
+from millrace.retry import RetryPolicy
+from millrace.storage import Files, files_of, mapped_errors, open_input
 from millrace.tables.rows import RowRange, read_rows
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays, non_finite_rows
@@ -51,6 +52,7 @@ class Job:
         schema: Of the files written: keys, split, outputs, the error, then the constants.
         constants: Columns that are the same in the whole run.
         folder: Where files are written.
+        wait_s: Seconds that each operation waits while the storage is temporarily unavailable.
     """
 
     model: str
@@ -61,6 +63,12 @@ class Job:
     schema: pa.Schema
     constants: dict[str, Any]
     folder: str
+    wait_s: float = 0.0
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """The policy for the table's, the model's and the predictions' files."""
+        return RetryPolicy(self.wait_s)
 
 
 @dataclass(frozen=True)
@@ -84,17 +92,18 @@ WRITTEN_DDL: Final = (
 
 
 @functools.lru_cache(maxsize=2)
-def cached_servable(place: str, digest: str, threads: int) -> LoadedModel:
+def cached_servable(place: str, digest: str, threads: int, wait_s: float = 0.0) -> LoadedModel:
     """The servable of this process; it outlives a job, so that the next one starts warm.
 
     Raises:
         ModelDamaged: The files are not those that the driver saw.
     """
-    with mapped_errors("model", place), open_input(f"{place}/{MANIFEST}") as file:
+    retry = RetryPolicy(wait_s)
+    with mapped_errors("model", place), open_input(f"{place}/{MANIFEST}", retry) as file:
         manifest = ModelManifest.model_validate_json(file.read())
     if manifest.digest != digest:
         raise ModelDamaged(place, "it was replaced while the job ran")
-    return LoadedModel.load(ModelVersion(place, manifest), threads)
+    return LoadedModel.load(ModelVersion(place, manifest, retry), threads)
 
 
 def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -116,14 +125,14 @@ def run_task(job: Job, number: int) -> Written:
         ConfigError: No permission.
         StorageError: A file cannot be read or written.
     """
-    servable = cached_servable(job.model, job.digest, job.threads)
+    servable = cached_servable(job.model, job.digest, job.threads, job.wait_s)
     path = f"{job.folder}/part-{number:05d}-{uuid.uuid4().hex}.parquet"
-    files = files_of(path)
+    files = files_of(path, job.retry)
     vocabularies = read_vocabularies(servable.origin.folder)
     unseen = None if vocabularies is None else Unseen(vocabularies)
     with mapped_errors("file", path):
         try:
-            rows, rejected = _write(path, _score(job.tasks[number], servable, job, unseen), job.schema)
+            rows, rejected = _write(files, path, _score(job.tasks[number], servable, job, unseen), job.schema)
         except BaseException:
             files.remove(path)
             raise
@@ -148,11 +157,11 @@ class Unseen:
             self.counts[name] += count_unseen(columns[name], words)
 
 
-def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[int, int]:
+def _write(files: Files, path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[int, int]:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     rows = rejected = 0
     options: dict[str, Any] = {"use_dictionary": texts, "write_page_checksum": True, "store_schema": False}
-    with files_of(path).open_output(path) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
+    with files.open_output(path) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows
@@ -167,7 +176,7 @@ def _score(
     features = servable.spec.inputs if servable.spec else ()
     names = list(dict.fromkeys([f.name for f in features] + list(job.keys)))
     for piece in pieces:
-        for batch in read_rows(piece.rows, names):
+        for batch in read_rows(piece.rows, names, retry=job.retry):
             fail_here("score.before_batch")
             columns, reasons = _encode(batch, features)
             if unseen:

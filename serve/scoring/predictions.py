@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from millrace.errors import ConfigError, FeatureMismatch, StorageError
 from millrace.features.spec import table_dtype
 from millrace.models.manifest import ModelManifest
-from millrace.storage import Store, delta_errors, delta_options, files_of, open_input, patient
+from millrace.retry import RetryPolicy, retried
+from millrace.storage import Store, delta_errors, delta_options, open_input
 from millrace.tables.rows import data_file_errors
 from millrace.tables.versions import PREDICTIONS, TableVersion, table_parts
 from serve.errors import TableDiffers
@@ -32,6 +32,14 @@ CONSTANTS: Final = {
     "table_version": pa.int64(),
 }
 """Columns that are the same in a whole run, beside the date."""
+_CONFLICTS: Final = RetryPolicy(
+    wait_s=None,
+    tries=CONFLICTS,
+    first_pause_s=0.05,
+    longest_pause_s=1.0,
+    is_temporary=lambda error: isinstance(error, CommitFailedError),
+    waits_for="another writer of the predictions",
+)
 _OUTPUTS: Final = {
     "float32": pa.float32(),
     "float64": pa.float64(),
@@ -71,7 +79,7 @@ def plan_schema(manifest: ModelManifest, table: TableVersion) -> pa.Schema:
     Raises:
         ConfigError: A key has the name of another column.
     """
-    stored = _read_schema(table.files[0].path)
+    stored = _read_schema(table.files[0].path, table.retry)
     keys = [stored.field(name).remove_metadata() for name in manifest.features.key if name != SPLIT]
     fields = [*keys, pa.field(SPLIT, pa.string())]
     for name, dtype in manifest.outputs.items():
@@ -91,8 +99,8 @@ def _list_of(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("element", kind))  # the name that Delta and Spark give it
 
 
-def _read_schema(path: str) -> pa.Schema:
-    with data_file_errors(path), open_input(path) as file:
+def _read_schema(path: str, retry: RetryPolicy) -> pa.Schema:
+    with data_file_errors(path), open_input(path, retry) as file:
         return pq.read_schema(file)
 
 
@@ -106,6 +114,7 @@ class Predictions:
 
     def __init__(self, store: Store, product: str) -> None:
         self.uri = store.uri(*table_parts(product, PREDICTIONS))
+        self.files, self.retry = store.files, store.retry
 
     def partition(self, day: str) -> str:
         """The folder for files of a date."""
@@ -120,9 +129,9 @@ class Predictions:
         with _mapped_errors():
             return self._find_commit(commit_key)
 
-    @patient
+    @retried
     def _find_commit(self, commit_key: str) -> tuple[int, dict[str, Any]] | None:
-        if not files_of(self.uri).exists(f"{self.uri}/_delta_log"):
+        if not self.files.exists(f"{self.uri}/_delta_log"):
             return None
         with delta_errors(self.uri):
             table = self._log()
@@ -151,15 +160,9 @@ class Predictions:
         """
         with _mapped_errors():
             # Of several that make the table, or add a column to it, all but one have to look again.
-            trying = Retrying(
-                retry=retry_if_exception_type(CommitFailedError),
-                stop=stop_after_attempt(CONFLICTS),
-                wait=wait_random_exponential(0.05, max=1),
-                reraise=True,
-            )
-            trying(self._append, files, schema.append(pa.field(DATE, pa.date32())), record)
+            _CONFLICTS.call(self._append, files, schema.append(pa.field(DATE, pa.date32())), record)
 
-    @patient
+    @retried
     def _append(self, files: Sequence[Written], whole: pa.Schema, record: dict[str, Any]) -> None:
         with delta_errors(self.uri):
             table = self._open(whole)
@@ -185,10 +188,10 @@ class Predictions:
             StorageError: The log or a file cannot be read.
         """
         with _mapped_errors():
-            counts = [_count_rows(path.removeprefix("file://")) for path in self._added(version)]
+            counts = [_count_rows(path.removeprefix("file://"), self.retry) for path in self._added(version)]
         return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
 
-    @patient
+    @retried
     def _added(self, version: int) -> list[str]:
         with delta_errors(self.uri):
             before = set(self._log(version - 1).file_uris()) if version else set()
@@ -238,8 +241,8 @@ def _mapped_errors() -> Iterator[None]:
         raise StorageError(f"table '{PREDICTIONS}': {error}") from error
 
 
-def _count_rows(path: str) -> tuple[int, int]:
-    with open_input(path) as source, pq.ParquetFile(source) as file:
+def _count_rows(path: str, retry: RetryPolicy) -> tuple[int, int]:
+    with open_input(path, retry) as source, pq.ParquetFile(source) as file:
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         columns = [

@@ -15,7 +15,7 @@ from millrace.models.files import checked_copy
 from millrace.models.manifest import ModelVersion
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
-from millrace.storage import Store, files_of
+from millrace.storage import Store
 from millrace.tables.rows import RowRange
 from millrace.tables.validation import check_validated
 from millrace.tables.versions import CLEAN, DataFile, TableVersion, find_table
@@ -114,19 +114,19 @@ def _score(
     written = run_on_spark(spark, job)
     failed = next((w for w in written if w.failure), None)
     if failed:
-        _discard(written)
+        _discard(written, predictions)
         raise next(c for c in LASTING if c.__name__ == failed.kind)(failed.failure, hint="nothing was added")
     rows, rejected = sum(w.rows for w in written), sum(w.rejected for w in written)
     if rows != record["rows_in"]:
-        _discard(written)
+        _discard(written, predictions)
         raise DataRejected(f"the table's log says {record['rows_in']} rows, its files hold {rows}")
     if rejected == rows:
-        _discard(written)
+        _discard(written, predictions)
         raise DataRejected(f"not one of {rows} rows has a prediction", hint="look at the model and the newest rows")
     unseen = _sum_unseen(written)
     record |= {"rows_out": rows - rejected, "rejected": rejected, "unseen": unseen}
     if unseen and max(unseen.values()) > max_unseen * rows:
-        _discard(written)
+        _discard(written, predictions)
         raise TooManyUnseen(unseen, rows=rows, allowed=max_unseen)
     fail_here("score.before_commit")
     try:
@@ -140,7 +140,7 @@ def _score(
     fail_here("score.after_commit")
     found = predictions.find_commit(record["commit_key"])
     if found and found[1].get("run_id") != record["run_id"]:
-        _discard(written)
+        _discard(written, predictions)
 
 
 def _sum_unseen(written: list[Written]) -> dict[str, int]:
@@ -198,6 +198,7 @@ def plan_job(
         schema=schema,
         constants={name: record[name] for name in CONSTANTS},
         folder=predictions.partition(record["logical_date"]),
+        wait_s=predictions.retry.wait_s or 0.0,
     )
 
 
@@ -238,7 +239,7 @@ def _joined(pieces: list[RowSlice]) -> tuple[RowSlice, ...]:
     return tuple(joined)
 
 
-def _discard(written: list[Written]) -> None:
+def _discard(written: list[Written], predictions: Predictions) -> None:
     for file in written:
         if file.path:
-            files_of(file.path).remove(file.path)
+            predictions.files.remove(file.path)

@@ -1,71 +1,102 @@
-"""Waiting for a storage that is away: bounded, told, and only where somebody asked for it."""
+"""Retries: which errors, for how long, how often, and what is logged meanwhile."""
 
 import errno
 import logging
+import pickle
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from millrace import retry as patience
-from millrace.retry import be_patient, is_passing, patient, wait_s, while_waiting
+from millrace.retry import NO_RETRY, RetryPolicy, is_temporary, retried
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(patience.ENVIRONMENT, "0")
-    monkeypatch.setattr(patience, "_listeners", [])
+class Unavailable:
+    """Fails some times before it returns."""
 
+    def __init__(self, times: int, number: int = errno.ECONNREFUSED, retry: RetryPolicy = NO_RETRY) -> None:
+        self.left, self.number, self.calls, self.retry = times, number, 0, retry
 
-class Away:
-    """Fails some times before it answers."""
-
-    def __init__(self, times: int, number: int = errno.ECONNREFUSED) -> None:
-        self.left, self.number, self.calls = times, number, 0
-
-    @patient
-    def ask(self, answer: str) -> str:
+    @retried
+    def read(self, result: str) -> str:
         self.calls += 1
         if self.left:
             self.left -= 1
-            raise OSError(self.number, "away")
-        return answer
+            raise OSError(self.number, "unavailable")
+        return result
 
 
-def test_nobody_waits_unless_told_to() -> None:
-    storage = Away(1)
-    with pytest.raises(OSError, match="away"):
-        storage.ask("x")
-    assert (storage.calls, wait_s()) == (1, 0)
+def test_nothing_is_retried_by_default() -> None:
+    storage = Unavailable(1)
+    with pytest.raises(OSError, match="unavailable"):
+        storage.read("x")
+    assert storage.calls == 1
 
 
-def test_an_error_that_passes_is_waited_for_and_told(caplog: pytest.LogCaptureFixture) -> None:
-    be_patient(60)
+def test_a_temporary_error_is_waited_for_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     waits: list[int] = []
-    while_waiting(lambda: waits.append(1))
+    policy = RetryPolicy(60, on_wait=lambda: waits.append(1))
     with caplog.at_level(logging.WARNING):
-        assert Away(3).ask("here") == "here"
+        assert Unavailable(3, retry=policy).read("here") == "here"
     assert len(waits) == 3
-    assert [record.message for record in caplog.records] == ["waiting for the storage, 0 of 60 s: away"]
+    assert [record.message for record in caplog.records] == ["waiting for the storage, 0 of 60 s: unavailable"]
 
 
-def test_it_ends() -> None:
-    be_patient(0.5)
-    storage = Away(1000)
+def test_a_long_wait_is_logged_again(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millrace.retry.LOG_EVERY_S", 0.0)
+    with caplog.at_level(logging.WARNING):
+        Unavailable(3, retry=RetryPolicy(None, first_pause_s=0.01, waits_for="the other")).read("here")
+    assert len(caplog.records) == 3
+    assert caplog.records[0].message == "waiting for the other, 0 s: unavailable"
+
+
+def test_the_wait_is_limited() -> None:
+    storage = Unavailable(1000, retry=RetryPolicy(0.5))
     with pytest.raises(ConnectionRefusedError):
-        storage.ask("x")
+        storage.read("x")
     assert storage.calls > 1
 
 
+def test_the_number_of_tries_is_limited() -> None:
+    storage = Unavailable(1000, retry=RetryPolicy(None, tries=3, first_pause_s=0.01))
+    with pytest.raises(ConnectionRefusedError):
+        storage.read("x")
+    assert storage.calls == 3
+
+
+def test_an_event_ends_the_pause() -> None:
+    stop = threading.Event()
+    storage = Unavailable(1000, retry=RetryPolicy(None, first_pause_s=60, longest_pause_s=60, stop=stop))
+    timer = threading.Timer(0.2, stop.set)
+    started = time.monotonic()
+    timer.start()
+    with pytest.raises(ConnectionRefusedError):
+        storage.read("x")
+    timer.join()
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO])
-def test_what_no_waiting_mends(number: int) -> None:
-    be_patient(60)
-    storage = Away(1, number)
-    with pytest.raises(OSError, match="away"):
-        storage.ask("x")
+def test_a_permanent_error_is_not_retried(number: int) -> None:
+    storage = Unavailable(1, number, RetryPolicy(60))
+    with pytest.raises(OSError, match="unavailable"):
+        storage.read("x")
     assert storage.calls == 1
-    assert not is_passing(OSError(number, ""))
+    assert not is_temporary(OSError(number, ""))
 
 
-def test_a_missing_file_is_an_answer(tmp_path: Path) -> None:
-    assert not is_passing(FileNotFoundError(errno.ENOENT, "x", str(tmp_path)))
-    assert not is_passing(ValueError())
+def test_other_errors_can_be_temporary() -> None:
+    policy = RetryPolicy(60, first_pause_s=0.01, is_temporary=lambda error: isinstance(error, OSError))
+    assert Unavailable(2, errno.EIO, policy).read("here") == "here"
+
+
+def test_a_missing_file_is_a_result(tmp_path: Path) -> None:
+    assert not is_temporary(FileNotFoundError(errno.ENOENT, "x", str(tmp_path)))
+    assert not is_temporary(ValueError())
+
+
+def test_the_policy_of_a_storage_travels_to_executors() -> None:
+    policy = RetryPolicy(600)
+    assert pickle.loads(pickle.dumps(policy)) == policy != replace(policy, wait_s=0.0)  # noqa: S301 - our own bytes

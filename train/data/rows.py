@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from millrace.features.encoding import encode
 from millrace.features.spec import FeatureSpec
+from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.tables.rows import RowRange, read_rows
 from train.data.plan import Indices, SplitPlan
 from train.data.tensors import encode_labels, to_tensor
@@ -60,22 +61,31 @@ class Reader:
         spec: What to read.
         preprocessing: Keras model of `train.preprocessing.layers.build_preprocessing`.
         heartbeat: Called after every batch read: the rank is not stuck.
+        retry: The policy for reading files.
     """
 
-    def __init__(self, split: SplitPlan, spec: FeatureSpec, preprocessing: Any, heartbeat: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        split: SplitPlan,
+        spec: FeatureSpec,
+        preprocessing: Any,
+        heartbeat: Callable[[], None],
+        retry: RetryPolicy = NO_RETRY,
+    ) -> None:
         import tensorflow as tf
 
         self.split = split
         self.spec = spec
         self.columns = list(dict.fromkeys([f.name for f in spec.inputs] + [spec.label.name]))
         self._heartbeat = heartbeat
+        self._retry = retry
         signature = {f.name: tf.TensorSpec((None,), f.tensor_dtype) for f in spec.inputs}
         self._preprocess = tf.function(preprocessing, input_signature=[signature])
 
     def batches(self, ranges: list[RowRange], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Raw rows of the ranges."""
         for rows in ranges:
-            for batch in read_rows(rows, columns or self.columns):
+            for batch in read_rows(rows, columns or self.columns, retry=self._retry):
                 self._heartbeat()
                 yield batch
 

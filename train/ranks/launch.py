@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from millrace import failpoints
-from millrace import retry as patience
 from millrace.config.sections.profile import Ranks
 from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
 from train.errors import RankFailed
@@ -70,7 +69,7 @@ def run_ranks(
 
     output, complaints = Output(), Output()
     host = spark.sparkContext.getConf().get("spark.driver.host", "127.0.0.1")
-    inherited = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", failpoints.ENVIRONMENT, failpoints.LOG, patience.ENVIRONMENT)
+    inherited = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", failpoints.ENVIRONMENT, failpoints.LOG)
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     try:

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from millrace.dotted import load_function
 from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
 from millrace.failpoints import fail_here
 from millrace.models.vocabularies import write_vocabularies
-from millrace.retry import while_waiting
+from millrace.retry import RetryPolicy
 from millrace.storage import mapped_errors, upload
 from train.data.plan import SplitPlan
 from train.data.rows import Reader
@@ -72,7 +73,9 @@ def summary_of(error: Exception) -> str:
 
 def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
     heartbeat = watchdog(args.train.deadline_s)
-    while_waiting(heartbeat)
+    retry = RetryPolicy(args.wait_s, on_wait=heartbeat)  # a rank that waits for the storage is not stuck
+    if args.previous is not None:
+        args = replace(args, previous=replace(args.previous, retry=retry))
     started = time.monotonic()
     import horovod.tensorflow as hvd
     import keras
@@ -95,7 +98,8 @@ def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"train.options: {said}", hint=f"see what {args.train.model} takes") from error
     readers = {
-        split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat) for split, files in args.files.items()
+        split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat, retry)
+        for split, files in args.files.items()
     }
     fit_started = time.monotonic()
     judge = fit(args, trunk, readers, Rank(world, heartbeat, sender))
@@ -113,7 +117,7 @@ def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
         write_sample(Path(folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
         heartbeat()
         with mapped_errors("folder", args.folder):
-            upload(Path(folder), args.folder)
+            upload(Path(folder), args.folder, retry)
         fail_here("train.after_export", world.rank)
     seconds = {
         "start": fit_started - started,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from millrace.errors import ConfigError
-from millrace.retry import patient
+from millrace.retry import NO_RETRY, RetryPolicy, retried
 from millrace.storage.filesystems.files import Entry
 from millrace.storage.filesystems.hadoop_errors import translated
 from millrace.storage.filesystems.hdfs_streams import Input, Output
@@ -25,7 +25,7 @@ DEFAULT_PORT: Final = 8020
 REACH_TIMEOUT_S: Final = 5.0
 """How long an address may take to accept a connection."""
 CLIENT_OPTIONS: Final = {
-    # The client's own waiting cannot be interrupted, bounded or told: `patience` waits instead.
+    # The client's own wait cannot be interrupted, limited or logged: `millrace.retry` waits instead.
     "dfs.client.failover.max.attempts": "1",
     "dfs.client.failover.sleep.base.millis": "200",
     "dfs.client.failover.sleep.max.millis": "1000",
@@ -92,10 +92,12 @@ class HdfsFiles:
 
     Args:
         authority: ``host:port`` of the NameNode, or the name of a service that ``HADOOP_CONF_DIR`` describes.
+        retry: Policy for every operation.
     """
 
-    def __init__(self, authority: str) -> None:
+    def __init__(self, authority: str, retry: RetryPolicy = NO_RETRY) -> None:
         self.authority = authority
+        self.retry = retry
 
     @contextlib.contextmanager
     def _asked(self, path: str) -> Iterator["Client"]:
@@ -104,7 +106,7 @@ class HdfsFiles:
         except (RuntimeError, OSError) as error:
             raise translated(error, self.authority, path) from error
 
-    @patient
+    @retried
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
         try:
@@ -113,7 +115,7 @@ class HdfsFiles:
             return False
         return True
 
-    @patient
+    @retried
     def names(self, path: str) -> list[str]:
         """Names in a folder."""
         with self._asked(path) as client:
@@ -124,7 +126,7 @@ class HdfsFiles:
             except FileNotFoundError:
                 return []
 
-    @patient
+    @retried
     def walk(self, path: str) -> list[str]:
         """Every file below a folder."""
         with self._asked(path) as client:
@@ -150,16 +152,18 @@ class HdfsFiles:
         """When a file or folder was changed last."""
         return float(self._status(path).modification_time) / 1000
 
-    @patient
+    @retried
     def _status(self, path: str) -> Any:
         with self._asked(path) as client:
             return client.get_file_info(_path(path))
 
     def open_input(self, path: str) -> BinaryIO:
         """Open a file for reading."""
-        return io.BufferedReader(Input(functools.partial(self.open_native, path), self.authority, path), BUFFER_BYTES)
+        return io.BufferedReader(
+            Input(functools.partial(self.open_native, path), self.authority, path, self.retry), BUFFER_BYTES
+        )
 
-    @patient
+    @retried
     def open_native(self, path: str) -> Any:
         """The client's own reader of a file."""
         with self._asked(path) as client:
@@ -174,16 +178,15 @@ class HdfsFiles:
 
         again = False
 
-        @patient
         def create() -> Any:
             nonlocal again
             options, again = WriteOptions(overwrite=again), True
             with self._asked(path) as client:
                 return client.create(_path(path), options)
 
-        return io.BufferedWriter(Output(create(), self.authority, path), BUFFER_BYTES)
+        return io.BufferedWriter(Output(self.retry.call(create), self.authority, path), BUFFER_BYTES)
 
-    @patient
+    @retried
     def rename_new(self, source: str, target: str) -> None:
         """Rename without replacing.
 
@@ -198,7 +201,7 @@ class HdfsFiles:
                 if self.exists(source) or not self.exists(target):
                     raise
 
-    @patient
+    @retried
     def replace(self, source: str, target: str) -> None:
         """Rename over what is there; a source that is gone was renamed, as above."""
         with self._asked(target) as client:
@@ -208,7 +211,7 @@ class HdfsFiles:
                 if self.exists(source) or not self.exists(target):
                     raise
 
-    @patient
+    @retried
     def remove(self, path: str) -> None:
         """Remove a file or a whole folder."""
         with self._asked(path) as client, contextlib.suppress(FileNotFoundError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from millrace.retry import patient
+from millrace.retry import NO_RETRY, RetryPolicy, retried
 from millrace.storage.filesystems.hadoop_errors import translated
 
 SYNC_TIMEOUT_S: Final = 30.0
@@ -22,10 +22,12 @@ class Input(io.RawIOBase):
         open_again: Gives the client's own reader.
         authority: For messages.
         path: For messages.
+        retry: Policy for each read.
     """
 
-    def __init__(self, open_again: Callable[[], Any], authority: str, path: str) -> None:
+    def __init__(self, open_again: Callable[[], Any], authority: str, path: str, retry: RetryPolicy = NO_RETRY) -> None:
         super().__init__()
+        self.retry = retry
         self._open, self._place = open_again, (authority, path)
         self._inner = open_again()
         self._position, self._is_broken = 0, False
@@ -50,7 +52,7 @@ class Input(io.RawIOBase):
         self._position += len(data)
         return len(data)
 
-    @patient
+    @retried
     def _read(self, count: int) -> bytes:
         if self._is_broken:
             self._inner, self._is_broken = self._open(), False

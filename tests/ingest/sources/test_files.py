@@ -26,7 +26,7 @@ def test_digests(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     product = Small(tmp_path).source(things(3)).build()
 
-    def refuse(path: str) -> None:
+    def refuse(path: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("ingest.sources.files.digest_at", refuse)

@@ -168,6 +168,6 @@ def test_a_storage_in_trouble_says_nothing_of_the_data(
         def read(self, size: int | None = -1) -> bytes:
             raise trouble
 
-    monkeypatch.setattr(rows, "open_input", Troubled)
+    monkeypatch.setattr(rows, "open_input", lambda path, _: Troubled(path))
     with pytest.raises(kind):
         list(read_rows(RowRange(str(parquet), 0, 1), ["id"]))

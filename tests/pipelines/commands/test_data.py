@@ -68,7 +68,7 @@ def test_a_folder_listed_and_removed(profile: str, tmp_path: Path, monkeypatch: 
     assert r"a\x1b[31m\nb" in done.stderr
     assert "\x1b[31m" not in done.stderr
     done = run(app, ["data", "rm", f"{top}/in", "--profile", profile])
-    assert (done.exit_code, "nobody said that it may go\n  --yes if it may\n" in done.stderr) == (5, True)
+    assert (done.exit_code, "was not removed: not confirmed\n  confirm with --yes\n" in done.stderr) == (5, True)
     monkeypatch.setattr("pipelines.commands.data._has_terminal", lambda: True)
     for said, code in (("n\n", 5), ("", 5), ("y\n", 0)):
         assert run(app, ["data", "rm", f"{top}/in/a\x1b[31m\nb", "--profile", profile], input=said).exit_code == code
@@ -104,7 +104,7 @@ def test_models_pushed_and_pulled(profile: str, tmp_path: Path) -> None:
         (["ls", "--workers", "x"], 2, ""),
         (["put", "a", "/b", "--workers", "0"], 2, ""),
         (["split", "nowhere"], 4, "there is no file"),
-        (["split", "setup.cfg", "--chunk-size", "0"], 78, "that is no size"),
+        (["split", "setup.cfg", "--chunk-size", "0"], 78, "not a size"),
         (["merge", "nowhere"], 4, "there is no manifest.json"),
     ],
 )
@@ -130,8 +130,8 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "0", "1XB"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ConfigError, match="that is no size"):
+def test_texts_that_are_not_sizes(text: str) -> None:
+    with pytest.raises(ConfigError, match="not a size"):
         parse_size(text)
 
 

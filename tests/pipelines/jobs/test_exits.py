@@ -16,7 +16,7 @@ from millrace.errors import (
     Unavailable,
 )
 from millrace.models.manifest import ModelDamaged
-from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, guard, tell
+from pipelines.jobs.exits import BUG, EXIT_CODES, INTERRUPTED, exit_code, guard, report_error
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,19 @@ def test_codes_are_distinct_and_none_means_success_or_usage() -> None:
 
 
 def test_a_users_error_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(ConfigError("no such profile", hint="make one"))
-    tell(DataRejected("bad rows"))
+    report_error(ConfigError("no such profile", hint="make one"))
+    report_error(DataRejected("bad rows"))
     assert capsys.readouterr() == ("", "error: no such profile\n  make one\nerror: bad rows\n")
 
 
 def test_an_interruption_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(KeyboardInterrupt())
+    report_error(KeyboardInterrupt())
     assert "run the same command again" in capsys.readouterr().err
 
 
 def test_a_bug_has_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    tell(ZeroDivisionError("why"))
+    report_error(ZeroDivisionError("why"))
     (record,) = caplog.records
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)
@@ -76,6 +76,6 @@ def test_a_bug_ends_a_command_with_70_and_its_traceback(caplog: pytest.LogCaptur
         guard(broken)
     assert caught.value.code == 70
     # The record, not its text: pyspark, once imported, formats records in its own way.
-    told = caplog.records[-1].exc_info
-    assert told is not None
-    assert told[0] is ZeroDivisionError
+    info = caplog.records[-1].exc_info
+    assert info is not None
+    assert info[0] is ZeroDivisionError

@@ -68,7 +68,7 @@ def record_of(key: str) -> dict[str, Any]:
 def test_a_storage_in_trouble_is_no_damaged_file(
     trouble: OSError, kind: type[Exception], table: TableVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(path: str) -> BinaryIO:
+    def opened(path: str, *_: object) -> BinaryIO:
         raise trouble
 
     monkeypatch.setattr(predictions, "open_input", opened)

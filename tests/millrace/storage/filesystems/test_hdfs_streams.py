@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from millrace import retry as patience
+from millrace.retry import RetryPolicy, is_temporary
 from millrace.storage.filesystems import hdfs_streams
 from millrace.storage.filesystems.hdfs_streams import Input, Output
 
@@ -31,7 +31,7 @@ def test_datanodes_that_never_answer_are_waited_for_in_bounds(monkeypatch: pytes
     with pytest.raises(TimeoutError, match="hdfs://namenode:8020: no DataNode has answered") as caught:
         Output(inner, *PLACE).close()
     assert (caught.value.errno, caught.value.filename) == (errno.ETIMEDOUT, PLACE[1])
-    assert patience.is_passing(caught.value)
+    assert is_temporary(caught.value)
     assert not inner.closed
 
 
@@ -59,8 +59,7 @@ class Breaking(io.BytesIO):
         return super().read(min(4, count or 0))
 
 
-def test_reading_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(patience.ENVIRONMENT, "10")
-    with io.BufferedReader(Input(lambda: Breaking(b"0123456789"), *PLACE)) as file:
+def test_reading_continues_at_its_position() -> None:
+    with io.BufferedReader(Input(lambda: Breaking(b"0123456789"), *PLACE, RetryPolicy(10))) as file:
         assert file.read() == b"0123456789"
     assert Breaking.broken

@@ -32,7 +32,7 @@ from train.export.replay import replay
 from train.export.saved_model import SAMPLE, output_dtypes
 from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec
-from train.rank import WorkerArgs
+from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
 from train.world import World
 
@@ -161,7 +161,7 @@ def _train(
     if statistics.empty:
         logger.warning("trained without inputs that have no value: %s", ", ".join(statistics.empty))
     logger.info("measured the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs))
-    args = WorkerArgs(
+    args = RankArguments(
         train=config.train,
         spec=spec,
         statistics=statistics,
@@ -200,7 +200,7 @@ def _check(config: Config, table: TableVersion) -> None:
             raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
 
 
-def _fit(spark: "SparkSession", args: WorkerArgs, config: Config, place: Workplace) -> dict[str, Any]:
+def _fit(spark: "SparkSession", args: RankArguments, config: Config, place: Workplace) -> dict[str, Any]:
     steps = EpochPlan.of(SplitPlan(args.files["train"]), config.train.batch_size).steps
     lines: list[dict[str, Any]] = []
     with progress("training", steps * config.train.epochs) as advance:

@@ -6,7 +6,7 @@ from millrace.models.files import checked_copy
 from millrace.models.manifest import ModelVersion
 from train.data.rows import Reader
 from train.evaluation.evaluate import Evaluation, Model, summarise
-from train.rank import WorkerArgs
+from train.preprocessing.statistics import LabelStatistics
 from train.world import World
 
 SAMPLE_ROWS: Final = 1_000
@@ -14,23 +14,37 @@ SAMPLE_ROWS: Final = 1_000
 
 
 def judge_test(
-    args: WorkerArgs, serve: Model, reader: Reader, world: World
+    model: Model,
+    reader: Reader,
+    world: World,
+    label: LabelStatistics,
+    slices: tuple[str, ...],
+    previous: ModelVersion | None,
 ) -> tuple[dict[str, Any], tuple[list[Any], list[Any]]]:
-    """Metrics over all ranks' test rows, and this rank's first raw rows with their answers."""
+    """Metrics over the test rows of all ranks, and this rank's first raw rows with the model's outputs.
+
+    Args:
+        model: The trained model.
+        reader: Reads the test split.
+        world: This rank's place, which decides the rows that it reads.
+        label: Statistics of the label in the train split, for the baseline.
+        slices: Columns whose values get metrics of their own.
+        previous: The model version to evaluate on the same rows, if any.
+    """
     import horovod.tensorflow as hvd
 
-    label = args.statistics.label
-    mine = Evaluation(args.spec, label, args.slices)
-    old = args.previous.manifest.features if args.previous else None
+    spec = reader.spec
+    mine = Evaluation(spec, label, slices)
+    old = previous.manifest.features if previous else None
     before = Evaluation(old, label, ()) if old else None
-    previous = _load_previous(args.previous) if args.previous else None
-    inputs = [f.name for spec in (args.spec, old) if spec for f in spec.inputs]
-    columns = list(dict.fromkeys([*args.spec.key, *inputs, *args.slices, args.spec.label.name]))
+    previous_model = _load_previous(previous) if previous else None
+    inputs = [f.name for known in (spec, old) if known for f in known.inputs]
+    columns = list(dict.fromkeys([*spec.key, *inputs, *slices, spec.label.name]))
     rows, answers, kept = [], [], 0
     for batch in reader.batches(reader.split.ranges(*reader.split.share(world)), columns):
-        outputs = mine.add(serve, batch)
-        if before and previous:
-            before.add(previous, batch)
+        outputs = mine.add(model, batch)
+        if before and previous_model:
+            before.add(previous_model, batch)
         if kept < SAMPLE_ROWS:
             rows.append(batch)
             answers.append({name: value.numpy() for name, value in outputs.items()})

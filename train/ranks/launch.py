@@ -17,7 +17,7 @@ from millrace.config.sections.profile import Ranks
 from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
 from train.errors import RankFailed
 from train.events import Output, listen
-from train.rank import WorkerArgs
+from train.ranks.arguments import RankArguments
 from train.ranks.worker import train_rank
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _KINDS: dict[str, type[MillraceError]] = {
 
 def run_ranks(
     spark: "SparkSession",
-    args: WorkerArgs,
+    args: RankArguments,
     ranks: Ranks,
     on_event: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:

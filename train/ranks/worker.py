@@ -27,11 +27,12 @@ from train.export.saved_model import SAMPLE, join_model, write_sample, write_sav
 from train.export.warmup import write_warmup
 from train.loop.fit import fit
 from train.preprocessing.layers import build_preprocessing, describe
-from train.rank import Rank, WorkerArgs, watchdog
+from train.rank import Rank, watchdog
+from train.ranks.arguments import RankArguments
 from train.world import World
 
 
-def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
+def train_rank(args: RankArguments) -> dict[str, Any] | None:
     """Do a rank's work; rank 0 returns metrics and times.
 
     An error is told to the driver first, and then ends the process: Horovod itself reports an exit code only, and the
@@ -70,7 +71,7 @@ def summary_of(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
+def _train_rank(args: RankArguments, sender: EventSender) -> dict[str, Any] | None:
     heartbeat = watchdog(args.train.deadline_s)
     while_waiting(heartbeat)
     started = time.monotonic()
@@ -98,11 +99,11 @@ def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
         split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat) for split, files in args.files.items()
     }
     fit_started = time.monotonic()
-    judge = fit(args, trunk, readers, Rank(world, heartbeat, sender))
+    judge = fit(trunk, readers, Rank(world, heartbeat, sender), args.train, args.spec, args.statistics)
     fitted = time.monotonic()
 
     serve = join_model(args.spec, preprocessing, trunk, args.statistics.label)
-    metrics, sample = judge_test(args, serve, readers["test"], world)
+    metrics, sample = judge_test(serve, readers["test"], world, args.statistics.label, args.slices, args.previous)
     fail_here("train.before_export", world.rank)
     if world.rank:
         return None

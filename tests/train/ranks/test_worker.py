@@ -20,7 +20,7 @@ def test_a_rank_imports_no_spark() -> None:
     [
         (Diverged("x", 1), "DataRejected"),
         (ConfigError("x"), "ConfigError"),
-        (RankFailed(1, "x"), "StorageError"),
+        (RankFailed(1, "x"), "Unavailable"),
         (ValueError("x"), "bug"),
         (RuntimeError("op HorovodGroupedAllreduce: Connection closed by peer"), "peer"),
     ],

@@ -13,7 +13,7 @@ SAMPLE_ROWS: Final = 1_000
 """Test rows whose answers are kept to be compared with the exported model's, the batch table's and the server's."""
 
 
-def judge_test(
+def evaluate_test_split(
     model: Model,
     reader: Reader,
     world: World,
@@ -34,25 +34,25 @@ def judge_test(
     import horovod.tensorflow as hvd
 
     spec = reader.spec
-    mine = Evaluation(spec, label, slices)
-    old = previous.manifest.features if previous else None
-    before = Evaluation(old, label, ()) if old else None
+    evaluation = Evaluation(spec, label, slices)
+    previous_spec = previous.manifest.features if previous else None
+    previous_evaluation = Evaluation(previous_spec, label, ()) if previous_spec else None
     previous_model = _load_previous(previous) if previous else None
-    inputs = [f.name for known in (spec, old) if known for f in known.inputs]
+    inputs = [f.name for s in (spec, previous_spec) if s for f in s.inputs]
     columns = list(dict.fromkeys([*spec.key, *inputs, *slices, spec.label.name]))
-    rows, answers, kept = [], [], 0
+    rows, sample_outputs, kept = [], [], 0
     for batch in reader.batches(reader.split.ranges(*reader.split.share(world)), columns):
-        outputs = mine.add(model, batch)
-        if before and previous_model:
-            before.add(previous_model, batch)
+        outputs = evaluation.add(model, batch)
+        if previous_evaluation and previous_model:
+            previous_evaluation.add(previous_model, batch)
         if kept < SAMPLE_ROWS:
             rows.append(batch)
-            answers.append({name: value.numpy() for name, value in outputs.items()})
+            sample_outputs.append({name: value.numpy() for name, value in outputs.items()})
             kept += batch.num_rows
-    everyone = hvd.allgather_object((mine, before))
-    metrics = summarise([part[0] for part in everyone])
-    metrics["previous"] = summarise([part[1] for part in everyone])["model"] if before else None
-    return metrics, (rows, answers)
+    parts = hvd.allgather_object((evaluation, previous_evaluation))
+    metrics = summarise([own for own, _ in parts])
+    metrics["previous"] = summarise([other for _, other in parts])["model"] if previous_evaluation else None
+    return metrics, (rows, sample_outputs)
 
 
 def _load_previous(version: ModelVersion) -> Model:
@@ -61,8 +61,8 @@ def _load_previous(version: ModelVersion) -> Model:
     loaded = tf.saved_model.load(str(checked_copy(version).folder))
     signature = loaded.signatures["serving_default"]
 
-    def ask(inputs: dict[str, Any]) -> dict[str, Any]:
+    def predict(inputs: dict[str, Any]) -> dict[str, Any]:
         _ = loaded  # the signature does not keep its variables alive
         return dict(signature(**inputs))
 
-    return ask
+    return predict

@@ -114,13 +114,13 @@ class ClassSums:
             return {"rows": 0}
         top = int(share.argmax())
         clipped = np.clip(share, EPSILON, 1 - EPSILON)
-        said, happened = (share[1], truth[1]) if self.classes == 2 else (share[top], truth[top])  # noqa: PLR2004
+        predicted, observed = (share[1], truth[1]) if self.classes == 2 else (share[top], truth[top])  # noqa: PLR2004
         return {
             "rows": int(rows),
             "auc": 0.5,
             "log_loss": float(-(truth * np.log(clipped)).sum() / rows),
             "accuracy": float(truth[top] / rows),
-            "calibration_error": float(abs(said - happened / rows)),
+            "calibration_error": float(abs(predicted - observed / rows)),
         }
 
 

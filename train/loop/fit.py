@@ -54,14 +54,14 @@ def fit(
         ):
             yield inputs, target.convert(label), weight
 
-    judge = EarlyStopping(lambda: validation_loss(trunk, validation, target, rank), train.patience)
-    callback = rank_callback(judge, rank.heartbeat, lambda epoch: current.update(epoch=epoch), rank.world, rank.sender)
+    early_stopping = EarlyStopping(lambda: validation_loss(trunk, validation, target, rank), train.patience)
+    callback = rank_callback(early_stopping, lambda epoch: current.update(epoch=epoch), rank)
     if rank.world.rank == 0:
         rank.sender.send("fit", steps=plan.steps, epochs=train.epochs, rows=plan.split.rows, in_memory=cache.in_memory)
     dataset = _dataset(batches, describe(spec, statistics), target)
     trunk.fit(dataset, epochs=train.epochs, callbacks=[callback], verbose=0)
-    trunk.set_weights(judge.best_weights)
-    return judge
+    trunk.set_weights(early_stopping.best_weights)
+    return early_stopping
 
 
 def _compile(trunk: Any, train: Train, target: Target, steps: int) -> None:

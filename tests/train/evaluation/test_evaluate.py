@@ -9,7 +9,7 @@ import pytest
 from millrace.features.spec import FeatureSpec
 from tests.made_up import SCHEMA, things
 from train.evaluation import evaluate
-from train.evaluation.evaluate import OTHER, Evaluation, probabilities_of, summarise
+from train.evaluation.evaluate import OTHER, Evaluation, extract_predictions, summarise
 from train.preprocessing.statistics import Statistics
 
 pytestmark = pytest.mark.tf
@@ -50,5 +50,5 @@ def test_many_values_share_one_slice(
 
 def test_a_binary_answer_becomes_two_columns(spec: FeatureSpec) -> None:
     binary = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "binary", "classes": (0, 1)})})
-    found = probabilities_of({"probability": np.float32([0.25])}, binary)
+    found = extract_predictions({"probability": np.float32([0.25])}, binary)
     assert found.tolist() == [[0.75, 0.25]]

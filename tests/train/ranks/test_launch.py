@@ -18,7 +18,7 @@ from millrace.tables.versions import TableVersion
 from train.errors import RankFailed
 from train.preprocessing.statistics import Statistics
 from train.ranks.arguments import RankArguments
-from train.ranks.launch import explain, run_ranks
+from train.ranks.launch import find_cause, run_ranks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -91,7 +91,7 @@ def test_more_ranks_than_slots_is_a_mistake_found_at_once(spark: "SparkSession",
 
 
 def test_a_rank_that_died_without_a_word_is_told_by_its_exit() -> None:
-    error = explain([], ["something"], Exception("Process name: 1 Exit code: 137\nmore"))
+    error = find_cause([], ["something"], Exception("Process name: 1 Exit code: 137\nmore"))
     assert str(error) == "a rank failed: Process name: 1 Exit code: 137"
 
 

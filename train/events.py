@@ -52,12 +52,12 @@ def listen(host: str, key: bytes, on_event: OnEvent) -> Iterator[EventAddress]:
     lock = threading.Lock()
     context = contextvars.copy_context()  # threads start with an empty one, and log lines would lose their stage
 
-    def take(event: dict[str, Any]) -> None:
+    def handle(event: dict[str, Any]) -> None:
         with lock:
             context.run(on_event, event)
 
     with Listener((host, 0), authkey=key) as listener:
-        accepting = threading.Thread(target=_accept, args=(listener, take), daemon=True)
+        accepting = threading.Thread(target=_accept, args=(listener, handle), daemon=True)
         accepting.start()
         yield EventAddress(host, listener.address[1], key)
 

@@ -32,7 +32,7 @@ from train.export.replay import replay
 from train.export.saved_model import SAMPLE, output_dtypes
 from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec
-from train.rank import WorkerArgs
+from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
 from train.world import World
 
@@ -56,7 +56,7 @@ PACKAGES: Final = (
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunFolder:
     """Where a run keeps its files.
 
     Attributes:
@@ -103,8 +103,8 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     if newest and newest.manifest.lineage.commit_key == key:
         logger.info("nothing new: version %d has this table and configuration", newest.manifest.version)
         return _record(run_id, config, table, newest.manifest, outcome="already_committed")
-    place = Workplace(store, ("runs", config.product, run_id, STAGE))
-    spec, result = _train(config, spark, table, newest, place)
+    run_folder = RunFolder(store, ("runs", config.product, run_id, STAGE))
+    spec, result = _train(config, spark, table, newest, run_folder)
     lineage = Lineage(
         run_id=run_id,
         commit_key=key,
@@ -119,13 +119,13 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
         parent=newest.manifest.version if newest else None,
     )
     fail_here("train.before_publish")
-    with store.local_copy(*place.parts, "model") as exported:
+    with store.local_copy(*run_folder.parts, "model") as exported:
         published = models.publish(exported, _manifest(config, spec, result, lineage))
     fail_here("train.after_publish")
-    store.remove(*place.parts, "model")
+    store.remove(*run_folder.parts, "model")
     is_mine = published.manifest.lineage.run_id == run_id
-    told = "published model %s version %d" if is_mine else "another run was first: model %s version %d"
-    logger.info(told, config.product, published.manifest.version)
+    message = "published model %s version %d" if is_mine else "another run was first: model %s version %d"
+    logger.info(message, config.product, published.manifest.version)
     outcome = "committed" if is_mine else "already_committed"
     record = _record(run_id, config, table, published.manifest, outcome=outcome)
     return record.model_copy(update={"seconds": round(time.monotonic() - started, 2)})
@@ -151,35 +151,35 @@ def _train(
     spark: "SparkSession",
     table: TableVersion,
     newest: ModelVersion | None,
-    place: Workplace,
+    run_folder: RunFolder,
 ) -> tuple[FeatureSpec, dict[str, Any]]:
     _check(config, table)
     fail_here("train.before_measure")
-    place.put_json("config.json", config.model_dump(mode="json", by_alias=True))
+    run_folder.put_json("config.json", config.model_dump(mode="json", by_alias=True))
     statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
     spec = build_spec(config, table, statistics)
     if statistics.empty:
         logger.warning("trained without inputs that have no value: %s", ", ".join(statistics.empty))
     logger.info("measured the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs))
-    args = WorkerArgs(
+    args = RankArguments(
         train=config.train,
         spec=spec,
         statistics=statistics,
         files={split: table.files_of(split) for split in SPLITS},
         slices=config.evaluate.slices,
-        folder=place.uri,
-        previous=_comparable(newest, spec, table),
+        folder=run_folder.uri,
+        previous=_find_comparable(newest, spec, table),
         wait_s=config.store.wait_s,
     )
     fail_here("train.before_ranks")
-    result = _fit(spark, args, config, place)
+    result = _fit(spark, args, config, run_folder)
     fail_here("train.before_gates")
-    place.put_json("report.json", result)
+    run_folder.put_json("report.json", result)
     _log_metrics(result, config)
     failures = check_gates(config.evaluate.gates, result["model"], result["previous"])
     if failures:
         raise GateFailed(failures)
-    with place.store.local_copy(*place.parts) as folder:
+    with run_folder.store.local_copy(*run_folder.parts) as folder:
         worst = replay(folder, spec)
     logger.info("a fresh process gives the same answers (largest difference %.1e)", worst)
     return spec, {"train_rows": statistics.label.rows, "empty_inputs": list(statistics.empty), **result}
@@ -201,43 +201,43 @@ def _check(config: Config, table: TableVersion) -> None:
             raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
 
 
-def _fit(spark: "SparkSession", args: WorkerArgs, config: Config, place: Workplace) -> dict[str, Any]:
+def _fit(spark: "SparkSession", args: RankArguments, config: Config, run_folder: RunFolder) -> dict[str, Any]:
     steps = EpochPlan.of(SplitPlan(args.files["train"]), config.train.batch_size).steps
-    lines: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
     with progress("training", steps * config.train.epochs) as advance:
-        return run_ranks(spark, args, config.ranks, _listener(steps, lines, place, advance))
+        return run_ranks(spark, args, config.ranks, _event_handler(steps, epochs, run_folder, advance))
 
 
-def _listener(
-    steps: int, lines: list[dict[str, Any]], place: Workplace, advance: Callable[[int], None]
+def _event_handler(
+    steps: int, epochs: list[dict[str, Any]], run_folder: RunFolder, advance: Callable[[int], None]
 ) -> Callable[[dict[str, Any]], None]:
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "step":
-            advance(len(lines) * steps + event["step"])
+            advance(len(epochs) * steps + event["step"])
         if event["event"] == "epoch":
-            lines.append({k: v for k, v in event.items() if k != "event"})
-            place.store.put(
-                "".join(json.dumps(line) + "\n" for line in lines).encode(),
-                *place.parts,
+            epochs.append({k: v for k, v in event.items() if k != "event"})
+            run_folder.store.put(
+                "".join(json.dumps(line) + "\n" for line in epochs).encode(),
+                *run_folder.parts,
                 "metrics.jsonl",
             )
-            held_out = "" if event["val_loss"] is None else f", validation loss {event['val_loss']:.4f}"
+            validation = "" if event["val_loss"] is None else f", validation loss {event['val_loss']:.4f}"
             best = " (best)" if event["best_epoch"] == event["epoch"] else ""
-            logger.info("epoch %d: loss %.4f%s%s", event["epoch"], event["loss"], held_out, best)
+            logger.info("epoch %d: loss %.4f%s%s", event["epoch"], event["loss"], validation, best)
 
     return on_event
 
 
-def _comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> ModelVersion | None:
+def _find_comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> ModelVersion | None:
     """The previous version, if it can be asked about this table's rows."""
     if newest is None:
         return None
-    before = newest.manifest.features
-    same_label = (before.label.task, before.label.classes) == (spec.label.task, spec.label.classes)
-    readable = all(
-        f.name in table.columns and table_dtype(f.name, table.columns[f.name]) == f.dtype for f in before.inputs
+    features = newest.manifest.features
+    same_label = (features.label.task, features.label.classes) == (spec.label.task, spec.label.classes)
+    same_inputs = all(
+        f.name in table.columns and table_dtype(f.name, table.columns[f.name]) == f.dtype for f in features.inputs
     )
-    if not (same_label and readable):
+    if not (same_label and same_inputs):
         logger.warning("version %d has another label or other inputs: no comparison", newest.manifest.version)
         return None
     checked_copy(newest)
@@ -246,8 +246,8 @@ def _comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVers
 
 def _log_metrics(result: dict[str, Any], config: Config) -> None:
     for name in METRICS[config.train.task]:
-        values = {who: (result[who] or {}).get(name) for who in ("model", "baseline", "previous")}
-        shown = [f"{who} {value:.4f}" for who, value in values.items() if value is not None]
+        values = {source: (result[source] or {}).get(name) for source in ("model", "baseline", "previous")}
+        shown = [f"{source} {value:.4f}" for source, value in values.items() if value is not None]
         logger.info("test %s: %s", name, ", ".join(shown))
 
 
@@ -278,7 +278,7 @@ def _packages() -> dict[str, str]:
 
 def _record(run_id: str, config: Config, table: TableVersion, manifest: ModelManifest, *, outcome: Any) -> RunRecord:
     rows = table.rows_of()
-    metrics = {who: flatten(manifest.metrics.get(who) or {}) for who in ("model", "baseline", "previous")}
+    metrics = {source: flatten(manifest.metrics.get(source) or {}) for source in ("model", "baseline", "previous")}
     return RunRecord(
         stage=STAGE,
         run_id=run_id,

@@ -22,13 +22,13 @@ class ShardCache:
         self._rows = reader.read(self._start, stop) if self.in_memory else None
         self._windows: dict[int, tuple[int, Rows]] = {}
 
-    def take(self, wanted: dict[int, Indices]) -> Rows:
+    def take(self, positions: dict[int, Indices]) -> Rows:
         """Rows by shard: positions inside each shard, in the order given."""
         split = self._reader.split
         if self._rows is not None:
-            indices = [split.start(shard) - self._start + positions for shard, positions in wanted.items()]
+            indices = [split.start(shard) - self._start + chosen for shard, chosen in positions.items()]
             return self._rows.take(np.concatenate(indices))
-        parts = [part for shard, places in wanted.items() for part in self._from_windows(shard, places)]
+        parts = [part for shard, chosen in positions.items() for part in self._from_windows(shard, chosen)]
         return Rows.concatenate(parts) if parts else self._reader.empty()
 
     def in_order(self, world: World, rows: int = 65_536) -> Iterator[Rows]:
@@ -78,8 +78,8 @@ def epoch_batches(
     ranks of the summed loss is the mean over rows, however unequal the ranks' parts of a step are.
     """
     scale = world.size / plan.step_rows()
-    for step, wanted in enumerate(step_indices(plan, world, seed=seed, epoch=epoch)):
-        rows = cache.take(wanted)
+    for step, positions in enumerate(step_indices(plan, world, seed=seed, epoch=epoch)):
+        rows = cache.take(positions)
         weights = np.full(len(rows), scale[step], np.float32)
         if class_weights is not None:
             weights *= class_weights[rows.label]

@@ -22,7 +22,7 @@ Model = Callable[[dict[str, Any]], Mapping[str, Any]]
 """From raw input tensors by name to outputs by name, as the exported signature."""
 
 
-def probabilities_of(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.NDArray[np.float32]:
+def extract_predictions(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.NDArray[np.float32]:
     """Class probabilities, shape (rows, classes), or predicted values, shape (rows,)."""
     if spec.label.task == "binary":
         positive = np.asarray(outputs["probability"])
@@ -30,9 +30,11 @@ def probabilities_of(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.NDArr
     return np.asarray(outputs["probabilities" if spec.label.task == "multiclass" else "prediction"])
 
 
-def new_sums(spec: FeatureSpec, label: LabelStatistics) -> Sums:
-    """Empty sums for the task."""
-    return ValueSums(label.mean) if spec.label.task == "regression" else ClassSums(len(spec.label.classes))
+def new_sums(spec: FeatureSpec, label: LabelStatistics, *, of_slice: bool = False) -> Sums:
+    """Empty sums for the task; those of a slice are smaller."""
+    if spec.label.task == "regression":
+        return ValueSums(label.mean)
+    return ClassSums(len(spec.label.classes), of_slice)
 
 
 @dataclass
@@ -50,20 +52,20 @@ class Evaluation:
     def add(self, model: Model, batch: pa.RecordBatch) -> Mapping[str, Any]:
         """Ask the model about raw rows and count its answers; returns them."""
         outputs = model({f.name: to_tensor(encode(batch.column(f.name), f)) for f in self.spec.inputs})
-        answers = probabilities_of(outputs, self.spec)
+        predictions = extract_predictions(outputs, self.spec)
         labels = encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
-        self.overall.add(labels, answers)
+        self.overall.add(labels, predictions)
         for name in self.slices:
             values = np.array([str(v) for v in batch.column(name).to_pylist()], dtype=object)
             for value in np.unique(values):
-                chosen = values == value
-                self._slice(name, value).add(labels[chosen], answers[chosen])
+                in_slice = values == value
+                self._slice(name, value).add(labels[in_slice], predictions[in_slice])
         return outputs
 
     def _slice(self, column: str, value: str) -> Sums:
         known = self.by_slice[column]
         key = value if value in known or len(known) < MAX_SLICES else OTHER
-        return known.setdefault(key, new_sums(self.spec, self.label))
+        return known.setdefault(key, new_sums(self.spec, self.label, of_slice=True))
 
 
 def summarise(parts: list[Evaluation]) -> dict[str, Any]:
@@ -73,8 +75,8 @@ def summarise(parts: list[Evaluation]) -> dict[str, Any]:
     slices: dict[str, dict[str, Any]] = {}
     for column in first.slices:
         values = sorted({value for part in parts for value in part.by_slice[column]})
-        found = {v: [p.by_slice[column][v] for p in parts if v in p.by_slice[column]] for v in values}
-        slices[column] = {value: merge_sums(sums).metrics() for value, sums in found.items()}
+        by_value = {v: [p.by_slice[column][v] for p in parts if v in p.by_slice[column]] for v in values}
+        slices[column] = {value: merge_sums(sums).metrics() for value, sums in by_value.items()}
     return {
         "model": overall.metrics(),
         "baseline": _baseline(overall, first.label),

@@ -6,39 +6,53 @@ from millrace.models.files import checked_copy
 from millrace.models.manifest import ModelVersion
 from train.data.rows import Reader
 from train.evaluation.evaluate import Evaluation, Model, summarise
-from train.rank import WorkerArgs
+from train.preprocessing.statistics import LabelStatistics
 from train.world import World
 
 SAMPLE_ROWS: Final = 1_000
 """Test rows whose answers are kept to be compared with the exported model's, the batch table's and the server's."""
 
 
-def judge_test(
-    args: WorkerArgs, serve: Model, reader: Reader, world: World
+def evaluate_test_split(
+    model: Model,
+    reader: Reader,
+    world: World,
+    label: LabelStatistics,
+    slices: tuple[str, ...],
+    previous: ModelVersion | None,
 ) -> tuple[dict[str, Any], tuple[list[Any], list[Any]]]:
-    """Metrics over all ranks' test rows, and this rank's first raw rows with their answers."""
+    """Metrics over the test rows of all ranks, and this rank's first raw rows with the model's outputs.
+
+    Args:
+        model: The trained model.
+        reader: Reads the test split.
+        world: This rank's place, which decides the rows that it reads.
+        label: Statistics of the label in the train split, for the baseline.
+        slices: Columns whose values get metrics of their own.
+        previous: The model version to evaluate on the same rows, if any.
+    """
     import horovod.tensorflow as hvd
 
-    label = args.statistics.label
-    mine = Evaluation(args.spec, label, args.slices)
-    old = args.previous.manifest.features if args.previous else None
-    before = Evaluation(old, label, ()) if old else None
-    previous = _load_previous(args.previous) if args.previous else None
-    inputs = [f.name for spec in (args.spec, old) if spec for f in spec.inputs]
-    columns = list(dict.fromkeys([*args.spec.key, *inputs, *args.slices, args.spec.label.name]))
-    rows, answers, kept = [], [], 0
+    spec = reader.spec
+    evaluation = Evaluation(spec, label, slices)
+    previous_spec = previous.manifest.features if previous else None
+    previous_evaluation = Evaluation(previous_spec, label, ()) if previous_spec else None
+    previous_model = _load_previous(previous) if previous else None
+    inputs = [f.name for s in (spec, previous_spec) if s for f in s.inputs]
+    columns = list(dict.fromkeys([*spec.key, *inputs, *slices, spec.label.name]))
+    rows, sample_outputs, kept = [], [], 0
     for batch in reader.batches(reader.split.ranges(*reader.split.share(world)), columns):
-        outputs = mine.add(serve, batch)
-        if before and previous:
-            before.add(previous, batch)
+        outputs = evaluation.add(model, batch)
+        if previous_evaluation and previous_model:
+            previous_evaluation.add(previous_model, batch)
         if kept < SAMPLE_ROWS:
             rows.append(batch)
-            answers.append({name: value.numpy() for name, value in outputs.items()})
+            sample_outputs.append({name: value.numpy() for name, value in outputs.items()})
             kept += batch.num_rows
-    everyone = hvd.allgather_object((mine, before))
-    metrics = summarise([part[0] for part in everyone])
-    metrics["previous"] = summarise([part[1] for part in everyone])["model"] if before else None
-    return metrics, (rows, answers)
+    parts = hvd.allgather_object((evaluation, previous_evaluation))
+    metrics = summarise([own for own, _ in parts])
+    metrics["previous"] = summarise([other for _, other in parts])["model"] if previous_evaluation else None
+    return metrics, (rows, sample_outputs)
 
 
 def _load_previous(version: ModelVersion) -> Model:
@@ -47,8 +61,8 @@ def _load_previous(version: ModelVersion) -> Model:
     loaded = tf.saved_model.load(str(checked_copy(version).folder))
     signature = loaded.signatures["serving_default"]
 
-    def ask(inputs: dict[str, Any]) -> dict[str, Any]:
+    def predict(inputs: dict[str, Any]) -> dict[str, Any]:
         _ = loaded  # the signature does not keep its variables alive
         return dict(signature(**inputs))
 
-    return ask
+    return predict

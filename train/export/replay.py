@@ -40,15 +40,19 @@ def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float = 120) -> float:
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     command = [sys.executable, "-m", "train.export.replay", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False)
+        process = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
+        )
     except subprocess.TimeoutExpired:
         raise ReplayMismatch(f"no answer within {timeout_s:.0f} s") from None
-    if done.returncode:
-        raise ReplayMismatch(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    if answer["problem"]:
-        raise ReplayMismatch(answer["problem"])
-    return float(answer["difference"])
+    if process.returncode:
+        raise ReplayMismatch(
+            process.stderr.strip().splitlines()[-1] if process.stderr.strip() else f"exit {process.returncode}"
+        )
+    report = json.loads(process.stdout.strip().splitlines()[-1])
+    if report["problem"]:
+        raise ReplayMismatch(report["problem"])
+    return float(report["difference"])
 
 
 def compare(folder: Path) -> dict[str, Any]:

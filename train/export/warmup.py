@@ -29,8 +29,8 @@ def write_warmup(folder: Path, spec: FeatureSpec, rows: pa.RecordBatch, outputs:
         return bytes(tf.make_tensor_proto(tensor).SerializeToString())
 
     inputs = {f.name: as_bytes(to_tensor(encode(rows.column(f.name)[:ROWS], f)).numpy()) for f in spec.inputs}
-    answers = {name: as_bytes(values[:ROWS]) for name, values in outputs.items()}
+    tensors = {name: as_bytes(values[:ROWS]) for name, values in outputs.items()}
     path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(encode_record(Golden("serving_default", inputs, answers)))
+        writer.write(encode_record(Golden("serving_default", inputs, tensors)))

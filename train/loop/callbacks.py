@@ -8,9 +8,8 @@ import numpy as np
 
 from millrace.failpoints import fail_here
 from train.errors import Diverged, RankFailed
-from train.events import EventSender
 from train.loop.early_stopping import EarlyStopping
-from train.world import World
+from train.rank import Rank
 
 
 def weights_digest(model: Any) -> str:
@@ -22,17 +21,15 @@ def weights_digest(model: Any) -> str:
 
 
 def rank_callback(
-    judge: EarlyStopping,
-    heartbeat: Callable[[], None],
+    early_stopping: EarlyStopping,
     begin_epoch: Callable[[int], None],
-    world: World,
-    sender: EventSender,
+    this_rank: Rank,
 ) -> Any:
     """Build the Keras callback; Keras and Horovod are imported here, in the rank."""
     import horovod.tensorflow as hvd
     import keras
 
-    rank, size = world.rank, world.size
+    rank, size = this_rank.world.rank, this_rank.world.size
 
     class RankCallback(keras.callbacks.Callback):  # type: ignore[misc] # keras has no types
         """Runs on every rank, in step with the others."""
@@ -43,51 +40,50 @@ def rank_callback(
 
         def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
             fail_here("train.before_batch", rank)
-            heartbeat()
+            this_rank.heartbeat()
 
         def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-            heartbeat()
+            this_rank.heartbeat()
             if rank == 0:
-                sender.send("step", step=batch + 1)
+                this_rank.sender.send("step", step=batch + 1)
 
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-            heartbeat()
-            mine = {
+            this_rank.heartbeat()
+            report = {
                 "rank": rank,
                 "digest": weights_digest(self.model),
                 "loss": float((logs or {})["loss"]),
             }
-            everyone = hvd.allgather_object(mine)
-            check_agreement(everyone, epoch + 1)
-            training_loss = sum(part["loss"] for part in everyone) / size
-            validation_loss = judge.validate()
+            reports = hvd.allgather_object(report)
+            check_agreement(reports, epoch + 1)
+            training_loss = sum(report["loss"] for report in reports) / size
+            validation_loss = early_stopping.validate()
             loss = training_loss if validation_loss is None else validation_loss
             if not np.isfinite(loss):
                 raise Diverged(f"the loss that decides is {loss}", epoch + 1)
-            go_on = judge.judge(self.model, epoch + 1, loss)
+            self.model.stop_training = not early_stopping.update(self.model, epoch + 1, loss)
             if rank == 0:
-                sender.send(
+                this_rank.sender.send(
                     "epoch",
                     epoch=epoch + 1,
                     loss=training_loss,
                     val_loss=validation_loss,
-                    best_epoch=judge.best_epoch,
+                    best_epoch=early_stopping.best_epoch,
                 )
-            self.model.stop_training = not go_on
 
     return RankCallback()
 
 
-def check_agreement(everyone: list[dict[str, Any]], epoch: int) -> None:
+def check_agreement(reports: list[dict[str, Any]], epoch: int) -> None:
     """Stop where the ranks' weights differ, or a loss is not finite.
 
     Raises:
         RankFailed: The weights are not bit-identical: gradients were not averaged, or memory is faulty.
         Diverged: A rank's loss is not finite.
     """
-    bad = [part for part in everyone if not np.isfinite(part["loss"])]
-    if bad:
-        raise Diverged(f"the training loss is {bad[0]['loss']} on rank {bad[0]['rank']}", epoch)
-    odd = [part for part in everyone if part["digest"] != everyone[0]["digest"]]
-    if odd:
-        raise RankFailed(odd[0]["rank"], f"its weights differ from rank 0's after epoch {epoch}")
+    not_finite = [report for report in reports if not np.isfinite(report["loss"])]
+    if not_finite:
+        raise Diverged(f"the training loss is {not_finite[0]['loss']} on rank {not_finite[0]['rank']}", epoch)
+    different = [report for report in reports if report["digest"] != reports[0]["digest"]]
+    if different:
+        raise RankFailed(different[0]["rank"], f"its weights differ from rank 0's after epoch {epoch}")

@@ -20,7 +20,7 @@ class EarlyStopping:
     best_epoch: int = 0
     best_weights: list[Any] = field(default_factory=list)
 
-    def judge(self, model: Any, epoch: int, loss: float) -> bool:
+    def update(self, model: Any, epoch: int, loss: float) -> bool:
         """Note an epoch; True if training should go on."""
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch

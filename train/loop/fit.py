@@ -5,89 +5,85 @@ from typing import Any, Final
 
 import numpy as np
 
+from millrace.config.sections.train import Train
 from millrace.features.spec import FeatureSpec
 from train.data.cache import ShardCache, epoch_batches
 from train.data.plan import EpochPlan
 from train.data.rows import Array, Reader
 from train.loop.callbacks import rank_callback
 from train.loop.early_stopping import EarlyStopping
-from train.preprocessing.layers import CATEGORY, NUMERIC, describe
-from train.preprocessing.statistics import LabelStatistics
-from train.rank import Rank, WorkerArgs
+from train.loop.target import Target
+from train.preprocessing.layers import CATEGORY, NUMERIC, Encoding, describe
+from train.preprocessing.statistics import LabelStatistics, Statistics
+from train.rank import Rank
 
 STEPS_PER_EXECUTION: Final = 16
 """Steps that TensorFlow makes between two returns to Python: 64k to 81k rows/s a rank on one core."""
 
+Batch = tuple[dict[str, Array], Array, Array]
+"""Inputs by name, labels as the loss takes them, weights."""
 
-def fit(args: WorkerArgs, trunk: Any, readers: dict[str, Reader], rank: Rank) -> EarlyStopping:
-    """Fit the trunk in step with the other ranks; it ends with the best epoch's weights."""
-    import horovod.tensorflow as hvd
 
-    train, world = args.train, rank.world
+def fit(
+    trunk: Any, readers: dict[str, Reader], rank: Rank, train: Train, spec: FeatureSpec, statistics: Statistics
+) -> EarlyStopping:
+    """Fit the trunk in step with the other ranks; at the end it has the weights of the best epoch.
+
+    Args:
+        trunk: The Keras model from encoded inputs to scores.
+        readers: Rows by split; ``train`` and ``validation`` are read.
+        rank: This rank.
+        train: The section ``train`` of the product file.
+        spec: Inputs and label.
+        statistics: Of the train split.
+    """
     budget = train.memory_budget_mb * 2**20
-    cache = ShardCache(readers["train"], world, budget)
-    held_out = ShardCache(readers["validation"], world, budget) if readers["validation"].split.rows else None
+    cache = ShardCache(readers["train"], rank.world, budget)
+    validation = ShardCache(readers["validation"], rank.world, budget) if readers["validation"].split.rows else None
     plan = EpochPlan.of(readers["train"].split, train.batch_size)
-    _compile(trunk, args, plan.steps)
-    # Every rank starts from rank 0's weights: the same seed does not promise the same bits on different machines.
-    for variable in trunk.variables:
-        variable.assign(hvd.broadcast(variable.value, 0))
+    target = Target(spec.label.task, statistics.label)
+    _compile(trunk, train, target, plan.steps)
+    _broadcast_weights(trunk)
 
     current = {"epoch": 0}
-    weights = class_weights(args.statistics.label) if train.class_weights else None
+    weights = class_weights(statistics.label) if train.class_weights else None
 
-    def batches() -> Iterator[tuple[dict[str, Array], Array, Array]]:
-        epoch = current["epoch"]
+    def batches() -> Iterator[Batch]:
         for inputs, label, weight in epoch_batches(
-            cache, plan, world, seed=train.seed, epoch=epoch, class_weights=weights
+            cache, plan, rank.world, seed=train.seed, epoch=current["epoch"], class_weights=weights
         ):
-            yield inputs, _loss_label(label, args.spec, args.statistics.label), weight
+            yield inputs, target.convert(label), weight
 
-    judge = EarlyStopping(lambda: validation_loss(trunk, held_out, args, rank), train.patience)
-    callback = rank_callback(judge, rank.heartbeat, lambda epoch: current.update(epoch=epoch), world, rank.sender)
-    if world.rank == 0:
-        rank.sender.send(
-            "fit",
-            steps=plan.steps,
-            epochs=train.epochs,
-            rows=plan.split.rows,
-            in_memory=cache.in_memory,
-        )
-    trunk.fit(_dataset(batches, args), epochs=train.epochs, callbacks=[callback], verbose=0)
-    trunk.set_weights(judge.best_weights)
-    return judge
+    early_stopping = EarlyStopping(lambda: validation_loss(trunk, validation, target, rank), train.patience)
+    callback = rank_callback(early_stopping, lambda epoch: current.update(epoch=epoch), rank)
+    if rank.world.rank == 0:
+        rank.sender.send("fit", steps=plan.steps, epochs=train.epochs, rows=plan.split.rows, in_memory=cache.in_memory)
+    dataset = _dataset(batches, describe(spec, statistics), target)
+    trunk.fit(dataset, epochs=train.epochs, callbacks=[callback], verbose=0)
+    trunk.set_weights(early_stopping.best_weights)
+    return early_stopping
 
 
-def _compile(trunk: Any, args: WorkerArgs, steps: int) -> None:
+def _compile(trunk: Any, train: Train, target: Target, steps: int) -> None:
     import keras
 
     from train.loop.optimizer import synchronised_adam
 
-    schedule = keras.optimizers.schedules.CosineDecay(args.train.learning_rate, args.train.epochs * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(train.learning_rate, train.epochs * steps)
     trunk.compile(
         optimizer=synchronised_adam(schedule),
-        loss=_loss(args.spec),
+        loss=target.loss(),
         jit_compile=False,  # XLA has no kernel for Horovod's grouped reduction
         steps_per_execution=min(STEPS_PER_EXECUTION, steps),
     )
 
 
-def _loss(spec: FeatureSpec, reduction: str = "sum") -> Any:
-    import keras
+def _broadcast_weights(trunk: Any) -> None:
+    """Start from rank 0's weights: the same seed may give different bits on different machines."""
+    import horovod.tensorflow as hvd
 
-    if spec.label.task == "binary":
-        return keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
-    if spec.label.task == "multiclass":
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    return keras.losses.MeanSquaredError(reduction=reduction)
-
-
-def _loss_label(label: Array, spec: FeatureSpec, statistics: LabelStatistics) -> Array:
-    if spec.label.task == "multiclass":
-        return label
-    if spec.label.task == "binary":
-        return label.astype(np.float32)
-    return ((label - statistics.mean) / statistics.std).astype(np.float32)
+    for variable in trunk.variables:
+        variable.assign(hvd.broadcast(variable.value, 0))
 
 
 def class_weights(label: LabelStatistics) -> Array:
@@ -97,17 +93,15 @@ def class_weights(label: LabelStatistics) -> Array:
     return weights
 
 
-def _dataset(batches: Callable[[], Iterator[Any]], args: WorkerArgs) -> Any:
+def _dataset(batches: Callable[[], Iterator[Batch]], encoding: Encoding, target: Target) -> Any:
     import tensorflow as tf
 
-    encoding = describe(args.spec, args.statistics)
-    label = tf.int32 if args.spec.label.task == "multiclass" else tf.float32
     signature = (
         {
             NUMERIC: tf.TensorSpec((None, encoding.numeric), tf.float32),
             CATEGORY: tf.TensorSpec((None, len(encoding.categories)), tf.int32),
         },
-        tf.TensorSpec((None, 1), label),
+        tf.TensorSpec((None, 1), target.dtype),
         tf.TensorSpec((None,), tf.float32),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)
@@ -117,20 +111,19 @@ def _dataset(batches: Callable[[], Iterator[Any]], args: WorkerArgs) -> Any:
     return dataset.with_options(options)
 
 
-def validation_loss(trunk: Any, held_out: ShardCache | None, args: WorkerArgs, rank: Rank) -> float | None:
-    """Mean loss over the validation rows of all ranks."""
-    if held_out is None:
+def validation_loss(trunk: Any, validation: ShardCache | None, target: Target, rank: Rank) -> float | None:
+    """Mean loss over the validation rows of all ranks; None if there are none."""
+    if validation is None:
         return None
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    loss, total, rows = _loss(args.spec), 0.0, 0
-    for part in held_out.in_order(rank.world):
+    loss, total, rows = target.loss(), 0.0, 0
+    for part in validation.in_order(rank.world):
         rank.heartbeat()
-        label = _loss_label(part.label[:, None], args.spec, args.statistics.label)
-        known = part.label >= 0 if args.spec.label.task != "regression" else np.ones(len(part), bool)
+        known = target.known(part.label)
         scores = trunk({NUMERIC: part.numeric[known], CATEGORY: part.category[known]}, training=False)
-        total += float(loss(label[known], scores))
+        total += float(loss(target.convert(part.label[known][:, None]), scores))
         rows += int(known.sum())
-    both = hvd.allreduce(tf.constant([total, float(rows)], tf.float64), op=hvd.Sum).numpy()
-    return float(both[0] / both[1]) if both[1] else None
+    summed = hvd.allreduce(tf.constant([total, float(rows)], tf.float64), op=hvd.Sum).numpy()
+    return float(summed[0] / summed[1]) if summed[1] else None

@@ -13,7 +13,7 @@ def never_null(expectations: Expectations) -> set[str]:
     """Columns that have no missing value."""
     return {
         str(arguments["column"])
-        for name, arguments in _proofs(expectations)
+        for name, arguments in _rules_without_exceptions(expectations)
         if name == "expect_column_values_to_not_be_null"
     }
 
@@ -26,18 +26,18 @@ def domain_of(column: str, dtype: Dtype, expectations: Expectations) -> Domain |
         dtype: What a model sees of it.
         expectations: Of the contract.
     """
-    found = Domain()
-    for name, arguments in _proofs(expectations):
+    domain = Domain()
+    for name, arguments in _rules_without_exceptions(expectations):
         if arguments.get("column") != column:
             continue
         if name == "expect_column_values_to_be_between":
-            found = _narrowed(found, arguments, dtype)
+            domain = _narrow(domain, arguments, dtype)
         elif name in ("expect_column_values_to_be_in_set", "expect_column_distinct_values_to_be_in_set"):
-            found = _restricted(found, arguments.get("value_set"), dtype)
-    return None if found == Domain() else found
+            domain = _restrict(domain, arguments.get("value_set"), dtype)
+    return None if domain == Domain() else domain
 
 
-def _proofs(expectations: Expectations) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rules_without_exceptions(expectations: Expectations) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rules without exceptions: not of most rows, nor of some rows only."""
     for item in expectations:
         for name, arguments in item.items():
@@ -45,7 +45,7 @@ def _proofs(expectations: Expectations) -> Iterator[tuple[str, Mapping[str, Any]
                 yield name, arguments
 
 
-def _narrowed(domain: Domain, arguments: Mapping[str, Any], dtype: Dtype) -> Domain:
+def _narrow(domain: Domain, arguments: Mapping[str, Any], dtype: Dtype) -> Domain:
     low, high = _bound(arguments.get("min_value"), dtype), _bound(arguments.get("max_value"), dtype)
     changes: dict[str, Any] = {}
     # Of two equal bounds, the one that leaves the bound itself out is narrower.
@@ -72,12 +72,12 @@ def _microseconds(text: str) -> int | None:
         return None
 
 
-def _restricted(domain: Domain, values: Any, dtype: Dtype) -> Domain:
+def _restrict(domain: Domain, values: Any, dtype: Dtype) -> Domain:
     if not isinstance(values, list) or dtype == "timestamp":
         return domain
     # A boolean is 0 or 1 to a model; a value of another type says nothing that a model could check.
-    wanted = str if dtype == "string" else int | float
-    if not all(isinstance(value, wanted) for value in values):
+    types = str if dtype == "string" else int | float
+    if not all(isinstance(value, types) for value in values):
         return domain
     kept = [int(value) if isinstance(value, bool) else value for value in values]
     if domain.values is not None:

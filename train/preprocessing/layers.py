@@ -104,42 +104,42 @@ def build_preprocessing(spec: FeatureSpec, statistics: Statistics) -> Any:
     return keras.Model(inputs, outputs, name="preprocessing")
 
 
-def _present(feature: Feature, value: Any) -> tuple[Any, Any]:
+def _to_number(feature: Feature, value: Any) -> tuple[Any, Any]:
     """A value as float32, and where it is there: finite, and not an integer's missing value."""
     from keras import ops
 
     number = ops.cast(value, "float32")
-    there = ops.isfinite(number)
+    present = ops.isfinite(number)
     if feature.tensor_dtype == "int64":
-        there = ops.logical_and(there, ops.not_equal(value, ops.cast(INT64_MIN, "int64")))
-    return number, there
+        present = ops.logical_and(present, ops.not_equal(value, ops.cast(INT64_MIN, "int64")))
+    return number, present
 
 
 def _standardise(feature: Feature, transform: Numeric, value: Any, statistics: Statistics) -> list[Any]:
     from keras import ops
 
     measured = statistics.numeric[feature.name]
-    number, there = _present(feature, value)
+    number, present = _to_number(feature, value)
     if transform.log:
         number = ops.log1p(ops.maximum(number, -0.999_999))
     # A wrong branch of `where` must be finite as well, or it would poison gradients of a user's layers.
-    number = ops.where(there, number, measured.mean)
+    number = ops.where(present, number, measured.mean)
     scaled = (number - measured.mean) / measured.std
-    return [scaled, *([1.0 - ops.cast(there, "float32")] if feature.nullable else [])]
+    return [scaled, *([1.0 - ops.cast(present, "float32")] if feature.nullable else [])]
 
 
 def _cycle(feature: Feature, transform: Cyclic, value: Any) -> list[Any]:
     from keras import ops
 
-    number, there = _present(feature, value)
+    number, present = _to_number(feature, value)
     if isinstance(transform.period, str):
         # Microseconds since 1970 have more digits than a float32: take the rest before the cast.
         period = PERIODS_US[transform.period]
         phase = ops.cast(ops.mod(value, ops.cast(period, "int64")), "float32") / float(period)
     else:
-        phase = ops.where(there, number, 0.0) / transform.period
-    angle = ops.where(there, phase, 0.0) * tau
-    known = ops.cast(there, "float32")
+        phase = ops.where(present, number, 0.0) / transform.period
+    angle = ops.where(present, phase, 0.0) * tau
+    known = ops.cast(present, "float32")
     return [
         ops.sin(angle) * known,
         ops.cos(angle) * known,

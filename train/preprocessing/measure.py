@@ -29,19 +29,25 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
 
     frame = spark.read.format("delta").option("versionAsOf", table.version).load(table.uri)
     frame = frame.where(F.col("split") == "train")
-    numeric, blank = _numeric(frame, features, table)
+    numeric, empty_numbers = _numeric(frame, features, table)
     vocabularies = _vocabularies(frame, features, table)
-    wordless = [name for name, words in vocabularies.items() if not words]
-    if (blank or wordless) and features.empty_inputs == "refuse":
-        texts = [f"inputs without a single value in the train split: {', '.join(blank)}"] if blank else []
-        texts += [f"categories without a value in the train split: {', '.join(wordless)}"] if wordless else []
+    empty_categories = [name for name, words in vocabularies.items() if not words]
+    if (empty_numbers or empty_categories) and features.empty_inputs == "refuse":
+        texts = (
+            [f"inputs without a single value in the train split: {', '.join(empty_numbers)}"] if empty_numbers else []
+        )
+        texts += (
+            [f"categories without a value in the train split: {', '.join(empty_categories)}"]
+            if empty_categories
+            else []
+        )
         hint = "remove them, lower a category's min_count, or set features.empty_inputs: drop"
         raise NotTrainable("; ".join(texts), hint=hint)
     return Statistics(
         numeric=numeric,
         vocabularies={name: words for name, words in vocabularies.items() if words},
         label=_label(frame, features.label, classes=classes),
-        empty=(*blank, *wordless),
+        empty=(*empty_numbers, *empty_categories),
     )
 
 
@@ -60,10 +66,10 @@ def _numeric(
     """Statistics of quantities, and the names of quantities and positions that have no value."""
     from pyspark.sql import functions as F
 
-    wanted = {name: t for name, t in features.inputs.items() if isinstance(t, Numeric)}
+    quantities = {name: t for name, t in features.inputs.items() if isinstance(t, Numeric)}
     cyclic = [name for name, t in features.inputs.items() if isinstance(t, Cyclic)]
     measures = [F.count(F.col(name)).alias(f"{name}.count") for name in cyclic]
-    for name, transform in wanted.items():
+    for name, transform in quantities.items():
         plain = _finite(F.col(name), table.columns[name])
         value = F.log1p(plain) if transform.log else plain
         measures += [F.avg(value).alias(f"{name}.mean"), F.stddev_pop(value).alias(f"{name}.std")]
@@ -71,9 +77,11 @@ def _numeric(
     if not measures:
         return {}, []
     row = frame.agg(*measures).collect()[0].asDict()
-    there = [name for name in wanted if row[f"{name}.mean"] is not None]
-    empty = [name for name in wanted if name not in there] + [name for name in cyclic if not row[f"{name}.count"]]
-    return {name: _statistics(name, row) for name in there}, empty
+    measured = [name for name in quantities if row[f"{name}.mean"] is not None]
+    empty = [name for name in quantities if name not in measured] + [
+        name for name in cyclic if not row[f"{name}.count"]
+    ]
+    return {name: _statistics(name, row) for name in measured}, empty
 
 
 def _statistics(name: str, row: Mapping[str, float]) -> NumericStatistics:
@@ -92,11 +100,11 @@ def _vocabularies(
     from pyspark.sql import functions as F
     from pyspark.sql.window import Window
 
-    wanted = {name: t for name, t in features.inputs.items() if isinstance(t, Category)}
-    if not wanted:
+    categories = {name: t for name, t in features.inputs.items() if isinstance(t, Category)}
+    if not categories:
         return {}
-    is_text = {name: table_dtype(name, table.columns[name]) == "string" for name in wanted}
-    as_text = {n: F.col(n) if is_text[n] else F.col(n).cast("bigint").cast("string") for n in wanted}
+    is_text = {name: table_dtype(name, table.columns[name]) == "string" for name in categories}
+    as_text = {n: F.col(n) if is_text[n] else F.col(n).cast("bigint").cast("string") for n in categories}
     pairs = F.explode(F.array(*(F.struct(F.lit(n).alias("name"), c.alias("value")) for n, c in as_text.items())))
     counts = (
         frame.select(pairs.alias("pair"))
@@ -105,12 +113,12 @@ def _vocabularies(
         .groupBy("name", "value")
         .count()
     )
-    limits = F.create_map(*(F.lit(x) for n, t in wanted.items() for x in (n, t.max_vocabulary)))
-    least = F.create_map(*(F.lit(x) for n, t in wanted.items() for x in (n, t.min_count)))
-    place = F.row_number().over(Window.partitionBy("name").orderBy(F.desc("count"), "value"))
-    kept = counts.where(F.col("count") >= least[F.col("name")]).withColumn("place", place)
-    rows = kept.where(F.col("place") <= limits[F.col("name")]).orderBy("name", "place").collect()
-    found: dict[str, list[str]] = {name: [] for name in wanted}
+    limits = F.create_map(*(F.lit(x) for n, t in categories.items() for x in (n, t.max_vocabulary)))
+    least = F.create_map(*(F.lit(x) for n, t in categories.items() for x in (n, t.min_count)))
+    position = F.row_number().over(Window.partitionBy("name").orderBy(F.desc("count"), "value"))
+    kept = counts.where(F.col("count") >= least[F.col("name")]).withColumn("position", position)
+    rows = kept.where(F.col("position") <= limits[F.col("name")]).orderBy("name", "position").collect()
+    found: dict[str, list[str]] = {name: [] for name in categories}
     for row in rows:
         found[row["name"]].append(row["value"])
     return {n: tuple(values) if is_text[n] else tuple(int(v) for v in values) for n, values in found.items()}

@@ -37,7 +37,7 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
             nullable=name not in required,
             transform=transform,
             domain=domain_of(name, dtype, rules),
-            observed=_observed(statistics.numeric.get(name)),
+            observed=_observed_range(statistics.numeric.get(name)),
         )
         inputs.append(feature)
     if not inputs:
@@ -50,8 +50,8 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
     )
 
 
-def _observed(found: NumericStatistics | None) -> Range | None:
-    return Range(min=found.min, max=found.max) if found else None
+def _observed_range(measured: NumericStatistics | None) -> Range | None:
+    return Range(min=measured.min, max=measured.max) if measured else None
 
 
 def _check_transform(name: str, dtype: str, transform: Transform) -> None:

@@ -16,7 +16,7 @@ from millrace.config.sections.profile import Ranks
 from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
 from train.errors import RankFailed
 from train.events import Output, listen
-from train.rank import WorkerArgs
+from train.ranks.arguments import RankArguments
 from train.ranks.worker import train_rank
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HANGING = re.compile(r"Timeout \(\d+:\d\d:\d\d")
-_KINDS: dict[str, type[MillraceError]] = {
+_WATCHDOG = re.compile(r"Timeout \(\d+:\d\d:\d\d")
+_CLASSES: dict[str, type[MillraceError]] = {
     "DataRejected": DataRejected,
     "ConfigError": ConfigError,
     "Unavailable": Unavailable,
@@ -34,7 +34,7 @@ _KINDS: dict[str, type[MillraceError]] = {
 
 def run_ranks(
     spark: "SparkSession",
-    args: WorkerArgs,
+    args: RankArguments,
     ranks: Ranks,
     on_event: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
@@ -67,13 +67,13 @@ def run_ranks(
         else:
             on_event(event)
 
-    output, complaints = Output(), Output()
+    output, error_output = Output(), Output()
     host = spark.sparkContext.getConf().get("spark.driver.host", "127.0.0.1")
     inherited = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", failpoints.ENVIRONMENT, failpoints.LOG)
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     try:
-        with listen(host, secrets.token_bytes(32), receive) as address, _quiet_threads(), _kept_signals():
+        with listen(host, secrets.token_bytes(32), receive) as address, _silent_threads(), _restored_signals():
             results = horovod.spark.run(
                 train_rank,
                 args=(dataclasses.replace(args, events=address),),
@@ -82,17 +82,17 @@ def run_ranks(
                 use_gloo=True,
                 env=environment,
                 stdout=output,
-                stderr=complaints,
+                stderr=error_output,
                 verbose=0,
                 executable=spark.sparkContext.pythonExec,  # the executors' Python may have come in an archive
             )
     except Exception as error:
-        raise explain(errors, output.lines + complaints.lines, error) from error
+        raise find_cause(errors, output.lines + error_output.lines, error) from error
     return next(result for result in results if result is not None)
 
 
 @contextlib.contextmanager
-def _kept_signals() -> Iterator[None]:
+def _restored_signals() -> Iterator[None]:
     """Horovod takes the signals that end a run, and keeps them: after it, nothing would end the driver."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -104,7 +104,7 @@ def _kept_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_threads() -> Iterator[None]:
+def _silent_threads() -> Iterator[None]:
     """Horovod's own thread raises what its `run` raises too; once told is enough."""
     before = threading.excepthook
     threading.excepthook = lambda args: logger.debug("thread %s: %s", args.thread, args.exc_value)
@@ -114,7 +114,7 @@ def _quiet_threads() -> Iterator[None]:
         threading.excepthook = before
 
 
-def explain(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:
+def find_cause(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:
     """The one error that says why the ranks ended, with the rank's own words shown.
 
     Args:
@@ -122,23 +122,23 @@ def explain(errors: list[dict[str, Any]], lines: list[str], cause: Exception) ->
         lines: The last lines of all ranks' output.
         cause: What Horovod raised.
     """
-    causes = [error for error in errors if error["kind"] != "peer"]
-    if causes:
-        first = causes[0]
-        if first["kind"] in _KINDS:
-            return _KINDS[first["kind"]](first["message"], hint=first["hint"])
+    primary = [error for error in errors if error["kind"] != "peer"]
+    if primary:
+        first = primary[0]
+        if first["kind"] in _CLASSES:
+            return _CLASSES[first["kind"]](first["message"], hint=first["hint"])
         logger.error("rank %s:\n%s", first["rank"], first["traceback"])
         return RankFailed(first["rank"], first["message"])
     if lines:
-        logger.error("the ranks' last output:\n%s", "\n".join(_without_tracebacks_of_peers(lines)))
-    if any(_HANGING.search(line) for line in lines):
+        logger.error("the ranks' last output:\n%s", "\n".join(_relevant_lines(lines)))
+    if any(_WATCHDOG.search(line) for line in lines):
         return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where it stands")
     return RankFailed(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
 
 
-def _without_tracebacks_of_peers(lines: list[str]) -> list[str]:
+def _relevant_lines(lines: list[str]) -> list[str]:
     """The stacks that watchdogs wrote, if there are any; else the last lines."""
-    starts = [number for number, line in enumerate(lines) if _HANGING.search(line)]
+    starts = [number for number, line in enumerate(lines) if _WATCHDOG.search(line)]
     if not starts:
         return lines[-60:]
     stacks: list[str] = []

@@ -22,17 +22,18 @@ from millrace.retry import RetryPolicy
 from millrace.storage import mapped_errors, upload
 from train.data.plan import SplitPlan
 from train.data.rows import Reader
-from train.evaluation.held_out import SAMPLE_ROWS, judge_test
+from train.evaluation.held_out import SAMPLE_ROWS, evaluate_test_split
 from train.events import EventSender
 from train.export.saved_model import SAMPLE, join_model, write_sample, write_saved_model
 from train.export.warmup import write_warmup
 from train.loop.fit import fit
 from train.preprocessing.layers import build_preprocessing, describe
-from train.rank import Rank, WorkerArgs, watchdog
+from train.rank import Rank, watchdog
+from train.ranks.arguments import RankArguments
 from train.world import World
 
 
-def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
+def train_rank(args: RankArguments) -> dict[str, Any] | None:
     """Do a rank's work; rank 0 returns metrics and times.
 
     An error is told to the driver first, and then ends the process: Horovod itself reports an exit code only, and the
@@ -48,13 +49,15 @@ def train_rank(args: WorkerArgs) -> dict[str, Any] | None:
     except Exception as error:
         hint = error.hint if isinstance(error, MillraceError) else ""
         stack = traceback.format_exc()
-        sender.send("error", rank=rank, kind=kind_of(error), message=summary_of(error), hint=hint, traceback=stack)
+        sender.send(
+            "error", rank=rank, kind=error_kind(error), message=error_summary(error), hint=hint, traceback=stack
+        )
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
 
 
-def kind_of(error: Exception) -> str:
+def error_kind(error: Exception) -> str:
     """What sort of error this is, for the driver: a class of ours, ``peer`` or ``bug``.
 
     A rank whose partner dies or is ended fails inside a Horovod operation. That is never the cause.
@@ -64,14 +67,14 @@ def kind_of(error: Exception) -> str:
     return "peer" if "horovod" in f"{type(error).__name__} {error}".lower() else "bug"
 
 
-def summary_of(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """An error of ours as it is; of others the class and the first line."""
     if isinstance(error, MillraceError):
         return str(error)
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
+def _train_rank(args: RankArguments, sender: EventSender) -> dict[str, Any] | None:
     heartbeat = watchdog(args.train.deadline_s)
     retry = RetryPolicy(args.wait_s, on_wait=heartbeat)  # a rank that waits for the storage is not stuck
     if args.previous is not None:
@@ -95,23 +98,25 @@ def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
     try:
         trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"train.options: {said}", hint=f"see what {args.train.model} takes") from error
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"train.options: {problems}", hint=f"see what {args.train.model} takes") from error
     readers = {
         split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat, retry)
         for split, files in args.files.items()
     }
     fit_started = time.monotonic()
-    judge = fit(args, trunk, readers, Rank(world, heartbeat, sender))
+    early_stopping = fit(trunk, readers, Rank(world, heartbeat, sender), args.train, args.spec, args.statistics)
     fitted = time.monotonic()
 
-    serve = join_model(args.spec, preprocessing, trunk, args.statistics.label)
-    metrics, sample = judge_test(args, serve, readers["test"], world)
+    model = join_model(args.spec, preprocessing, trunk, args.statistics.label)
+    metrics, sample = evaluate_test_split(
+        model, readers["test"], world, args.statistics.label, args.slices, args.previous
+    )
     fail_here("train.before_export", world.rank)
     if world.rank:
         return None
     with tempfile.TemporaryDirectory(prefix="millrace-export-") as folder:
-        write_saved_model(Path(folder, "model"), serve, preprocessing, trunk)
+        write_saved_model(Path(folder, "model"), model, preprocessing, trunk)
         write_vocabularies(Path(folder, "model"), args.statistics.vocabularies)
         write_warmup(Path(folder, "model"), args.spec, sample[0][0], sample[1][0])
         write_sample(Path(folder, SAMPLE), *sample, limit=SAMPLE_ROWS)
@@ -126,7 +131,7 @@ def _train_rank(args: WorkerArgs, sender: EventSender) -> dict[str, Any] | None:
     }
     return {
         **metrics,
-        "best_epoch": judge.best_epoch,
-        "best_loss": judge.best_loss,
+        "best_epoch": early_stopping.best_epoch,
+        "best_loss": early_stopping.best_loss,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }

@@ -9,7 +9,7 @@ import pytest
 from millrace.features.spec import FeatureSpec
 from tests.made_up import SCHEMA, things
 from train.evaluation import evaluate
-from train.evaluation.evaluate import OTHER, Evaluation, probabilities_of, summarise
+from train.evaluation.evaluate import OTHER, Evaluation, extract_predictions, summarise
 from train.preprocessing.statistics import Statistics
 
 pytestmark = pytest.mark.tf
@@ -35,6 +35,8 @@ def test_overall_and_slices_add_up(spec: FeatureSpec, statistics: Statistics) ->
     assert found["model"]["accuracy"] == pytest.approx(balls / 60)
     assert sum(slice_["rows"] for slice_ in found["slices"]["colour"].values()) == 60
     assert found["baseline"]["accuracy"] == pytest.approx(balls / 60)
+    assert np.sum(found["model"]["confusion"]) == 60
+    assert all("confusion" not in slice_ for slice_ in found["slices"]["colour"].values())
 
 
 def test_many_values_share_one_slice(
@@ -50,5 +52,5 @@ def test_many_values_share_one_slice(
 
 def test_a_binary_answer_becomes_two_columns(spec: FeatureSpec) -> None:
     binary = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "binary", "classes": (0, 1)})})
-    found = probabilities_of({"probability": np.float32([0.25])}, binary)
+    found = extract_predictions({"probability": np.float32([0.25])}, binary)
     assert found.tolist() == [[0.75, 0.25]]

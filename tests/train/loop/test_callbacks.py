@@ -21,15 +21,15 @@ class Weights:
 
 
 def test_patience_counts_from_the_best_epoch() -> None:
-    judge = EarlyStopping(lambda: None, patience=2)
-    going_on = [judge.judge(Weights(e), e, loss) for e, loss in enumerate([0.9, 0.5, 0.6, 0.7], 1)]
-    assert going_on == [True, True, True, False]
-    assert (judge.best_epoch, judge.best_weights[0].tolist()) == (2, [2.0])
+    early_stopping = EarlyStopping(lambda: None, patience=2)
+    continued = [early_stopping.update(Weights(e), e, loss) for e, loss in enumerate([0.9, 0.5, 0.6, 0.7], 1)]
+    assert continued == [True, True, True, False]
+    assert (early_stopping.best_epoch, early_stopping.best_weights[0].tolist()) == (2, [2.0])
 
 
 def test_without_patience_it_never_stops() -> None:
-    judge = EarlyStopping(lambda: None, patience=None)
-    assert all(judge.judge(Weights(e), e, 1.0) for e in range(1, 9))
+    early_stopping = EarlyStopping(lambda: None, patience=None)
+    assert all(early_stopping.update(Weights(e), e, 1.0) for e in range(1, 9))
 
 
 def test_ranks_that_differ_are_named() -> None:

@@ -11,14 +11,14 @@ import pytest
 from millrace.config import Product
 from millrace.config.sections.profile import Ranks
 from millrace.config.sections.train import Train
-from millrace.errors import ConfigError, DataRejected, StorageError
+from millrace.errors import ConfigError, DataRejected, Unavailable
 from millrace.failpoints import ENVIRONMENT
 from millrace.features.spec import FeatureSpec
 from millrace.tables.versions import TableVersion
 from train.errors import RankFailed
 from train.preprocessing.statistics import Statistics
-from train.rank import WorkerArgs
-from train.ranks.launch import explain, run_ranks
+from train.ranks.arguments import RankArguments
+from train.ranks.launch import find_cause, run_ranks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,9 +34,9 @@ pytestmark = [
 @pytest.fixture
 def args(
     product: Product, spec: FeatureSpec, statistics: Statistics, table: TableVersion, tmp_path: Path
-) -> WorkerArgs:
+) -> RankArguments:
     files = {split: table.files_of(split) for split in ("train", "validation", "test")}
-    return WorkerArgs(
+    return RankArguments(
         train=product.config.train,
         spec=spec,
         statistics=statistics,
@@ -47,9 +47,9 @@ def args(
     )
 
 
-def run(spark: "SparkSession", args: WorkerArgs, **train: Any) -> dict[str, Any]:
+def run(spark: "SparkSession", args: RankArguments, **train: Any) -> dict[str, Any]:
     section = Train.model_validate({**args.train.model_dump(by_alias=True), **train})
-    changed = WorkerArgs(**{**vars(args), "train": section})
+    changed = RankArguments(**{**vars(args), "train": section})
     before = signal.getsignal(signal.SIGTERM)
     try:
         return run_ranks(spark, changed, Ranks(world_size=2), lambda event: None)
@@ -58,7 +58,7 @@ def run(spark: "SparkSession", args: WorkerArgs, **train: Any) -> dict[str, Any]
 
 
 def test_a_rank_that_raises_ends_the_run_with_its_own_error(
-    spark: "SparkSession", args: WorkerArgs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    spark: "SparkSession", args: RankArguments, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(ENVIRONMENT, "train.before_batch@1=raise")
     with caplog.at_level(logging.ERROR), pytest.raises(RankFailed, match=r"rank 1 failed: .*FailpointFired"):
@@ -67,7 +67,7 @@ def test_a_rank_that_raises_ends_the_run_with_its_own_error(
 
 
 def test_a_rank_that_hangs_ends_the_run_with_its_stack(
-    spark: "SparkSession", args: WorkerArgs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    spark: "SparkSession", args: RankArguments, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(ENVIRONMENT, "train.before_batch@1=hang")
     with caplog.at_level(logging.ERROR), pytest.raises(RankFailed, match=r"no step was made before train\.deadline_s"):
@@ -75,23 +75,23 @@ def test_a_rank_that_hangs_ends_the_run_with_its_stack(
     assert "fail_here" in caplog.text
 
 
-def test_ranks_whose_weights_drift_apart_are_found_after_one_epoch(spark: "SparkSession", args: WorkerArgs) -> None:
-    with pytest.raises(StorageError, match="rank 1 failed: its weights differ from rank 0's after epoch 1"):
+def test_ranks_whose_weights_drift_apart_are_found_after_one_epoch(spark: "SparkSession", args: RankArguments) -> None:
+    with pytest.raises(Unavailable, match="rank 1 failed: its weights differ from rank 0's after epoch 1"):
         run(spark, args, model="tests.train.builders:drifting")
 
 
-def test_a_loss_that_diverges_rejects_the_run(spark: "SparkSession", args: WorkerArgs) -> None:
+def test_a_loss_that_diverges_rejects_the_run(spark: "SparkSession", args: RankArguments) -> None:
     with pytest.raises(DataRejected, match="training diverged in epoch 1"):
         run(spark, args, learning_rate=1e30)
 
 
-def test_more_ranks_than_slots_is_a_mistake_found_at_once(spark: "SparkSession", args: WorkerArgs) -> None:
+def test_more_ranks_than_slots_is_a_mistake_found_at_once(spark: "SparkSession", args: RankArguments) -> None:
     with pytest.raises(ConfigError, match="3 ranks need as many Spark slots at the same time, there are 2"):
         run_ranks(spark, args, Ranks(world_size=3), lambda event: None)
 
 
 def test_a_rank_that_died_without_a_word_is_told_by_its_exit() -> None:
-    error = explain([], ["something"], Exception("Process name: 1 Exit code: 137\nmore"))
+    error = find_cause([], ["something"], Exception("Process name: 1 Exit code: 137\nmore"))
     assert str(error) == "a rank failed: Process name: 1 Exit code: 137"
 
 

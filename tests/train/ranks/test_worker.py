@@ -7,7 +7,7 @@ import pytest
 
 from millrace.errors import ConfigError
 from train.errors import Diverged, RankFailed
-from train.ranks.worker import kind_of, summary_of
+from train.ranks.worker import error_kind, error_summary
 
 
 def test_a_rank_imports_no_spark() -> None:
@@ -20,15 +20,15 @@ def test_a_rank_imports_no_spark() -> None:
     [
         (Diverged("x", 1), "DataRejected"),
         (ConfigError("x"), "ConfigError"),
-        (RankFailed(1, "x"), "StorageError"),
+        (RankFailed(1, "x"), "Unavailable"),
         (ValueError("x"), "bug"),
         (RuntimeError("op HorovodGroupedAllreduce: Connection closed by peer"), "peer"),
     ],
 )
 def test_an_error_is_told_by_its_kind(error: Exception, kind: str) -> None:
-    assert kind_of(error) == kind
+    assert error_kind(error) == kind
 
 
 def test_a_foreign_error_is_told_in_one_line() -> None:
-    assert summary_of(ValueError("first\nsecond")) == "ValueError: first"
-    assert summary_of(ConfigError("both\nlines")) == "both\nlines"
+    assert error_summary(ValueError("first\nsecond")) == "ValueError: first"
+    assert error_summary(ConfigError("both\nlines")) == "both\nlines"

@@ -27,7 +27,7 @@ CODE = """
 import sys
 from millrace.logs import configure_logging
 from millrace.storage import Store
-from serve.http import server
+from serve.server import server
 from tests.serve.products import product_of
 configure_logging()
 product = product_of("tiny", serve={"port": 0})

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from millrace.config.sections.serve import Serve
 from millrace.errors import MillraceError
 from serve.errors import InferenceLate, InvalidRequest
-from serve.http.edge import read_body
+from serve.http.body import read_body
 from serve.inference.admission import Admission, Admitted, ServiceRate
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline

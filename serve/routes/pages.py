@@ -4,9 +4,8 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 
 from starlette.requests import Request
-from starlette.responses import Response
 
-from serve.http.edge import json_response
+from serve.http.responses import Reply
 from serve.monitoring.metrics import MEDIA_TYPE
 from serve.protocols.kserve_v1 import encode_alive
 from serve.routes.table import Entry
@@ -22,17 +21,18 @@ class Endpoints:
     def __init__(self, counts: Callable[[], Awaitable[bytes]]) -> None:
         self._counts = counts
 
-    async def alive(self, _: Request) -> Response:
+    async def alive(self, _: Request) -> Reply:
         """That the server lives, in KServe's words."""
-        return json_response(encode_alive())
+        return Reply(encode_alive())
 
-    async def counts(self, _: Request) -> Response:
+    async def counts(self, _: Request) -> Reply:
         """Counts for Prometheus."""
-        return Response(await self._counts(), media_type=MEDIA_TYPE)
+        return Reply(await self._counts(), media_type=MEDIA_TYPE.encode())
 
-    async def docs(self, _: Request) -> Response:
+    async def docs(self, _: Request) -> Reply:
         """A page that lists the routes and tries them; it loads nothing from other places."""
-        return Response(resources.files("serve").joinpath("docs.html").read_bytes(), media_type="text/html")
+        page = resources.files("serve").joinpath("docs.html").read_bytes()
+        return Reply(page, media_type=b"text/html; charset=utf-8")
 
 
 def entries(counts: Callable[[], Awaitable[bytes]]) -> list[Entry]:

@@ -12,13 +12,12 @@ from typing import Any, Final
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Scope as ASGIScope
 
 from serve.http.access import Access, Scope
+from serve.http.responses import Reply
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Reply]]
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,6 @@ class PlainName(Convertor[str]):
         return value
 
 
-class ProtocolRoute(Route):
-    """A route that says which one it is, for whoever counts requests."""
-
-    def matches(self, scope: ASGIScope) -> tuple[Match, ASGIScope]:
-        """Whether it is asked, and what that adds to the scope."""
-        match, found = super().matches(scope)
-        if match != Match.NONE:
-            found["route"] = self
-        return match, found
-
-
 KNOWN_ADDRESSES: Final = 4096
 """Of those asked last; whoever invents new ones only makes others be matched again."""
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -73,7 +61,7 @@ ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 def build_routes(entries: list[Entry], access: Access) -> list[Route]:
     """The routes of a table, in its order, which is that of looking."""
     register_url_convertor("plain", PlainName())
-    return [ProtocolRoute(e.path, _guarded(e, access), methods=[e.method] if e.method else list(ANY)) for e in entries]
+    return [Route(e.path, _guarded(e, access), methods=[e.method] if e.method else list(ANY)) for e in entries]
 
 
 class RouteTable:
@@ -97,7 +85,7 @@ class RouteTable:
 
 
 def _guarded(entry: Entry, access: Access) -> Endpoint:
-    async def answer(request: Request) -> Response:
+    async def answer(request: Request) -> Reply:
         access.check(request.scope, entry.scope)
         return await entry.endpoint(request)
 

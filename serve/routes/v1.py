@@ -8,10 +8,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from serve.errors import InvalidRequest, ModelNotFound
-from serve.http.edge import json_response
+from serve.http.responses import Reply
 from serve.inference.deadlines import Deadline, header_deadline
 from serve.inference.inputs import Decoded
 from serve.inference.rowwise import wants_report
@@ -37,36 +36,36 @@ class Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, request: Request) -> Reply:
         """Answer for the rows in the body."""
         return await self._answer("predict", request.path_params, request)
 
-    async def classify(self, request: Request) -> Response:
+    async def classify(self, request: Request) -> Reply:
         """Answer with labels and scores for the examples in the body."""
         return await self._answer("classify", request.path_params, request)
 
-    async def regress(self, request: Request) -> Response:
+    async def regress(self, request: Request) -> Reply:
         """Answer with a number for each example in the body."""
         return await self._answer("regress", request.path_params, request)
 
-    async def explain(self, request: Request) -> Response:
+    async def explain(self, request: Request) -> Reply:
         """Explanations are not offered yet; KServe's answer for that."""
         await self._service.servable(request.path_params["name"])
         raise kserve_v1.not_implemented("explain")
 
-    async def models(self, _: Request) -> Response:
+    async def models(self, _: Request) -> Reply:
         """Names of the models served."""
-        return json_response(kserve_v1.encode_models(self._service.manager.names))
+        return Reply(kserve_v1.encode_models(self._service.manager.names))
 
-    async def status(self, request: Request) -> Response:
+    async def status(self, request: Request) -> Reply:
         """How the versions of a model stand."""
         return await self._status(request.path_params)
 
-    async def metadata(self, request: Request) -> Response:
+    async def metadata(self, request: Request) -> Reply:
         """Inputs and outputs of a model's signatures."""
         return await self._metadata(request.path_params)
 
-    async def other(self, request: Request) -> Response:
+    async def other(self, request: Request) -> Reply:
         """Whatever else begins with /v1: a path in other case, as TensorFlow Serving takes it, or none of its own."""
         path = request.scope.get("raw_path", request.url.path.encode()).decode("ascii", "replace")
         found = (tfs.POST_PATH if request.method == "POST" else tfs.GET_PATH).fullmatch(path)
@@ -83,13 +82,13 @@ class Endpoints:
             return await self._answer(method, parts, request)
         return await (self._metadata(parts) if method else self._status(parts))
 
-    async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Response:
+    async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Reply:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         answer = self._predict if method == "predict" else self._examples
         with self._service.admitted(servable):
             deadline = header_deadline(request.scope["headers"])
             body = await self._service.body(request)
-            return json_response(await answer(servable, body, method, deadline))
+            return Reply(await answer(servable, body, method, deadline))
 
     async def _predict(self, servable: Servable, body: bytes, _: str, deadline: Deadline | None) -> bytes:
         service = self._service
@@ -118,7 +117,7 @@ class Endpoints:
             return await service.encode(servable, examples.encode_classify, outputs, outputs, rows, spec, reported)
         return await service.encode(servable, examples.encode_regress, outputs, outputs, rows, reported)
 
-    async def _status(self, parts: dict[str, Any]) -> Response:
+    async def _status(self, parts: dict[str, Any]) -> Reply:
         manager, name, number = self._service.manager, parts["name"], version_of(parts.get("version"))
         if "label" in parts:
             number = manager.version_of(name, parts["label"])
@@ -128,11 +127,11 @@ class Endpoints:
             raise kserve_v1.no_such_model(name, number) from error
         versions = [(v.version, v.state, v.message) for v in found]
         ready = manager.loaded(name, number) is not None
-        return json_response(tfs.encode_status(name, ready=ready, versions=versions))
+        return Reply(tfs.encode_status(name, ready=ready, versions=versions))
 
-    async def _metadata(self, parts: dict[str, Any]) -> Response:
+    async def _metadata(self, parts: dict[str, Any]) -> Reply:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
-        return json_response(tfs.encode_metadata(servable.name, servable.version, servable.signatures))
+        return Reply(tfs.encode_metadata(servable.name, servable.version, servable.signatures))
 
 
 def entries(service: Service) -> list[Entry]:

@@ -3,10 +3,10 @@
 from importlib import metadata
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from serve.errors import InvalidRequest
-from serve.http.edge import error_response, header_of, json_response
+from serve.http.body import header_of
+from serve.http.responses import Reply, error_response
 from serve.inference.deadlines import Deadline, header_deadline, parameter_deadline
 from serve.inference.rowwise import wants_report
 from serve.inference.service import MAX_DIGITS, Service, version_of
@@ -33,47 +33,47 @@ class Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def server(self, _: Request) -> Response:
+    async def server(self, _: Request) -> Reply:
         """Name, version and extensions of the server."""
         version = metadata.version("millrace")
-        return json_response(dump_json({"name": "millrace", "version": version, "extensions": oip.EXTENSIONS}))
+        return Reply(dump_json({"name": "millrace", "version": version, "extensions": oip.EXTENSIONS}))
 
-    async def live(self, _: Request) -> Response:
+    async def live(self, _: Request) -> Reply:
         """Whether the event loop answers."""
-        return json_response(b'{"live":true}')
+        return Reply(b'{"live":true}')
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, _: Request) -> Reply:
         """Whether every model has a version that answers, and the service is not about to close."""
         if self._service.is_ready:
-            return json_response(b'{"ready":true}')
+            return Reply(b'{"ready":true}')
         said = "the service is about to close" if self._service.is_draining else "not every model is loaded"
         return error_response(said, 503)
 
-    async def models(self, _: Request) -> Response:
+    async def models(self, _: Request) -> Reply:
         """Names of the models served."""
-        return json_response(dump_json({"models": list(self._service.manager.names)}))
+        return Reply(dump_json({"models": list(self._service.manager.names)}))
 
-    async def model(self, request: Request) -> Response:
+    async def model(self, request: Request) -> Reply:
         """Inputs and outputs of a model."""
         servable = await self._servable(request)
         numbers = [s.version for s in self._service.manager.all_loaded(servable.name)]
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
-        return json_response(repository.encode_metadata(servable.name, sorted(numbers), signature))
+        return Reply(repository.encode_metadata(servable.name, sorted(numbers), signature))
 
-    async def model_ready(self, request: Request) -> Response:
+    async def model_ready(self, request: Request) -> Reply:
         """Whether a model, or a version of it, answers."""
         name, version = request.path_params["name"], version_of(request.path_params.get("version"))
         ready = self._service.manager.loaded(name, version) is not None
         answer = {"name": name, "ready": ready}
-        return json_response(dump_json(answer)) if ready else error_response(f"model {name} is not ready", 503)
+        return Reply(dump_json(answer)) if ready else error_response(f"model {name} is not ready", 503)
 
-    async def config(self, request: Request) -> Response:
+    async def config(self, request: Request) -> Reply:
         """A model's configuration, as Triton shows it."""
         servable = await self._servable(request)
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
-        return json_response(repository.encode_config(servable.name, signature, MAX_BATCH if servable.joins else 0))
+        return Reply(repository.encode_config(servable.name, signature, MAX_BATCH if servable.joins else 0))
 
-    async def stats(self, request: Request) -> Response:
+    async def stats(self, request: Request) -> Reply:
         """What the loaded versions have done, or those of a model, or one."""
         name, version = request.path_params.get("name"), version_of(request.path_params.get("version"))
         if name is not None:
@@ -83,28 +83,28 @@ class Endpoints:
             for servable, statistics, _ in self._service.statistics()
             if name in (None, servable.name) and version in (None, servable.version)
         ]
-        return json_response(repository.encode_statistics(found))
+        return Reply(repository.encode_statistics(found))
 
-    async def index(self, request: Request) -> Response:
+    async def index(self, request: Request) -> Reply:
         """Every version of every model that is served, and how it stands."""
         body = await self._service.body(request)
         asked = parse_json(body, ignore_rest=False) if body.strip() else {}
         if not isinstance(asked, dict) or type(asked.get("ready", False)) is not bool:
             raise InvalidRequest('expected an object such as {"ready": true}')
         found = await self._service.load(self._versions)
-        return json_response(repository.encode_index(found, ready_only=asked.get("ready", False)))
+        return Reply(repository.encode_index(found, ready_only=asked.get("ready", False)))
 
-    async def load(self, request: Request) -> Response:
+    async def load(self, request: Request) -> Reply:
         """Serve a model again that was unloaded, or look for its newer versions."""
         name = await self._controlled(request)
         await self._service.load(self._service.manager.load_model, name)
-        return json_response(dump_json({"name": name, "load": True}))
+        return Reply(dump_json({"name": name, "load": True}))
 
-    async def unload(self, request: Request) -> Response:
+    async def unload(self, request: Request) -> Reply:
         """Let go of a model; requests in flight are still answered."""
         name = await self._controlled(request)
         await self._service.load(self._service.manager.unload_model, name)
-        return json_response(dump_json({"name": name, "unload": True}))
+        return Reply(dump_json({"name": name, "unload": True}))
 
     async def _controlled(self, request: Request) -> str:
         """The model that is named; parameters of Triton's own, such as a configuration to load by, are not taken."""
@@ -115,7 +115,7 @@ class Endpoints:
             raise InvalidRequest("load and unload take no parameters here: models are configured where the server is")
         return str(request.path_params["name"])
 
-    async def infer(self, request: Request) -> Response:
+    async def infer(self, request: Request) -> Reply:
         """Answer for the tensors in the body."""
         servable = await self._servable(request)
         length = header_of(request, oip.LENGTH_HEADER)
@@ -127,9 +127,9 @@ class Endpoints:
             body = await self._service.body(request)
             answer, json_bytes = await self._infer(servable, body, header, deadline)
         if json_bytes is None:
-            return json_response(answer)
+            return Reply(answer)
         headers = {"Inference-Header-Content-Length": str(json_bytes)}
-        return Response(answer, headers=headers, media_type="application/octet-stream")
+        return Reply(answer, media_type=b"application/octet-stream", headers=headers)
 
     async def _infer(
         self, servable: Servable, body: bytes, header: int | None, deadline: Deadline | None

@@ -1,27 +1,23 @@
 """Runs the HTTP application on uvicorn until it is told to stop."""
 
-import asyncio
 import errno
 import ipaddress
 import logging
 import signal
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
-
-import uvicorn
-from starlette.types import ASGIApp
 
 from millrace.config.load import Product
 from millrace.config.sections.serve import Serve, ServedModel
 from millrace.errors import ConfigError
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from serve.http.connections import PunctualProtocol, punctual
+from serve.http.uvicorn_server import Server, configure
 from serve.isolation.parent import IsolatedServable
 from serve.monitoring.merged_metrics import SharedPages
 from serve.servables.manager import ServableManager
@@ -32,11 +28,7 @@ from serve.server.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-GRACE_S: Final = 25
-"""How long requests in flight may take after a stop signal."""
 BACKLOG: Final = 2048
-TICKS: Final = 10
-"""Of a tenth of a second each: how often late connections are looked for."""
 
 
 def unchanged() -> None:
@@ -139,22 +131,6 @@ def _models_if(product: Product | None) -> dict[str, ServedModel] | None:
     return models_of(product) if product else None
 
 
-def configure(app: ASGIApp, settings: Serve) -> uvicorn.Config:
-    """How uvicorn serves an application."""
-    return uvicorn.Config(
-        app,
-        http=punctual(settings),
-        loop="uvloop",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here asks where a client is
-        timeout_graceful_shutdown=GRACE_S,
-    )
-
-
 def listen(settings: Serve) -> socket.socket:
     """Take the port, before a model is loaded in vain.
 
@@ -196,63 +172,6 @@ def address_of(listener: socket.socket) -> str:
     """Where a client reaches a listener."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-class Server(uvicorn.Server):
-    """A uvicorn server that says when it answers.
-
-    Args:
-        config: Of uvicorn.
-        on_ready: Called when it does.
-        on_drain: Called at SIGTERM; says how many seconds to go on answering.
-        on_second: Called once a second.
-    """
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        on_ready: Callable[[], None],
-        on_drain: Callable[[], float] = lambda: 0.0,
-        on_second: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-        self._on_drain = on_drain
-        self._on_second = on_second
-        self._is_draining = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, then say so."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets=sockets)
-        self._on_ready()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """At SIGTERM, still answer until whoever sends requests has seen that this server is not ready any more.
-
-        At a second one, and at SIGINT, which is somebody at a keyboard, close at once.
-        """
-        if sig != signal.SIGTERM or self._is_draining or self._loop is None:
-            super().handle_exit(sig, frame)
-            return
-        self._is_draining = True
-        seconds = self._on_drain()
-        if seconds:
-            logger.info("not ready any more; closing in %g s", seconds)
-        # From a signal's handler the loop may only be told, not changed.
-        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, super().handle_exit, sig, frame)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: look after the connections at every tenth."""
-        if counter % TICKS == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, PunctualProtocol):
-                    connection.sweep(now)
-            if self._on_second:
-                await self._on_second()
-        return await super().on_tick(counter)
 
 
 def _serve(server: Server, listener: socket.socket) -> None:

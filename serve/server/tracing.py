@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millrace.errors import ConfigError
-from serve.http.connections import WHOLE_RESPONSE, Headers
+from serve.http.responses import WHOLE_RESPONSE, Headers
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -11,7 +11,8 @@ import httpx
 from starlette.types import ASGIApp
 
 from millrace.config.sections.serve import Serve
-from serve.server.server import Server, address_of, configure, listen
+from serve.http.uvicorn_server import Server, configure
+from serve.server.server import address_of, listen
 
 
 def ask(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:

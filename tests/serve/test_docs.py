@@ -1,5 +1,6 @@
 """The lines of docs/serving.md and the README, asked of a model with the inputs that they name."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,9 +9,10 @@ import httpx
 import pytest
 
 from millrace.config import load_product
-from millrace.config.sections.serve import Serve
+from millrace.config.sections.serve import Serve, ServedModel
 from millrace.features.spec import Category, Dtype, Feature
 from millrace.models.store import ModelStore
+from millrace.section import Section
 from millrace.storage import Store
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
@@ -47,6 +49,22 @@ def commands(page: str) -> list[list[str]]:
         begun = ""
     assert not begun
     return found
+
+
+@pytest.mark.parametrize("section", [Serve, ServedModel])
+def test_the_page_lists_every_setting_with_its_default(section: type[Section]) -> None:
+    page = (ROOT / "docs" / "serving.md").read_text()
+    table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    for name, field in section.model_fields.items():
+        row = re.search(rf"^\|[^|]*`{name}`[^|]*\|([^|]*)\|", table, re.MULTILINE)
+        assert row, f"{section.__name__}.{name} is not in a table of docs/serving.md"
+        default = field.get_default(call_default_factory=True)
+        shown = (
+            "none" if default is None else json.dumps(default) if isinstance(default, (bool, dict)) else str(default)
+        )
+        written = [part.strip() for part in row[1].split(",")]
+        known = float(written[0]) == default if type(default) is float else shown in written
+        assert known or (name == "latency_target_s" and section is ServedModel), (name, written, shown)
 
 
 def test_every_line_is_answered(tmp_path: Path) -> None:

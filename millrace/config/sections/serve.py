@@ -66,6 +66,11 @@ class Serve(Section):
     """Rows that may wait for one model (one request counts as half of them at most); what is too many gets 429."""
     model_control: bool = False
     """Let whoever reaches the service load and unload models."""
+    fast_http: bool = True
+    """Use Millrace's own HTTP connection class, which extends undocumented parts of uvicorn. `false` uses uvicorn's own
+    class. Responses are then the same bytes, but `head_deadline_s`, `body_deadline_s`, `write_deadline_s` and the limit
+    on the size of a head do not apply, the server sends each response by two calls, and a request that offers HTTP/2
+    (`Upgrade: h2c`) loses its body."""
     log_format: Literal["lines", "json"] = "lines"
     """How log lines are written; `json` has one object a line, with the id of the request and of its trace."""
     log_requests: bool = False

@@ -14,12 +14,14 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 
 from millrace.logs import configure_logging
 from serve.errors import BodyTooLarge
-from serve.http.edge import HANDLERS, Edge, decompress, read_body
+from serve.http.body import decompress, read_body
+from serve.http.edge import HANDLERS, Edge
 from serve.monitoring.metrics import Metrics
-from serve.routes.table import ProtocolRoute, RouteTable
+from serve.routes.table import RouteTable
 from tests.serve.client import ask, error_of
 
 LIMIT = 1000
@@ -47,7 +49,7 @@ def app(metrics: Metrics) -> Edge:
     async def gone(_: Request) -> Response:
         raise ClientDisconnect
 
-    routes = [ProtocolRoute("/read", read, methods=["POST"]), ProtocolRoute("/bug", bug), ProtocolRoute("/gone", gone)]
+    routes = [Route("/read", read, methods=["POST"]), Route("/bug", bug), Route("/gone", gone)]
     rest = FastAPI(exception_handlers=HANDLERS)
     rest.router.routes.extend(routes)
     return Edge(rest, RouteTable(routes).find, metrics)

@@ -1,12 +1,17 @@
-"""Connections that are punctual: who sends or reads too slowly is let go, and cannot hold the server for nothing.
+"""Our HTTP connection: uvicorn's httptools protocol with deadlines, a limit on the head, and whole responses.
 
-uvicorn closes an idle connection after a response, but waits for ever for a head, a body, or a reader. Here each
-connection knows when its next step is due, and one sweep a second closes those that are late.
+This is the one module that uses parts of `uvicorn.protocols` that uvicorn does not document. Nothing imports it if
+`serve.fast_http` is false; then the server runs uvicorn's own protocol class. What that loses, the setting's
+description says. ADR 18 has the measurements.
+
+- Deadlines: uvicorn closes a connection that is idle after a response, but waits without a limit for a head, a body, or
+  a client that does not read. Here each connection has the time when its next step is due. `close_if_late`, called once
+  a second, closes connections that are late.
+- Whole responses: head and body are one write instead of two.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,53 +19,57 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from millrace.config.sections.serve import Serve
+from serve.http.responses import WHOLE_RESPONSE, Headers
 from serve.values.document import dump_json
 
 logger = logging.getLogger(__name__)
 
-WHOLE_RESPONSE: Final = "millrace.whole_response"
-"""ASGI extension: a coroutine function that takes status, headers and body of an answer, and sends it."""
-Headers = Sequence[tuple[bytes, bytes]]
 MAX_HEAD_BYTES: Final = 65_536
-"""Of a request line and its headers together."""
+"""Of the request line and the headers together."""
 MAX_DIGITS: Final = 18
 """Of a Content-Length; it fits an int64."""
 
 
-class PunctualProtocol(HttpToolsProtocol):
-    """An HTTP connection with deadlines; `settings` are those of the class that `punctual` makes."""
+def fast_protocol(settings: Serve) -> type["FastHttpProtocol"]:
+    """The protocol class for these settings; uvicorn creates one object of it per connection."""
+    return type("Connection", (FastHttpProtocol,), {"settings": settings})
+
+
+class FastHttpProtocol(HttpToolsProtocol):
+    """An HTTP connection with deadlines; `fast_protocol` sets the class attribute `settings`."""
 
     settings: Serve
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._awaited = ""
-        """The part of a request that is due: head, body, or nothing."""
+        """The part of a request that is due: "head", "body", or "" if none is."""
         self._read_due = 0.0
         self._write_due: float | None = None
         self._unwritten = 0
         self._unfinished = 0
+        """Bytes received so far of a head without an end."""
         self._received = 0
-        """Bytes since the last request's head, and no fewer than those of this one's."""
+        """At least the number of bytes of the current head."""
         self._has_begun = False
         self._plain_body = 0
-        """Bytes of a body that the parser leaves alone, since its request asks for another protocol."""
+        """Bytes still to come of a body that the parser does not parse, because its request offers an upgrade."""
         self._running: dict[RequestResponseCycle, asyncio.Task[None]] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base
-        """A client has connected: its request's head is due."""
+        """A client has connected: the head of its request is due."""
         super().connection_made(transport)
         self._expect("head", self.settings.head_deadline_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has gone: nobody waits for its answers."""
+        """The client has disconnected: cancel the requests that are still running."""
         super().connection_lost(exc)
         for cycle, task in self._running.items():
             if not cycle.response_complete:
                 task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request."""
+        """Parse the next bytes."""
         if self.transport.is_closing():
             return
         if self._plain_body:
@@ -74,11 +83,11 @@ class PunctualProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # Such as h2c, which some clients offer at first: it is answered as HTTP/1.1 (RFC 9110, 7.8).
+            # Some clients offer h2c in their first request. The answer is HTTP/1.1 (RFC 9110, 7.8).
             self._take_plain_body(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("the request is no HTTP")
-        # A head without an end is never handed over: its bytes are counted as they come.
+        # The parser calls back only at the end of a head: count its bytes until then.
         self._unfinished = self._unfinished + len(data) if self._awaited == "head" else 0
         if not self._awaited and not self.transport.is_closing() and self._is_idle:
             self._expect("head", self.settings.head_deadline_s)
@@ -94,10 +103,10 @@ class PunctualProtocol(HttpToolsProtocol):
         self._expect("head", self.settings.head_deadline_s)
 
     def on_headers_complete(self) -> None:
-        """The head is there: the body is due."""
+        """The head is complete: the body is due."""
         if self.transport.is_closing():
             return
-        # What came in one small piece is no large head, and need not be counted.
+        # Count the head only if so many bytes have arrived at all.
         if self._received > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
             self._refuse_head()
             return
@@ -114,12 +123,12 @@ class PunctualProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """A part of the body has arrived."""
         if not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there: nothing is due but the answer, which has a deadline of its own."""
+        """The request is complete: the client owes nothing more. The answer has its own deadline."""
         if self._plain_body or self.transport.is_closing():
             return
         self._awaited = ""
@@ -134,59 +143,59 @@ class PunctualProtocol(HttpToolsProtocol):
         def end(done: asyncio.Task[None]) -> None:
             self.tasks.discard(done)
             self._running.pop(cycle, None)
-            # It holds the cycle, by the extension: such rings would be left to the collector, one for each request.
-            cycle.scope = {}  # type: ignore[typeddict-item] # nobody looks at it any more
+            # The scope's extension holds the cycle: a reference cycle per request without this.
+            cycle.scope = {}  # type: ignore[typeddict-item] # nothing reads it any more
 
         task.add_done_callback(end)
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than it is answered: some of it is due."""
+        """The client reads more slowly than the server writes: some bytes have to leave before the deadline."""
         super().pause_writing()
         self._unwritten = self.transport.get_write_buffer_size()
         self._write_due = self.loop.time() + self.settings.write_deadline_s
 
     def resume_writing(self) -> None:
-        """It reads on."""
+        """The client has read enough."""
         super().resume_writing()
         self._write_due = None
 
-    def sweep(self, now: float) -> None:
-        """Let go who is late.
+    def close_if_late(self, now: float) -> None:
+        """Close the connection if its next step is overdue.
 
         Args:
-            now: Of the event loop's clock.
+            now: By the clock of the event loop.
         """
         if self.transport.is_closing():
             return
         if self._write_due is not None and now >= self._write_due:
             left = self.transport.get_write_buffer_size()
-            if left < self._unwritten:  # it reads, though slowly
+            if left < self._unwritten:  # the client is slow, but reads
                 self._unwritten, self._write_due = left, now + self.settings.write_deadline_s
             else:
-                logger.info("closed a connection whose reader stands still")
+                logger.info("closed a connection whose client does not read the response")
                 self.transport.abort()
                 return
         if self._awaited and now >= self._read_due:
-            self._late(now)
+            self._close_late(now)
 
-    def _late(self, now: float) -> None:
+    def _close_late(self, now: float) -> None:
         if self._awaited == "body" and self.flow.read_paused:
-            self._read_due = now + self.settings.body_deadline_s  # it is the server that does not read
+            self._read_due = now + self.settings.body_deadline_s  # the server has paused reading
             return
         logger.info("closed a connection whose %s was late", self._awaited)
-        asked = f"the request's {self._awaited} did not arrive in time"
+        message = f"the request's {self._awaited} did not arrive in time"
         is_current = self._awaited == "head" or not self.cycle.response_started
         mine = None if self._awaited == "head" else self.cycle
         earlier = [cycle for cycle in self._running if cycle is not mine and not cycle.response_complete]
         if not self._has_begun:
-            self.transport.close()  # there is nobody to tell
+            self.transport.close()  # there is no request to answer
         elif earlier or not is_current:
-            self.transport.abort()  # what is written now would be taken for another answer
+            self.transport.abort()  # the client would read an error as the response to an earlier request
         else:
-            self._refuse(408, asked)
+            self._refuse(408, message)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, in the one shape of every error."""
+        """Answer bytes that are no HTTP, in the one shape of every error."""
         self._refuse(400, msg)
 
     def _expect(self, what: str, seconds: float) -> None:
@@ -215,9 +224,9 @@ class PunctualProtocol(HttpToolsProtocol):
 
 
 async def respond(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> None:
-    """Answer a request whose answer is whole, by one write; head and body by themselves would be two system calls.
+    """Send a whole response by one write. Head and body by themselves would be two system calls.
 
-    It does what the cycle's `send` does for the two messages of such an answer.
+    The bytes are those of the cycle's `send` for the two ASGI messages of such a response.
     """
     if cycle.flow.write_paused and not cycle.disconnected:
         await cycle.flow.drain()
@@ -226,12 +235,13 @@ async def respond(cycle: RequestResponseCycle, status: int, headers: Headers, bo
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
     parts = [STATUS_LINE[status]]
+    closes = False
     for name, value in (*cycle.default_headers, *headers):
-        if name == b"connection" and value == b"close":
-            cycle.keep_alive = False
-            continue
         parts += (name, b": ", value, b"\r\n")
-    parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if name == b"connection" and value == b"close":
+            closes = True
+            cycle.keep_alive = False
+    parts.append(b"\r\n" if closes or cycle.keep_alive else b"connection: close\r\n\r\n")
     if cycle.scope["method"] != "HEAD":
         parts.append(body)
     cycle.transport.write(b"".join(parts))
@@ -240,8 +250,3 @@ async def respond(cycle: RequestResponseCycle, status: int, headers: Headers, bo
     if not cycle.keep_alive:
         cycle.transport.close()
     cycle.on_response()
-
-
-def punctual(settings: Serve) -> type[PunctualProtocol]:
-    """The class of connections with these deadlines."""
-    return type("Connection", (PunctualProtocol,), {"settings": settings})

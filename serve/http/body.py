@@ -1,0 +1,103 @@
+"""Reads what a request carries: a header, a timeout, the body with its limits and compression."""
+
+import asyncio
+import zlib
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest
+
+ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""The ``wbits`` of zlib for each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
+MAX_STREAMS: Final = 16
+"""Members of a gzip body; each costs a copy of the bytes after it."""
+MAX_DIGITS: Final = 18
+"""Of a Content-Length; it fits an int64."""
+
+
+def header_of(request: Request, name: bytes) -> str | None:
+    """The value of a header, or None. Starlette's `Headers` would decode the names of all headers.
+
+    Args:
+        request: The request.
+        name: In lower case.
+    """
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read and decompress the body, whatever its Content-Type is.
+
+    Args:
+        request: The request.
+        limit: Most bytes, before and after decompression.
+
+    Raises:
+        BodyTooLarge: Content-Length is over the limit (nothing is read), or more bytes than the limit arrive, or the
+            decompressed body is larger.
+        EncodingRefused: Content-Encoding is neither gzip nor deflate.
+        InvalidRequest: Content-Length is not a number, or the body is not compressed as Content-Encoding says.
+    """
+    encoding = (header_of(request, b"content-encoding") or "identity").lower()
+    if encoding not in ENCODINGS:
+        raise EncodingRefused(encoding)
+    declared = header_of(request, b"content-length") or "0"
+    if not (declared.isascii() and declared.isdigit()) or len(declared) > MAX_DIGITS:
+        raise InvalidRequest("Content-Length is not a number of bytes")
+    if int(declared) > limit:
+        raise BodyTooLarge(limit)
+    body = await _receive(request, limit)
+    bits = ENCODINGS[encoding]
+    if bits is None:
+        return body
+    # In a thread: a small body may decompress to a large one.
+    return await asyncio.to_thread(decompress, body, bits, limit)
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        if not message.get("more_body"):
+            return b"".join((*parts, part)) if parts else part
+        parts.append(part)
+
+
+def decompress(body: bytes, bits: int, limit: int) -> bytes:
+    """Decompress a body, and stop at the limit.
+
+    Args:
+        body: One deflate stream, or up to `MAX_STREAMS` gzip members.
+        bits: zlib's ``wbits``.
+        limit: Most bytes of the result.
+
+    Raises:
+        BodyTooLarge: The result would be larger.
+        InvalidRequest: The data is damaged or cut off.
+    """
+    made = bytearray()
+    for _ in range(MAX_STREAMS if bits > zlib.MAX_WBITS else 1):
+        stream = zlib.decompressobj(bits)
+        try:
+            made += stream.decompress(body, limit + 1 - len(made))
+        except zlib.error as error:
+            raise InvalidRequest("the body is not compressed as Content-Encoding says") from error
+        if len(made) > limit:
+            raise BodyTooLarge(limit)
+        if not stream.eof:
+            raise InvalidRequest("the compressed body is cut off")
+        body = stream.unused_data
+        if not body:
+            return bytes(made)
+    raise InvalidRequest("the compressed body has more parts than the server accepts")

@@ -87,7 +87,7 @@ BENTOML_VERSION := 1.4.39
 TENSORFLOW := $(shell grep --only-matching '^tensorflow-cpu==.*' constraints.txt)
 
 bench-tools: .venv/oha/bin/oha
-bench-serve: .venv/rivals/mlserver/bin/mlserver .venv/rivals/bentoml/bin/bentoml
+bench-serve: .venv/peers/mlserver/bin/mlserver .venv/peers/bentoml/bin/bentoml
 
 .venv/oha/bin/oha: | $(DONE)/packages
 	@command -v cargo >/dev/null || { echo "millrace: cargo is missing, which builds the load generator oha: install Rust, or install oha as $@" >&2; exit 1; }
@@ -95,12 +95,12 @@ bench-serve: .venv/rivals/mlserver/bin/mlserver .venv/rivals/bentoml/bin/bentoml
 	@cargo install --quiet --locked --no-default-features --features rustls --root .venv/oha oha@$(OHA_VERSION)
 
 # MLServer's workers fail with newer versions of uvloop.
-.venv/rivals/mlserver/bin/mlserver: RIVAL := mlserver==$(MLSERVER_VERSION) 'uvloop<0.22'
-.venv/rivals/bentoml/bin/bentoml: RIVAL := bentoml==$(BENTOML_VERSION)
-.venv/rivals/%: | $(DONE)/packages
-	@echo "millrace: installing $(RIVAL) in a separate environment (once)"
+.venv/peers/mlserver/bin/mlserver: PEER := mlserver==$(MLSERVER_VERSION) 'uvloop<0.22'
+.venv/peers/bentoml/bin/bentoml: PEER := bentoml==$(BENTOML_VERSION)
+.venv/peers/%: | $(DONE)/packages
+	@echo "millrace: installing $(PEER) in a separate environment (once)"
 	@$(BIN)/python -m venv $(dir $(patsubst %/,%,$(dir $@)))
-	@$(dir $@)pip install --quiet $(RIVAL) $(TENSORFLOW)
+	@$(dir $@)pip install --quiet $(PEER) $(TENSORFLOW)
 	@touch $@
 
 dist: zip dist/environment.tar.gz ## Build dist/: millrace.zip for --py-files, environment.tar.gz for --archives

@@ -1,1 +1,1 @@
-"""Quality and speed, each measured beside its reference in the same run."""
+"""Benchmarks of quality and speed; each is compared with a reference that the same run measures."""

@@ -1,4 +1,7 @@
-"""``make bench``: prints each figure beside its reference and its aim; ``python -m benchmarks quality`` runs a part."""
+"""Run the benchmarks (``make bench``) and print each result with its reference and its goal.
+
+``python -m benchmarks quality`` runs one part.
+"""
 
 import sys
 import tempfile
@@ -13,11 +16,11 @@ if TYPE_CHECKING:
 from millrace.logs import configure_logging
 
 PARTS = ("quality", "scoring", "ingest")
-"""Of ``make bench``; ``serving`` is a part of its own, since it needs other servers."""
+"""Parts of ``make bench``. ``serving`` runs only by name, because it needs other servers."""
 
 
 def main() -> None:
-    """Run the parts that are named, or all."""
+    """Run the named parts, or all of them."""
     configure_logging()
     names = sys.argv[1:] or list(PARTS)
     figures: list[Figure] = []
@@ -33,10 +36,10 @@ def main() -> None:
                 from benchmarks.scoring import measure
             figures += measure(Path(folder))
     table = Table(title="benchmarks", title_justify="left", show_edge=False)
-    for column in ("what", "got", "beside", "goal", "reached"):
+    for column in ("measurement", "result", "compared with", "goal", "reached"):
         table.add_column(column)
     for figure in figures:
-        table.add_row(figure.what, figure.got, figure.beside, figure.goal, "yes" if figure.reached else "NO")
+        table.add_row(figure.name, figure.got, figure.reference, figure.goal, "yes" if figure.reached else "NO")
     Console(width=160).print(table)
 
 

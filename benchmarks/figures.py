@@ -1,4 +1,4 @@
-"""What a benchmark prints."""
+"""The result of a benchmark, and what several benchmarks share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ TIME_SPLIT = [
     "features.crosses=[]",
     "evaluate.gates={}",
 ]
-"""Judge on the last tenth of the year; days that training never saw cannot be categories."""
+"""Settings that test on the last tenth of the year, whose days are not in the training data and so not categories."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Figure:
     """One measured figure.
 
     Attributes:
-        what: Its name.
-        got: The value.
-        beside: The reference in the same run.
-        goal: The aim.
-        reached: Whether the aim was reached.
+        name: What was measured.
+        got: The result.
+        reference: The result of the reference in the same run.
+        goal: The required result; empty if there is none.
+        reached: Whether the goal was reached.
     """
 
-    what: str
+    name: str
     got: str
-    beside: str
+    reference: str
     goal: str
     reached: bool

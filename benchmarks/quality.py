@@ -1,4 +1,4 @@
-"""Test AUC of the flights product beside gradient boosting on the same rows and columns."""
+"""Compare the test AUC of the flights product with gradient boosting on the same rows and columns."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from millrace.tables.versions import CLEAN, TableVersion, find_table
 from pipelines.jobs.stages import Request, run_stages
 
 MAX_CATEGORIES = 255
-"""Gradient boosting takes at most this many values as categories; a column with more is read as a number."""
+"""Gradient boosting supports at most this many categories; a column with more values is treated as numeric."""
 
 
 def measure(folder: Path) -> list[Figure]:
-    """Train both on the hash split and on the time split."""
+    """Train both models on the hash split and on the time split."""
     figures = []
     for name, settings, goal in (("hash split", list[str](), 0.79), ("time split", TIME_SPLIT, 0.0)):
         root = str(folder / name.split(maxsplit=1)[0])
@@ -30,34 +30,34 @@ def measure(folder: Path) -> list[Figure]:
             raise SystemExit(records[-1].reason)
         store = Store(root)
         manifest = ModelStore(store).open("flights").manifest
-        mine = manifest.metrics["model"]
+        metrics = manifest.metrics["model"]
         boosted = gradient_boosting(find_table(store, "flights", CLEAN), manifest.features)
         figures += [
             Figure(
                 f"test AUC, {name}",
-                f"{mine['auc']:.4f} (log loss {mine['log_loss']:.4f})",
+                f"{metrics['auc']:.4f} (log loss {metrics['log_loss']:.4f})",
                 f"HistGradientBoosting {boosted[0]:.4f} (log loss {boosted[1]:.4f})",
                 f">= {max(goal, round(boosted[0] - 0.01, 4))}",
-                mine["auc"] >= max(goal, boosted[0] - 0.01),
+                metrics["auc"] >= max(goal, boosted[0] - 0.01),
             )
         ]
     return figures
 
 
 def gradient_boosting(table: TableVersion, spec: FeatureSpec) -> tuple[float, float]:
-    """Test AUC and log loss of scikit-learn's classifier with 400 iterations on the model's own columns."""
+    """Return test AUC and log loss of scikit-learn's classifier, with 400 iterations on the model's columns."""
     train, label = columns_of(table, spec, ("train", "validation"))
     test, truth = columns_of(table, spec, ("test",))
     encoded = [encode(train[f.name], test[f.name], f) for f in spec.inputs]
     categorical = [is_category for _, _, is_category in encoded]
     model = HistGradientBoostingClassifier(max_iter=400, categorical_features=categorical, random_state=7)
     model.fit(np.column_stack([values for values, _, _ in encoded]), label)
-    answers = model.predict_proba(np.column_stack([values for _, values, _ in encoded]))[:, 1]
-    return float(roc_auc_score(truth, answers)), float(log_loss(truth, answers))
+    predictions = model.predict_proba(np.column_stack([values for _, values, _ in encoded]))[:, 1]
+    return float(roc_auc_score(truth, predictions)), float(log_loss(truth, predictions))
 
 
 def columns_of(table: TableVersion, spec: FeatureSpec, splits: tuple[str, ...]) -> tuple[pa.Table, np.ndarray]:
-    """Raw columns of some splits, and the label."""
+    """Read the raw columns and the label of some splits."""
     names = [*(f.name for f in spec.inputs), spec.label.name]
     files = [file for split in splits for file in table.files_of(split)]
     rows = pa.concat_tables([pq.read_table(file.path, columns=names, partitioning=None) for file in files])
@@ -65,7 +65,7 @@ def columns_of(table: TableVersion, spec: FeatureSpec, splits: tuple[str, ...]) 
 
 
 def encode(train: pa.ChunkedArray, test: pa.ChunkedArray, feature: Feature) -> tuple[Any, Any, bool]:
-    """Numbers for both parts, and whether they are categories."""
+    """Return numbers for training and test data, and whether they are categories."""
     if feature.dtype == "timestamp":
         train, test = train.cast(pa.int64()), test.cast(pa.int64())
     if feature.dtype == "string" or feature.transform.kind == "category":

@@ -1,4 +1,4 @@
-"""Batch scoring of 3.27 million rows beside the direct call of the SavedModel and Spark's own predict_batch_udf."""
+"""Compare batch scoring of 3.27 million rows with a direct call of the SavedModel and Spark's predict_batch_udf."""
 
 import inspect
 import json
@@ -52,14 +52,14 @@ def measure(folder: Path) -> list[Figure]:
     direct = score_directly(table, model)
     return [
         Figure(
-            f"batch scoring of {table.rows_of():,} rows, of the direct call",
+            f"batch scoring of {table.rows_of():,} rows: against the direct call",
             f"{batch:,.0f} rows/s",
             f"{direct:,.0f} rows/s in memory: {batch / direct:.2f}",
             ">= 0.50",
             batch / direct >= 0.5,  # noqa: PLR2004
         ),
         Figure(
-            "batch scoring, of predict_batch_udf",
+            "batch scoring: against predict_batch_udf",
             f"{batch:,.0f} rows/s",
             f"{udf:,.0f} rows/s: {batch / udf:.2f}x",
             ">= 2.00x",
@@ -69,17 +69,17 @@ def measure(folder: Path) -> list[Figure]:
 
 
 def repeat_rows(spark: "SparkSession", store: Store) -> None:
-    """Make a new version of the clean table that holds every row several times."""
+    """Create a new version of the clean table with several copies of each row."""
     path = store.uri("tables", "flights", CLEAN)
     frame = spark.read.format("delta").option("versionAsOf", 0).load(path)
     many = frame.crossJoin(spark.range(COPIES).withColumnRenamed("id", "copy")).drop("copy")
-    commit = json.dumps(find_table(store, "flights", CLEAN, 0).commit)  # whose contract these rows passed
+    commit = json.dumps(find_table(store, "flights", CLEAN, 0).commit)  # with the contract that these rows passed
     writer = many.repartition(12).write.format("delta").mode("overwrite").partitionBy("split")
     writer.option("userMetadata", commit).save(path)
 
 
 def score_by_millrace(spark: "SparkSession", product: Product, store: Store) -> float:
-    """Rows a second of the stage, reading and appending Delta included, with workers that have the model loaded."""
+    """Measure rows per second of the stage, with reading and appending Delta; the workers have the model loaded."""
     score.run(product, spark, store, "warm-up", logical_date="2000-01-01")
     started = time.monotonic()
     record = score.run(product, spark, store, "timed", logical_date="2000-01-02")
@@ -87,7 +87,7 @@ def score_by_millrace(spark: "SparkSession", product: Product, store: Store) -> 
 
 
 def score_by_udf(spark: "SparkSession", table: TableVersion, model: ModelVersion, folder: Path) -> float:
-    """The same with Spark's own way to call a model on batches of columns."""
+    """Measure rows per second with Spark's own function for calling a model on batches."""
     from pyspark.ml.functions import predict_batch_udf
     from pyspark.sql import functions as F
     from pyspark.sql.types import FloatType
@@ -109,10 +109,10 @@ def score_by_udf(spark: "SparkSession", table: TableVersion, model: ModelVersion
         def predict(*columns: np.ndarray) -> np.ndarray:
             _ = loaded
             inputs = {n: tf.constant(c, d) for n, c, d in zip(names, columns, dtypes, strict=True)}
-            answers: np.ndarray = signature(**inputs)["probability"].numpy()
-            return answers
+            probabilities: np.ndarray = signature(**inputs)["probability"].numpy()
+            return probabilities
 
-        # Spark counts the parameters of the function that it is given.
+        # Spark counts the parameters of this function.
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         predict.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
         return predict
@@ -143,7 +143,7 @@ def _filled(column: Any, tensor_dtype: str, dtype: str) -> Any:
 
 
 def score_directly(table: TableVersion, model: ModelVersion) -> float:
-    """Rows a second of the SavedModel on encoded rows in memory, with all cores: the most there is to reach."""
+    """Measure rows per second of the SavedModel on encoded rows in memory, with all cores: the upper limit."""
     spec = model.manifest.features
     names = [f.name for f in spec.inputs]
     rows = pa.concat_tables(

@@ -1,1 +1,1 @@
-"""Programs that break what is under the stages, or under the service, and check that nothing is lost."""
+"""Fault tests: programs that inject faults into the stages and the service, and check that no data are lost."""

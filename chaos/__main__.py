@@ -1,4 +1,7 @@
-"""``make chaos``: the long fault tests; ends in a table of got / goal. ``python -m chaos points`` runs a part."""
+"""Run the long fault tests of the stages (``make chaos``) and print a table of results and goals.
+
+``python -m chaos points`` runs one part.
+"""
 
 import contextlib
 import os
@@ -12,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from chaos import appends, daemons, rivals
+from chaos import appends, daemons, races
 from chaos.goals import Goal, show
-from chaos.place import PRODUCT, ROWS, Place, hadoop, say
-from chaos.points import DATE, Chain, terminate_everywhere
+from chaos.points import DATE, Chain, terminate_at_each_point
+from chaos.workspace import PRODUCT, ROWS, Workspace, hadoop, report
 from millrace.config.sections.profile import Spark
 from millrace.logs import configure_logging
 from pipelines.hadoop.cluster import Cluster
@@ -26,32 +29,39 @@ from tests.java import start_quickly
 LONG = os.environ.get("CHAOS") == "long"
 APPENDS = 10_000 if LONG else 1_000
 DROPPED = 0.0002 if LONG else 0.002
-"""Share of the NameNode's replies; a client waits for a lost one, and ten times as many appends shall lose as many."""
+"""Share of the NameNode's replies that are dropped; the long form has ten times as many appends and drops as many."""
 SEED = 11
 
 
-class Ground:
-    """Where the parts run: a folder, a cluster, and golden results that are made once."""
+class Environment:
+    """What all parts share: a folder, a Hadoop cluster, and the golden workspace.
+
+    *Golden* is the result of an undisturbed run. Results after faults are compared with it.
+
+    Args:
+        folder: Folder for all workspaces.
+        cluster: A running Hadoop cluster.
+    """
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder, self.cluster = folder, cluster
-        self._golden: Place | None = None
+        self._golden: Workspace | None = None
 
-    def local(self, name: str) -> Place:
-        """An empty store on the local disk."""
-        return Place(self.folder / "local" / name, str(self.folder / "local" / name / "store"))
+    def local(self, name: str) -> Workspace:
+        """Return a workspace with an empty store on the local disk."""
+        return Workspace(self.folder / "local" / name, str(self.folder / "local" / name / "store"))
 
-    def hdfs(self, name: str) -> Place:
-        """An empty store on HDFS."""
-        return Place(self.folder / "hdfs" / name, f"{self.cluster.hdfs}/{name}", self.cluster)
+    def hdfs(self, name: str) -> Workspace:
+        """Return a workspace with an empty store on HDFS."""
+        return Workspace(self.folder / "hdfs" / name, f"{self.cluster.hdfs}/{name}", self.cluster)
 
-    def both(self, name: str) -> list[Place]:
-        """One of each."""
+    def both(self, name: str) -> list[Workspace]:
+        """Return one workspace on the local disk and one on HDFS."""
         return [self.local(name), self.hdfs(name)]
 
     @property
-    def golden(self) -> Place:
-        """All stages, undisturbed."""
+    def golden(self) -> Workspace:
+        """The workspace in which all stages ran without a fault; created at the first use."""
         if self._golden is None:
             self._golden = self.local("golden")
             self._golden.write(ROWS)
@@ -62,10 +72,13 @@ class Ground:
         return self._golden
 
 
-def at_once(*parts: Iterator[Goal]) -> Iterator[Goal]:
-    """Parts of both stores together: a stage that starts leaves a third of two cores idle. Little in them is timed.
+def run_together(*parts: Iterator[Goal]) -> Iterator[Goal]:
+    """Run several parts at the same time and yield their goals in order.
 
-    The first runs in this thread: a daemon ends with the thread that started it, so whoever restarts one comes first.
+    A single stage leaves about a third of two cores idle while it starts. Only parts without timed goals run together.
+
+    The first part runs in this thread. A Hadoop daemon ends with the thread that started it, so a part that restarts a
+    daemon must be the first.
     """
     with ThreadPoolExecutor(len(parts)) as pool:
         others = [pool.submit(list, part) for part in parts[1:]]
@@ -74,85 +87,91 @@ def at_once(*parts: Iterator[Goal]) -> Iterator[Goal]:
             yield from other.result()
 
 
-def _data(ground: Ground) -> Iterator[Goal]:
-    yield Goal("single flipped bits reported with the file", "local", *flipped_bits(ground.golden.store, PRODUCT))
+def _data(environment: Environment) -> Iterator[Goal]:
+    yield Goal(
+        "single flipped bits: reported with the file name", "local", *flipped_bits(environment.golden.store, PRODUCT)
+    )
     spark = build_session(Spark(master="local[2]", driver_memory="1g"), app_name="chaos")
     try:
-        yield Goal("bad files named among 5,000", "local", *bad_files(ground.folder / "parts", spark))
+        yield Goal(
+            "bad files among 5,000: named in the error", "local", *bad_files(environment.folder / "parts", spark)
+        )
     finally:
         spark.stop()
 
 
-def _appends(ground: Ground) -> Iterator[Goal]:
-    yield from appends.on_local_disk(ground.local("appends"), APPENDS)
-    yield from appends.on_hdfs(ground.hdfs("appends"), ground.cluster, APPENDS, DROPPED, restart_every_s=60)
-    for place in ground.both("killed-appends"):
-        yield from appends.killed(place)
+def _appends(environment: Environment) -> Iterator[Goal]:
+    yield from appends.on_local_disk(environment.local("appends"), APPENDS)
+    yield from appends.on_hdfs(environment.hdfs("appends"), environment.cluster, APPENDS, DROPPED, restart_every_s=60)
+    for workspace in environment.both("killed-appends"):
+        yield from appends.killed(workspace)
 
 
-def _points(ground: Ground) -> Iterator[Goal]:
-    chains = (Chain(ground.hdfs("points"), "kill9"), Chain(ground.local("points"), "raise"))
-    yield from at_once(*(chain.goals() for chain in chains))
+def _points(environment: Environment) -> Iterator[Goal]:
+    chains = (Chain(environment.hdfs("points"), "kill9"), Chain(environment.local("points"), "raise"))
+    yield from run_together(*(chain.goals() for chain in chains))
 
 
-def _rivals(ground: Ground) -> Iterator[Goal]:
-    places = ground.both("rivals")
-    yield from at_once(*(rivals.zombies(place) for place in places))
-    yield from at_once(*(rivals.twins(place.beside("twins")) for place in places))
-    for place in places:
-        yield from rivals.append_races(place.beside("races"), rounds=50)
-        yield from rivals.readers(place.beside("readers"), count=8, commits=500 if place.name == "local" else 100)
+def _races(environment: Environment) -> Iterator[Goal]:
+    workspaces = environment.both("races")
+    yield from run_together(*(races.zombies(workspace) for workspace in workspaces))
+    yield from run_together(*(races.duplicate_runs(workspace.sibling("duplicate-runs")) for workspace in workspaces))
+    for workspace in workspaces:
+        yield from races.append_races(workspace.sibling("append-races"), rounds=50)
+        yield from races.readers(
+            workspace.sibling("readers"), count=8, commits=500 if workspace.name == "local" else 100
+        )
 
 
-def _namenode(ground: Ground) -> Iterator[Goal]:
-    # While the stages on HDFS wait, those on the local disk are ended.
-    yield from at_once(_away(ground), terminate_everywhere(ground.local("terminated")))
+def _namenode(environment: Environment) -> Iterator[Goal]:
+    # While the stages on HDFS wait for the NameNode, the stages on the local disk get SIGTERM.
+    yield from run_together(_namenode_down(environment), terminate_at_each_point(environment.local("terminated")))
 
 
-def _away(ground: Ground) -> Iterator[Goal]:
-    away = {"ingest.before_commit": 60.0, "train.before_publish": 60.0, "score.before_commit": 60.0}
-    yield from daemons.namenode_away(ground.hdfs("away-60"), ground.golden, ground.cluster, away)
-    away = {"ingest.before_reading": 5.0, "train.before_measure": 5.0, "score.before_tasks": 5.0}
-    yield from daemons.namenode_away(ground.hdfs("away-5"), ground.golden, ground.cluster, away)
+def _namenode_down(environment: Environment) -> Iterator[Goal]:
+    seconds_down = {"ingest.before_commit": 60.0, "train.before_publish": 60.0, "score.before_commit": 60.0}
+    yield from daemons.namenode_down(environment.hdfs("down-60"), environment.golden, environment.cluster, seconds_down)
+    seconds_down = {"ingest.before_reading": 5.0, "train.before_measure": 5.0, "score.before_tasks": 5.0}
+    yield from daemons.namenode_down(environment.hdfs("down-5"), environment.golden, environment.cluster, seconds_down)
 
 
-def _datanodes(ground: Ground) -> Iterator[Goal]:
-    place = ground.hdfs("datanodes")
-    yield from daemons.one_datanode_gone(place, ground.golden, ground.cluster)
-    yield from daemons.all_datanodes_gone(place, ground.cluster)
+def _datanodes(environment: Environment) -> Iterator[Goal]:
+    workspace = environment.hdfs("datanodes")
+    yield from daemons.one_datanode_killed(workspace, environment.golden, environment.cluster)
+    yield from daemons.all_datanodes_killed(workspace, environment.cluster)
 
 
-def _storage(ground: Ground) -> Iterator[Goal]:
-    yield from daemons.replies_dropped(ground.hdfs("dropped"), ground.golden, ground.cluster, drop=0.01)
+def _storage(environment: Environment) -> Iterator[Goal]:
+    yield from daemons.replies_dropped(environment.hdfs("dropped"), environment.golden, environment.cluster, drop=0.01)
 
 
-def _refused(ground: Ground) -> Iterator[Goal]:
-    place = ground.hdfs("quota")
-    yield from daemons.full_quota(place, ground.golden, ground.cluster)
-    yield from daemons.no_permission(place, ground.cluster)
+def _quota_and_permission(environment: Environment) -> Iterator[Goal]:
+    workspace = environment.hdfs("quota")
+    yield from daemons.full_quota(workspace, environment.golden, environment.cluster)
+    yield from daemons.no_permission(workspace, environment.cluster)
 
 
-def _kills(ground: Ground) -> Iterator[Goal]:
-    # Each of these starts a stage and sees it end: none minds the others.
-    dice, golden, parts = random.Random(SEED), ground.golden, []
-    for place in ground.both("kills"):
-        place.write(ROWS)
-        moments = [dice.uniform(4, 16) for _ in range(8)]
-        parts.append(daemons.random_kills(place, golden, "ingest", moments))
-    yield from at_once(*parts, _refused(ground))
+def _kills(environment: Environment) -> Iterator[Goal]:
+    # These parts only start stages and wait for them, so they do not disturb each other.
+    rng, golden, parts = random.Random(SEED), environment.golden, []
+    for workspace in environment.both("kills"):
+        workspace.write(ROWS)
+        moments = [rng.uniform(4, 16) for _ in range(8)]
+        parts.append(daemons.random_kills(workspace, golden, "ingest", moments))
+    yield from run_together(*parts, _quota_and_permission(environment))
 
 
-def _executors(ground: Ground) -> Iterator[Goal]:
-    with hadoop(ground.folder / "standalone", spark_workers=2) as cluster:
-        place = Place(ground.folder / "hdfs" / "executors", f"{cluster.hdfs}/executors", cluster)
-        yield from daemons.executors_killed(place, ground.golden, cluster)
+def _executors(environment: Environment) -> Iterator[Goal]:
+    with hadoop(environment.folder / "standalone", spark_workers=2) as cluster:
+        workspace = Workspace(environment.folder / "hdfs" / "executors", f"{cluster.hdfs}/executors", cluster)
+        yield from daemons.executors_killed(workspace, environment.golden, cluster)
 
 
 PARTS: Final = {
     "data": _data,
     "appends": _appends,
     "points": _points,
-    "rivals": _rivals,
+    "races": _races,
     "namenode": _namenode,
     "datanodes": _datanodes,
     "storage": _storage,
@@ -161,32 +180,32 @@ PARTS: Final = {
 }
 
 
-def _whole(name: str, ground: Ground) -> Iterator[Goal]:
-    """A part; one that breaks off has missed a goal, and the others follow."""
+def _run_part(name: str, environment: Environment) -> Iterator[Goal]:
+    """Run a part; an exception becomes a missed goal, so that the other parts still run."""
     try:
-        yield from PARTS[name](ground)
+        yield from PARTS[name](environment)
     except Exception:
-        yield Goal(f"part {name} to its end", "", 0, 1, traceback.format_exc())
+        yield Goal(f"part {name}: finished without an exception", "", 0, 1, traceback.format_exc())
 
 
 def main() -> None:
-    """Run the parts that are named, or all; exit 1 if a goal was missed."""
+    """Run the named parts, or all of them; exit with 1 if a goal was missed."""
     configure_logging()
     start_quickly()
     if unknown := set(sys.argv[1:]) - PARTS.keys():
-        sys.exit(f"there is no part {', '.join(sorted(unknown))}: {', '.join(PARTS)}")
+        sys.exit(f"unknown part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     started = time.monotonic()
     goals: list[Goal] = []
     with tempfile.TemporaryDirectory(prefix="millrace-chaos-", ignore_cleanup_errors=True) as folder:
         with hadoop(Path(folder, "cluster")) as cluster, contextlib.suppress(KeyboardInterrupt):
-            ground = Ground(Path(folder), cluster)
+            environment = Environment(Path(folder), cluster)
             for name in sys.argv[1:] or PARTS:
-                say(f"part: {name}")
-                for goal in _whole(name, ground):
-                    say(f"{'held' if goal.held else 'MISSED'}: {goal.fault}: {goal.got} / {goal.goal} {goal.why}")
+                report(f"part: {name}")
+                for goal in _run_part(name, environment):
+                    report(goal.summary)
                     goals.append(goal)
     show(goals, time.monotonic() - started)
-    sys.exit(any(not goal.held for goal in goals))
+    sys.exit(any(not goal.is_reached for goal in goals))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The log of records under fire: one winner a number, no acknowledgement lost."""
+"""Fault tests of the record log: each number has one winner, and no acknowledged record is lost."""
 
 import json
 import multiprocessing
@@ -12,7 +12,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from chaos.goals import Goal, Tally
-from chaos.place import Place, say
+from chaos.workspace import Workspace, report
 from millrace.failpoints import ENVIRONMENT, LOG, fired
 from millrace.storage import Store, Won, cas_append, read_record, record_numbers
 from pipelines.hadoop.cluster import Cluster
@@ -24,25 +24,25 @@ FOLDER = ("race",)
 APPEND = "import sys; from millrace.storage import *; print(cas_append(Store(sys.argv[1]), ('log',), 0, b'killed'))"
 
 
-def append_all(root: str, me: int, appends: int, barrier: Barrier, history: Path) -> None:
-    """Append until this writer has won its share, and write down what it was told."""
+def append_all(root: str, writer: int, appends: int, barrier: Barrier, history: Path) -> None:
+    """Append until this writer has won its share, and write each outcome to the history file."""
     store, number, won = Store(root), 0, 0
     with history.open("w") as file:
         barrier.wait(120)
         while won < appends:
-            outcome = cas_append(store, FOLDER, number, f"{me} {won}".encode())
-            file.write(json.dumps([number, isinstance(outcome, Won), f"{me} {won}"]) + "\n")
+            outcome = cas_append(store, FOLDER, number, f"{writer} {won}".encode())
+            file.write(json.dumps([number, isinstance(outcome, Won), f"{writer} {won}"]) + "\n")
             won += isinstance(outcome, Won)
             number += 1
 
 
 def race(root: str, folder: Path, appends: int) -> list["multiprocessing.process.BaseProcess"]:
-    """Start all writers; each leaves ``<number>.jsonl`` in the folder."""
+    """Start all writers at the same moment; each writes its outcomes to ``<number>.jsonl`` in the folder."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(WRITERS + 1)
     writers = [
-        context.Process(target=append_all, args=(root, me, appends, barrier, folder / f"{me}.jsonl"))
-        for me in range(WRITERS)
+        context.Process(target=append_all, args=(root, number, appends, barrier, folder / f"{number}.jsonl"))
+        for number in range(WRITERS)
     ]
     for writer in writers:
         writer.start()
@@ -50,39 +50,42 @@ def race(root: str, folder: Path, appends: int) -> list["multiprocessing.process
     return list(writers)
 
 
-def judge(store: Store, folder: Path, appends: int, place: str) -> Iterator[Goal]:
-    """Compare what the writers were told with what the log holds."""
-    said = [json.loads(line) for me in range(WRITERS) for line in (folder / f"{me}.jsonl").read_text().splitlines()]
-    won = [(number, text) for number, is_won, text in said if is_won]
-    held = {number: read_record(store, FOLDER, number).decode() for number in record_numbers(store, FOLDER)}
-    winners = sum(held.get(number) == text for number, text in dict(won).items())
-    what = f"{WRITERS} x {appends} appends at once"
-    yield Goal(f"{what}: one winner a number", place, winners, WRITERS * appends)
-    yield Goal(f"{what}: acknowledgements lost", place, sum(held.get(n) != t for n, t in won), 0)
-    yield Goal(f"{what}: losers who won", place, len(held.keys() - dict(won).keys()), 0)
+def judge(store: Store, folder: Path, appends: int, where: str) -> Iterator[Goal]:
+    """Compare the outcomes that the writers got with the records in the log."""
+    files = [folder / f"{number}.jsonl" for number in range(WRITERS)]
+    outcomes = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    won = [(number, text) for number, is_won, text in outcomes if is_won]
+    stored = {number: read_record(store, FOLDER, number).decode() for number in record_numbers(store, FOLDER)}
+    winners = sum(stored.get(number) == text for number, text in dict(won).items())
+    name = f"{WRITERS} x {appends} concurrent appends"
+    yield Goal(f"{name}: numbers with one winner", where, winners, WRITERS * appends)
+    yield Goal(f"{name}: acknowledged records lost", where, sum(stored.get(n) != t for n, t in won), 0)
+    yield Goal(f"{name}: records that no writer won", where, len(stored.keys() - dict(won).keys()), 0)
 
 
-def on_local_disk(place: Place, appends: int) -> Iterator[Goal]:
-    """Without faults other than the others."""
-    say(f"{place.name}: {WRITERS} x {appends} appends")
-    place.folder.mkdir(parents=True)
-    for writer in race(place.root, place.folder, appends):
+def on_local_disk(workspace: Workspace, appends: int) -> Iterator[Goal]:
+    """Concurrent writers on the local disk, without other faults."""
+    report(f"{workspace.name}: {WRITERS} x {appends} appends")
+    workspace.folder.mkdir(parents=True)
+    for writer in race(workspace.root, workspace.folder, appends):
         writer.join(60 + appends)
-    yield from judge(place.store, place.folder, appends, place.name)
+    yield from judge(workspace.store, workspace.folder, appends, workspace.name)
 
 
-def on_hdfs(place: Place, cluster: Cluster, appends: int, drop: float, restart_every_s: float) -> Iterator[Goal]:
-    """Replies are dropped on the way, and the NameNode is killed and started again and again."""
-    say(f"{place.name}: {WRITERS} x {appends} appends, replies dropped, NameNode restarts")
-    place.folder.mkdir(parents=True)
+def on_hdfs(
+    workspace: Workspace, cluster: Cluster, appends: int, drop: float, restart_every_s: float
+) -> Iterator[Goal]:
+    """Concurrent writers on HDFS while replies are dropped and the NameNode is killed and restarted repeatedly."""
+    report(f"{workspace.name}: {WRITERS} x {appends} appends, replies dropped, NameNode restarts")
+    workspace.folder.mkdir(parents=True)
     done, restarts = threading.Event(), 0
     with DroppingProxy(cluster.hdfs.removeprefix("hdfs://"), drop=drop, seed=4) as proxy:
-        path = place.root.removeprefix(cluster.hdfs)
-        writers = race(f"hdfs://{proxy.address}{path}", place.folder, appends)
+        path = workspace.root.removeprefix(cluster.hdfs)
+        writers = race(f"hdfs://{proxy.address}{path}", workspace.folder, appends)
         end = time.monotonic() + 120 + appends * 3
-        while not record_numbers(place.store, FOLDER) and time.monotonic() < end:
+        while not record_numbers(workspace.store, FOLDER) and time.monotonic() < end:
             done.wait(0.01)
-        # The first restart is tied to the first record, not to a clock: a fast machine appends all within the wait.
+        # The first restart waits for the first record. In a fixed time a fast machine could finish all appends.
         while any(writer.is_alive() for writer in writers) and time.monotonic() < end:
             cluster.kill("namenode")
             cluster.restart("namenode", tied=True)
@@ -90,25 +93,25 @@ def on_hdfs(place: Place, cluster: Cluster, appends: int, drop: float, restart_e
             done.wait(restart_every_s)
         for writer in writers:
             writer.kill()
-    yield from judge(place.store, place.folder, appends, place.name)
-    what = f"replies dropped ({proxy.dropped}) and NameNode restarts ({restarts})"
-    yield Goal(what, place.name, int(proxy.dropped > 0) + int(restarts > 0), 2)
+    yield from judge(workspace.store, workspace.folder, appends, workspace.name)
+    name = f"faults that happened: replies dropped ({proxy.dropped}), NameNode restarts ({restarts})"
+    yield Goal(name, workspace.name, int(proxy.dropped > 0) + int(restarts > 0), 2)
 
 
-def killed(place: Place) -> Iterator[Goal]:
-    """A writer dies before and after the rename: the record is there whole or not at all."""
-    tally = Tally("kill9 in an append", place.name)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    for number, (point, left) in enumerate((("append.before_rename", 0), ("append.after_rename", 1))):
-        store = Store(f"{place.root}/{number}")
-        log = place.folder / f"append-{number}.log"
+def killed(workspace: Workspace) -> Iterator[Goal]:
+    """A writer is killed before and after its rename: the record is complete or does not exist."""
+    tally = Tally("kill9 during an append", workspace.name)
+    workspace.folder.mkdir(parents=True, exist_ok=True)
+    for number, (point, records) in enumerate((("append.before_rename", 0), ("append.after_rename", 1))):
+        store = Store(f"{workspace.root}/{number}")
+        log = workspace.folder / f"append-{number}.log"
         env = {**os.environ, ENVIRONMENT: f"{point}=kill9", LOG: str(log)}
         code = subprocess.run([sys.executable, "-c", APPEND, store.root], cwd=ROOT, env=env, check=False).returncode
-        there = record_numbers(store, ("log",)) == list(range(left))
-        again = cas_append(store, ("log",), 0, b"next")
-        right = isinstance(again, Won) != bool(left)
+        is_complete = record_numbers(store, ("log",)) == list(range(records))
+        outcome = cas_append(store, ("log",), 0, b"next")
+        is_consistent = isinstance(outcome, Won) != bool(records)
         tally.note(
             "" if code == -9 and [name for name, _ in fired(log)] == [point] else f"{point} ended with {code}",
-            "" if there and right else f"{point}: half a record",
+            "" if is_complete and is_consistent else f"{point}: a partial record",
         )
     yield from tally.goals()

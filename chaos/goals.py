@@ -1,4 +1,4 @@
-"""The result of a fault test: how much of a goal was reached."""
+"""Results of fault tests, and the table that shows them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,59 +9,69 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Goal:
-    """One line of the table.
+    """One result, which is one line of the table.
 
     Attributes:
-        fault: What was done to the product.
-        place: The file system below the store.
-        got: How often it behaved correctly; or a count that must be zero.
-        goal: How often it had to.
-        why: What went wrong, if anything.
-        is_timed: Whether the goal depends on the speed of the machine; the short form in the tests leaves it out.
+        name: The fault, and what was measured.
+        where: The file system of the store: ``local`` or ``hdfs``; empty for the service.
+        got: The measured count, for example of correct outcomes.
+        goal: The count that is required.
+        reason: What went wrong; empty if nothing did.
+        is_timed: Whether the result depends on the speed of the machine; the tests ignore such goals.
     """
 
-    fault: str
-    place: str
+    name: str
+    where: str
     got: int
     goal: int
-    why: str = ""
+    reason: str = ""
     is_timed: bool = False
 
     @property
-    def held(self) -> bool:
-        """Whether exactly the goal was reached."""
+    def is_reached(self) -> bool:
+        """Whether the count is exactly the required one."""
         return self.got == self.goal
+
+    @property
+    def summary(self) -> str:
+        """The goal as one line of text."""
+        return f"{'reached' if self.is_reached else 'MISSED'}: {self.name}: {self.got} / {self.goal} {self.reason}"
 
 
 class Tally:
-    """Counts the tries of one fault."""
+    """Counts the attempts of one fault and how many of them succeeded.
 
-    def __init__(self, fault: str, place: str) -> None:
-        self._fault, self._place = fault, place
-        self._got = self._tries = 0
-        self._why: list[str] = []
+    Args:
+        name: The name of the goal.
+        where: The file system of the store.
+    """
 
-    def note(self, *complaints: str) -> None:
-        """Count a try; it succeeded if there are no complaints."""
-        self._tries += 1
-        found = [complaint for complaint in complaints if complaint]
+    def __init__(self, name: str, where: str) -> None:
+        self._name, self._where = name, where
+        self._got = self._attempts = 0
+        self._reasons: list[str] = []
+
+    def note(self, *problems: str) -> None:
+        """Count an attempt; it succeeded if every problem is the empty string."""
+        self._attempts += 1
+        found = [problem for problem in problems if problem]
         self._got += not found
-        self._why += found
+        self._reasons += found
 
     def goals(self) -> Iterator[Goal]:
-        """The line for the table."""
-        yield Goal(self._fault, self._place, self._got, self._tries, "; ".join(self._why))
+        """Yield the one goal of these attempts."""
+        yield Goal(self._name, self._where, self._got, self._attempts, "; ".join(self._reasons))
 
 
 def show(goals: list[Goal], seconds: float) -> None:
-    """Print the table, and under it the reason of every goal that was missed."""
-    table = Table(title=f"faults ({seconds / 60:.1f} min)", title_justify="left", show_edge=False)
-    for column in ("fault", "store", "got / goal", "held"):
+    """Print the table, then the reason of every missed goal."""
+    table = Table(title=f"fault tests ({seconds / 60:.1f} min)", title_justify="left", show_edge=False)
+    for column in ("fault", "store", "got / goal", "reached"):
         table.add_column(column)
     for goal in goals:
-        table.add_row(goal.fault, goal.place, f"{goal.got} / {goal.goal}", "yes" if goal.held else "NO")
+        table.add_row(goal.name, goal.where, f"{goal.got} / {goal.goal}", "yes" if goal.is_reached else "NO")
     console = Console(width=140)
     console.print(table)
     for goal in goals:
-        if not goal.held:
-            console.print(f"{goal.fault} ({goal.place}): {goal.why}", markup=False)
+        if not goal.is_reached:
+            console.print(f"{goal.name} ({goal.where}): {goal.reason}", markup=False)

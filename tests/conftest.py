@@ -1,4 +1,4 @@
-"""What every room's tests share: one Spark session for the whole run, and a store of one's own."""
+"""Fixtures for all tests: one Spark session and one HDFS for the whole run, and an empty store for each test."""
 
 import logging
 import os
@@ -24,8 +24,8 @@ start_quickly()
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> "Iterator[None]":
-    """Commands configure logging for their whole process: what one test sets must not reach the next."""
+def _restored_logging() -> "Iterator[None]":
+    """Restore the logging configuration, because commands change it for the whole process."""
     root = logging.getLogger()
     handlers, level, token = list(root.handlers), root.level, CONTEXT.set(None)
     yield
@@ -36,7 +36,7 @@ def _logging_as_before() -> "Iterator[None]":
 
 @pytest.fixture(scope="session")
 def spark() -> "Iterator[SparkSession]":
-    """A session with two cores; its Python workers find the packages wherever pytest was started."""
+    """A Spark session with two cores. Its Python workers find the packages even if pytest runs in another folder."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     session = build_session(Spark(master="local[2]", driver_memory="1g"), app_name="tests")
     yield session
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="session")
 def hdfs(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
-    """A real HDFS: a NameNode and three DataNodes, which end with the tests however those end."""
+    """A real HDFS: a NameNode and three DataNodes, which also end if the tests are killed."""
     cluster = Cluster(tmp_path_factory.mktemp("hadoop"))
     cluster.start(Size(yarn=False, spark_workers=0), tied=True)
     yield cluster
@@ -59,8 +59,11 @@ def hdfs(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A call into a native client that never returns cannot be interrupted by a signal: such a test ends the run."""
+    """Use a thread for the timeout of HDFS tests: a signal cannot interrupt a call into the native client.
+
+    Such a timeout ends the whole run.
+    """
     for item in items:
         if item.get_closest_marker("hdfs"):
-            own = item.get_closest_marker("timeout")
-            item.add_marker(pytest.mark.timeout(own.args[0] if own else 300, method="thread"))
+            marker = item.get_closest_marker("timeout")
+            item.add_marker(pytest.mark.timeout(marker.args[0] if marker else 300, method="thread"))

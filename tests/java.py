@@ -1,12 +1,12 @@
-"""How the many short-lived JVMs of the tests start."""
+"""JVM options for the many short-lived JVMs of the tests."""
 
 import os
 from typing import Final
 
 QUICK: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""The second compiler and a parallel collector never repay their work in half a minute on two cores."""
+"""The optimizing compiler and a parallel collector cost more than they save in half a minute on two cores."""
 
 
 def start_quickly() -> None:
-    """Have every JVM that this process or its children start begin fast, rather than get fast."""
+    """Set JVM options for this process and its children that favour a fast start over peak speed."""
     os.environ.setdefault("JDK_JAVA_OPTIONS", QUICK)

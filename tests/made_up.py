@@ -1,4 +1,4 @@
-"""A made-up three-class product: every type, nulls in every column but key and label."""
+"""A synthetic product with three classes: every type, and nulls in every column except key and label."""
 
 import csv
 import json
@@ -81,7 +81,7 @@ SCHEMA = pa.schema(
 
 
 def things(rows: int, seed: int = 1) -> list[dict[str, Any]]:
-    """Rows whose kind follows from corners and weight, with a tenth of the values missing."""
+    """Generate rows whose kind depends on corners and weight; a tenth of the values is missing."""
     random = np.random.default_rng(seed)
     kinds = random.choice(["ball", "box", "cone"], rows, p=[0.5, 0.3, 0.2])
     made = []
@@ -102,7 +102,7 @@ def things(rows: int, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def write_product(folder: Path, rows: int = 1_500) -> Path:
-    """Write the product file and its CSV file; returns the product file."""
+    """Write the product file and its CSV file; return the path of the product file."""
     with (folder / "things.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -121,7 +121,7 @@ def _cell(value: object) -> str:
 
 
 def write_clean(store: Store, rows: int = 1_500, files: int = 2) -> None:
-    """Write the clean table without an ingest: the same rows, split by their number."""
+    """Write the clean table without an ingest: the same rows, split by their id."""
     made = things(rows)
     splits = ["test" if r["id"] % 5 == 0 else "validation" if r["id"] % 5 == 1 else "train" for r in made]
     table = pa.Table.from_pylist(made, SCHEMA).append_column("split", pa.array(splits))
@@ -132,7 +132,7 @@ def write_clean(store: Store, rows: int = 1_500, files: int = 2) -> None:
 
 
 def _validated() -> CommitProperties:
-    """What ingest's commit says of a table that passed the product's contract."""
+    """Return the commit metadata that ingest writes for a table that passed the product's contract."""
     contract = Contract.model_validate(yaml.safe_load(PRODUCT)["contract"])
-    said = {"contract_sha256": digest_of(contract), "split": {"by": "id"}}
-    return CommitProperties(custom_metadata={"userMetadata": json.dumps(said)})
+    metadata = {"contract_sha256": digest_of(contract), "split": {"by": "id"}}
+    return CommitProperties(custom_metadata={"userMetadata": json.dumps(metadata)})

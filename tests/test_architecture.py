@@ -1,4 +1,4 @@
-"""Rules that hold of the whole source: who imports whom, how errors derive, what is where."""
+"""Rules for the whole source: imports, error classes, and where files are."""
 
 import ast
 import importlib
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("millrace", "pipelines", "ingest", "train", "serve")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MODULES = [path for path in SOURCES if path.name != "__init__.py"]
-LARGEST_ROOM = 11
+MAX_MODULES = 11
 PROGRAMMING_ERRORS = {"millrace.failpoints.FailpointFired"}
-"""Exceptions that only a bug or a test raises; no user meets them."""
+"""Exceptions that only a bug or a test raises."""
 
 
 def name_of(path: Path) -> str:
@@ -33,17 +33,17 @@ def name_of(path: Path) -> str:
 
 
 def import_all() -> Iterator[object]:
-    """Every module of the four packages, entries of spark-submit included."""
+    """Import every module of the packages, including the entries of spark-submit."""
     for package in PACKAGES:
-        found = importlib.import_module(package)
-        yield found
-        for info in pkgutil.walk_packages(found.__path__, f"{package}."):
+        root = importlib.import_module(package)
+        yield root
+        for info in pkgutil.walk_packages(root.__path__, f"{package}."):
             yield importlib.import_module(info.name)
 
 
-def test_every_error_is_one_of_ours() -> None:
-    """What derives from `MillraceError` has an exit code and a message; anything else is told as a bug."""
-    strays = {
+def test_every_error_derives_from_millrace_error() -> None:
+    """An error class that derives from `MillraceError` has an exit code; any other exception is reported as a bug."""
+    others = {
         f"{kind.__module__}.{kind.__qualname__}"
         for module in import_all()
         for _, kind in inspect.getmembers(module, inspect.isclass)
@@ -51,7 +51,7 @@ def test_every_error_is_one_of_ours() -> None:
         and issubclass(kind, BaseException)
         and not issubclass(kind, MillraceError)
     }
-    assert strays == PROGRAMMING_ERRORS
+    assert others == PROGRAMMING_ERRORS
 
 
 def test_every_kind_of_error_has_an_exit_code() -> None:
@@ -61,7 +61,7 @@ def test_every_kind_of_error_has_an_exit_code() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "pipelines").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_product_is_correct(path: Path) -> None:
+def test_every_shipped_product_loads(path: Path) -> None:
     assert load_product(path).config.product == path.stem
 
 
@@ -70,17 +70,17 @@ def test_no_source_file_is_long() -> None:
     assert long == {}
 
 
-def test_no_room_is_crowded() -> None:
-    """A folder with more modules than one looks over at a glance gets rooms of its own."""
-    rooms = Counter(name_of(path.parent) for path in MODULES)
-    assert {room: count for room, count in rooms.items() if count > LARGEST_ROOM} == {}
+def test_no_folder_has_too_many_modules() -> None:
+    """A folder with more modules than this is split into subfolders."""
+    folders = Counter(name_of(path.parent) for path in MODULES)
+    assert {folder: count for folder, count in folders.items() if count > MAX_MODULES} == {}
 
 
-def test_tests_lie_where_their_modules_do() -> None:
-    """A file of tests is found beside its module's path: ``tests/package/room/test_module.py``."""
-    rooms = {path.parent for path in SOURCES}
+def test_test_folders_mirror_source_folders() -> None:
+    """Every folder of tests has the same path below ``tests/`` as a source folder."""
+    folders = {path.parent for path in SOURCES}
     tests = (path for package in PACKAGES for path in (ROOT / "tests" / package).rglob("test_*.py"))
-    assert {name_of(path) for path in tests if ROOT / path.parent.relative_to(ROOT / "tests") not in rooms} == set()
+    assert {name_of(path) for path in tests if ROOT / path.parent.relative_to(ROOT / "tests") not in folders} == set()
 
 
 def test_the_architecture_page_names_files_that_exist() -> None:
@@ -97,7 +97,7 @@ def calls_of(path: Path, function: str) -> Iterator[str]:
             yield str(node.args[0].value)
 
 
-def test_every_failpoint_stands_in_the_source() -> None:
+def test_every_failpoint_is_used_in_the_source() -> None:
     used = Counter(name for path in SOURCES for name in calls_of(path, "fail_here"))
     assert set(used) == set(FAILPOINTS)
 
@@ -116,7 +116,7 @@ def test_contracts_and_the_command_line_load_no_engine() -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source with its import contracts, to be spoilt."""
+    """A copy of the source and its import contracts, which the tests change."""
     folder = tmp_path_factory.mktemp("copy")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -125,7 +125,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("place", "line", "contracts"),
+    ("path", "line", "contracts"),
     [
         ("millrace/storage/store.py", "", set()),
         ("millrace/storage/store.py", "import pyspark", {"Millrace", "The server", "A training rank"}),
@@ -143,8 +143,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train/ranks/worker.py", "import pyspark", {"A training rank"}),
     ],
 )
-def test_import_contracts(place: str, line: str, contracts: set[str], copy: Path) -> None:
-    module = copy / place
+def test_import_contracts(path: str, line: str, contracts: set[str], copy: Path) -> None:
+    module = copy / path
     original = module.read_text() if module.exists() else None
     module.write_text(f"{original or ''}\n{line}\n")
     try:

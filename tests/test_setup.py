@@ -1,4 +1,4 @@
-"""The set-up files agree with each other, and hold nothing that they must not."""
+"""The set-up files agree with each other, and each package installs and imports only what it needs."""
 
 import configparser
 import importlib.metadata
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
 BUILD_ONLY = {"cmake", "pip"}
 KERBEROS = {"decorator", "gssapi", "krb5", "pyspnego", "requests-kerberos"}
-"""Built with the Kerberos of the system, and so not part of the set-up."""
+"""Packages for Kerberos, which set-up does not install because they are built with the system's library."""
 
 
 def canonical(name: str) -> str:
@@ -27,7 +27,7 @@ def setup_cfg() -> configparser.ConfigParser:
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """Return the names of all installed packages that some requirements pull in."""
+    """Return the names of all installed packages that the requirements need, with dependencies."""
     from packaging.requirements import Requirement
 
     seen: set[tuple[str, str]] = set()
@@ -45,25 +45,25 @@ def closure(requirements: list[str]) -> set[str]:
     return {name for name, _ in seen}
 
 
-def test_every_line_is_one_exact_version() -> None:
+def test_every_constraint_is_one_exact_version() -> None:
     assert [c for c in CONSTRAINTS if not re.fullmatch(r"[a-z0-9-]+==[\w.]+", c)] == []
     assert sorted(CONSTRAINTS, key=lambda line: line.split("==")[0]) == CONSTRAINTS
 
 
-def test_what_millrace_pulls_in_is_what_is_pinned() -> None:
+def test_all_installed_requirements_are_pinned() -> None:
     pinned = dict(line.split("==") for line in CONSTRAINTS)
-    pulled = closure(["millrace[spark,train,serve,otel,transfer,dev]"]) - {"millrace"}
-    versions = {name: importlib.metadata.version(name) for name in pulled}
+    required = closure(["millrace[spark,train,serve,otel,transfer,dev]"]) - {"millrace"}
+    versions = {name: importlib.metadata.version(name) for name in required}
     assert {name: v for name, v in versions.items() if pinned.get(name) != v} == {}
-    assert set(pinned) - pulled <= BUILD_ONLY | KERBEROS
+    assert set(pinned) - required <= BUILD_ONLY | KERBEROS
 
 
 def test_a_server_installs_no_spark_and_no_horovod() -> None:
     options = setup_cfg()["options"]["install_requires"].split()
     serve = setup_cfg()["options.extras_require"]["serve"].split()
-    pulled = closure([*options, *serve])
-    assert {"fastapi", "tensorflow-cpu"} <= pulled
-    assert not pulled & {"pyspark", "py4j", "horovod", "great-expectations", "pandas"}
+    required = closure([*options, *serve])
+    assert {"fastapi", "tensorflow-cpu"} <= required
+    assert not required & {"pyspark", "py4j", "horovod", "great-expectations", "pandas"}
 
 
 def test_changelog_names_the_version() -> None:
@@ -89,7 +89,7 @@ def test_changelog_names_the_version() -> None:
         ("train.ranks.worker", {"pyspark", "fastapi"}),
     ],
 )
-def test_an_import_loads_no_engine_of_another_room(module: str, banned: set[str]) -> None:
+def test_an_import_loads_no_engine_of_another_stage(module: str, banned: set[str]) -> None:
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,1 +1,1 @@
-"""``make bench-serve``: the service beside the floor of its stack, other Python servers, and the direct call."""
+"""Benchmarks of the service (``make bench-serve``) against a no-op route, other servers, and a direct call."""

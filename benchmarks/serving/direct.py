@@ -1,4 +1,4 @@
-"""The direct call of TensorFlow, in a process of its own: prints latency and memory as JSON."""
+"""Measure a direct call of TensorFlow in this process; print latency and memory as JSON."""
 
 import json
 import sys

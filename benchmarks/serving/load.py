@@ -1,8 +1,8 @@
-"""Load on a server, by oha (https://github.com/hatoo/oha), which costs far less than a Python client would.
+"""Sends load to a server with oha (https://github.com/hatoo/oha), which uses far less CPU than a Python client.
 
-In the closed loop each connection asks again as soon as it is answered. In the open loop requests start at a rate
-whatever the answers do, and latencies count from when a request should have started: so a server that stands still is
-charged for every request that it made wait (no coordinated omission).
+In a closed loop each connection sends its next request when it has the response to the last one. In an open loop
+requests start at a fixed rate, even if responses are late, and latency counts from the planned start of a request.
+A server that stalls is therefore charged for every request that had to wait (no coordinated omission).
 """
 
 import json
@@ -17,12 +17,12 @@ ROOT: Final = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked.
+    """A request that a load repeats.
 
     Attributes:
-        url: Where.
-        body: What is sent.
-        headers: Beside it, each as ``name: value``.
+        url: URL.
+        body: Body.
+        headers: Headers, each as ``name: value``.
     """
 
     url: str
@@ -31,49 +31,51 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a load saw.
+class LoadResult:
+    """The result of a load.
 
     Attributes:
-        rate: Answers of 200 a second.
+        rate: Responses with status 200 per second.
         p50_ms: Median latency.
-        p99_ms: Latency that one of a hundred exceeds.
-        failed: Requests that were answered otherwise or not at all.
-        late: Whether the generator could not keep the rate that it was told.
-        good_p99_ms: As `p99_ms`, of the answers of 200 alone.
-        refused_p99_ms: Of the others.
+        p99_ms: 99th percentile of the latency.
+        failed: Requests with another status, or without a response.
+        is_behind: Whether less than 95 % of the requested rate was answered with status 200.
+        good_p99_ms: 99th percentile of responses with status 200.
+        refused_p99_ms: 99th percentile of responses with another status.
     """
 
     rate: float
     p50_ms: float
     p99_ms: float
     failed: int
-    late: bool = False
+    is_behind: bool = False
     good_p99_ms: float = float("nan")
     refused_p99_ms: float = float("nan")
 
 
 def find_oha() -> str:
-    """The load generator.
+    """Return the path of the load generator oha.
 
     Raises:
-        SystemExit: It is not there.
+        SystemExit: It is not installed.
     """
     found = shutil.which("oha") or shutil.which("oha", path=str(ROOT / ".venv" / "oha" / "bin"))
     if not found:
-        raise SystemExit("oha is not on the PATH: `make bench-serve` builds it where cargo is")
+        raise SystemExit("oha is not installed: `make bench-tools` builds it with cargo")
     return found
 
 
-def ask(target: Target, folder: Path, *, connections: int, seconds: float, rate: float | None = None) -> Seen:
-    """Ask for a while.
+def run_load(
+    target: Target, folder: Path, *, connections: int, seconds: float, rate: float | None = None
+) -> LoadResult:
+    """Send one request repeatedly and measure the responses.
 
     Args:
-        target: Whom.
-        folder: For the body.
-        connections: How many at a time.
-        seconds: How long.
-        rate: Requests a second, in the open loop; without it the loop is closed.
+        target: The request.
+        folder: Folder for a file with the body.
+        connections: Number of concurrent connections.
+        seconds: Duration.
+        rate: Requests per second of an open loop; without it the loop is closed.
     """
     file = folder / "body"
     file.write_bytes(target.body)
@@ -84,19 +86,19 @@ def ask(target: Target, folder: Path, *, connections: int, seconds: float, rate:
     if rate:
         command += ["-q", f"{rate:g}", "--latency-correction"]
     done = subprocess.run([*command, target.url], capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    good = int(told["statusCodeDistribution"].get("200", 0))
-    whole = sum(told["statusCodeDistribution"].values()) + sum(told["errorDistribution"].values())
-    percentiles = told["latencyPercentiles"]
-    per_second = good / told["summary"]["total"]
-    return Seen(
+    measured = json.loads(done.stdout)
+    good = int(measured["statusCodeDistribution"].get("200", 0))
+    total = sum(measured["statusCodeDistribution"].values()) + sum(measured["errorDistribution"].values())
+    percentiles = measured["latencyPercentiles"]
+    per_second = good / measured["summary"]["total"]
+    return LoadResult(
         per_second,
         _milliseconds(percentiles, "p50"),
         _milliseconds(percentiles, "p99"),
-        whole - good,
+        total - good,
         bool(rate) and per_second < 0.95 * (rate or 0),
-        _milliseconds(told.get("latencyPercentilesSuccessful"), "p99"),
-        _milliseconds(told.get("latencyPercentilesNotSuccessful"), "p99"),
+        _milliseconds(measured.get("latencyPercentilesSuccessful"), "p99"),
+        _milliseconds(measured.get("latencyPercentilesNotSuccessful"), "p99"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is served: a small tabular model, published as training does, and an image model from elsewhere."""
+"""The served models: a small tabular model, published as training does, and an image model of another origin."""
 
 import itertools
 import subprocess
@@ -33,16 +33,16 @@ INPUTS: Final = (
 
 
 def row(seed: int = 0) -> dict[str, float | str]:
-    """A row that fits the tabular model."""
-    dice = np.random.default_rng(seed)
-    floats = {f"f{n}": round(float(dice.normal()), 4) for n in range(FLOATS)}
-    return {**floats, **{f"s{n}": str(dice.choice(WORDS)) for n in range(STRINGS)}}
+    """Return a valid row of the tabular model."""
+    rng = np.random.default_rng(seed)
+    floats = {f"f{n}": round(float(rng.normal()), 4) for n in range(FLOATS)}
+    return {**floats, **{f"s{n}": str(rng.choice(WORDS)) for n in range(STRINGS)}}
 
 
 def publish_tabular(store: ModelStore, name: str) -> None:
     """Publish the tabular model."""
     tf = import_tensorflow()
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     class Tabular(tf.Module):  # type: ignore[name-defined, misc] # the base has no types
         def __init__(self) -> None:
@@ -52,11 +52,11 @@ def publish_tabular(store: ModelStore, name: str) -> None:
                 tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0) for _ in range(STRINGS)
             ]
             self.embeddings = [
-                tf.Variable(dice.normal(size=(len(WORDS) + 1, 8)).astype("float32")) for _ in range(STRINGS)
+                tf.Variable(rng.normal(size=(len(WORDS) + 1, 8)).astype("float32")) for _ in range(STRINGS)
             ]
             sizes = (FLOATS + STRINGS * 8, *LAYERS, 1)
             self.kernels = [
-                tf.Variable((dice.normal(size=pair) / pair[0] ** 0.5).astype("float32"))
+                tf.Variable((rng.normal(size=pair) / pair[0] ** 0.5).astype("float32"))
                 for pair in itertools.pairwise(sizes)
             ]
             self.biases = [tf.Variable(tf.zeros(size)) for size in sizes[1:]]
@@ -104,7 +104,10 @@ def publish_tabular(store: ModelStore, name: str) -> None:
 
 
 def publish_all(root: Path) -> Path:
-    """Publish both, in a process of its own, which lends no memory to those measured; returns the tabular folder."""
+    """Publish both models and return the folder of the tabular one.
+
+    A separate process does it, so that the measured processes share no memory with TensorFlow in this one.
+    """
     code = f"from benchmarks.serving.models import _publish_all; _publish_all({str(root)!r})"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     return root / "models" / "tabular" / "1"
@@ -116,7 +119,7 @@ def _publish_all(root: str) -> None:
 
 
 def write_image(folder: Path) -> None:
-    """Write the image model: one convolution that halves the image five times over, so that transport weighs."""
+    """Write the image model: one cheap convolution with stride 32, so that transport takes most of the time."""
     tf = import_tensorflow()
 
     class Image(tf.Module):  # type: ignore[name-defined, misc] # the base has no types

@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md."""
+"""Writes the page docs/benchmarks.md."""
 
 import datetime
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from benchmarks.figures import ROOT, Figure
-from benchmarks.serving.load import Seen
+from benchmarks.serving.load import LoadResult
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 HEAD: Final = """# Benchmarks of the service
@@ -39,18 +39,27 @@ request. `(behind)` means that less than 95 % of the rate was answered.
 
 def write_report(
     figures: Iterable[Figure],
-    closed: dict[tuple[str, int], Seen],
-    opened: dict[tuple[str, int], Seen],
-    images: dict[tuple[str, int], Seen],
+    closed: dict[tuple[str, int], LoadResult],
+    opened: dict[tuple[str, int], LoadResult],
+    images: dict[tuple[str, int], LoadResult],
     direct: dict[str, float],
     memory: dict[str, float],
 ) -> None:
-    """Write the page."""
+    """Write the page.
+
+    Args:
+        figures: Results with a goal.
+        closed: Results of the closed loop, by server and number of connections.
+        opened: Results of the open loop, by server and rate.
+        images: Results with an image, by encoding and number of connections.
+        direct: Latency of a direct call of TensorFlow.
+        memory: Memory in MB, by process.
+    """
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     lines = [HEAD, f"{today}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.", ""]
     lines += ["## Goals", "", "| measurement | result | compared with | goal | reached |"]
     lines += ["| --- | --- | --- | --- | --- |"]
-    lines += [f"| {f.what} | {f.got} | {f.beside} | {f.goal} | {'yes' if f.reached else 'no'} |" for f in figures]
+    lines += [f"| {f.name} | {f.got} | {f.reference} | {f.goal} | {'yes' if f.reached else 'no'} |" for f in figures]
     lines += ["", "## Closed loop", "", *_table(closed, "connections")]
     lines += ["", "## Open loop", "", *_table(opened, "requests/s")]
     lines += ["", "## An image of 224 x 224 x 3 FP32, by encoding", "", *_table(images, "connections")]
@@ -60,9 +69,9 @@ def write_report(
     PAGE.write_text("\n".join(lines))
 
 
-def _table(seen: dict[tuple[str, int], Seen], level: str) -> list[str]:
+def _table(results: dict[tuple[str, int], LoadResult], level: str) -> list[str]:
     rows = [f"| server | {level} | answers/s | p50 ms | p99 ms | not 200 |", "| --- " + "| ---: " * 5 + "|"]
-    for (name, number), one in sorted(seen.items(), key=lambda item: item[0][1]):
-        rate = f"{one.rate:,.0f}" + (" (behind)" if one.late else "")
-        rows.append(f"| {name} | {number} | {rate} | {one.p50_ms:.2f} | {one.p99_ms:.2f} | {one.failed} |")
+    for (name, number), result in sorted(results.items(), key=lambda item: item[0][1]):
+        rate = f"{result.rate:,.0f}" + (" (behind)" if result.is_behind else "")
+        rows.append(f"| {name} | {number} | {rate} | {result.p50_ms:.2f} | {result.p99_ms:.2f} | {result.failed} |")
     return rows

@@ -1,4 +1,4 @@
-"""Starts the servers that are compared, each as its users would, and ends them."""
+"""Starts the compared servers, each with its own command line, and stops them."""
 
 import contextlib
 import json
@@ -17,18 +17,18 @@ import psutil
 
 from benchmarks.figures import FLIGHTS, ROOT
 
-RIVALS: Final = Path(__file__).parent / "rivals"
+PEERS: Final = Path(__file__).parent / "peers"
 START_S: Final = 120
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server.
+class RunningServer:
+    """A server that was started.
 
     Attributes:
-        name: For the table.
-        url: Where it answers.
-        process: Its first process.
+        name: Name in the table.
+        url: Base URL.
+        process: The first process of the server.
     """
 
     name: str
@@ -36,21 +36,21 @@ class Running:
     process: psutil.Process
 
     def pss_mb(self) -> float:
-        """Memory of it and its children; what several share counts once."""
+        """Return the memory of the server and its children (PSS: shared pages count once)."""
         family = [self.process, *self.process.children(recursive=True)]
         return sum(process.memory_full_info().pss for process in family) / 2**20
 
 
 def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Return a port that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
-def millrace(store: Path, *options: str, models: str = "{}") -> Iterator[Running]:
-    """Ours, as a user starts it: the tabular model, and others if they are named."""
+def millrace(store: Path, *options: str, models: str = "{}") -> Iterator[RunningServer]:
+    """Run Millrace with the tabular model and the named others."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("millrace")), "serve", str(FLIGHTS), "--port", str(port), *options]
     for setting in ("product=tabular", f"store.root={store}", f"serve.models={models}"):
@@ -60,8 +60,8 @@ def millrace(store: Path, *options: str, models: str = "{}") -> Iterator[Running
 
 
 @contextlib.contextmanager
-def floor() -> Iterator[Running]:
-    """A route that does nothing."""
+def floor() -> Iterator[RunningServer]:
+    """Run the no-op route."""
     port = free_port()
     with _running(
         "FastAPI, a route that does nothing",
@@ -73,8 +73,8 @@ def floor() -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def mlserver(model: Path, folder: Path, *, tuned: bool) -> Iterator[Running]:
-    """MLServer: with default settings, or in one process with batched requests and TensorFlow called inline."""
+def mlserver(model: Path, folder: Path, *, tuned: bool) -> Iterator[RunningServer]:
+    """Run MLServer with default settings, or tuned: one process, batched requests, TensorFlow called inline."""
     port, home = free_port(), folder / f"mlserver-{'tuned' if tuned else 'default'}"
     home.mkdir(parents=True)
     settings = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "host": "127.0.0.1"}
@@ -82,42 +82,42 @@ def mlserver(model: Path, folder: Path, *, tuned: bool) -> Iterator[Running]:
     if tuned:
         settings["parallel_workers"] = 0
     (home / "settings.json").write_text(json.dumps(settings))
-    described = {"name": "tabular", "implementation": "mlserver_runtime.SavedModel", **batching}
-    (home / "model-settings.json").write_text(json.dumps(described))
+    model_settings = {"name": "tabular", "implementation": "mlserver_runtime.SavedModel", **batching}
+    (home / "model-settings.json").write_text(json.dumps(model_settings))
     tuning = {"BENCH_INLINE": "1", "BENCH_FREEZE": "1"} if tuned else {}
-    environment = {"BENCH_MODEL": str(model), "PYTHONPATH": str(RIVALS), **tuning}
+    environment = {"BENCH_MODEL": str(model), "PYTHONPATH": str(PEERS), **tuning}
     name = "MLServer, tuned" if tuned else "MLServer, default"
-    command = [str(rival("mlserver") / "mlserver"), "start", str(home)]
+    command = [str(peer_programs("mlserver") / "mlserver"), "start", str(home)]
     with _running(name, command, port, "/v2/models/tabular/ready", environment, home) as server:
         yield server
 
 
 @contextlib.contextmanager
-def bentoml(model: Path, folder: Path) -> Iterator[Running]:
-    """BentoML with two workers and adaptive batching."""
+def bentoml(model: Path, folder: Path) -> Iterator[RunningServer]:
+    """Run BentoML with two workers and adaptive batching."""
     port, home = free_port(), folder / "bentoml"
     home.mkdir(parents=True)
     environment = {
         "BENCH_MODEL": str(model),
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "1",
-        "PATH": f"{rival('bentoml')}:{os.environ['PATH']}",
+        "PATH": f"{peer_programs('bentoml')}:{os.environ['PATH']}",
     }
-    command = [str(rival("bentoml") / "bentoml"), "serve", "bento_service:SavedModel", "--port", str(port)]
-    command += ["--host", "127.0.0.1", "--working-dir", str(RIVALS)]
-    with _running("BentoML, tuned", command, port, "/readyz", environment, RIVALS) as server:
+    command = [str(peer_programs("bentoml") / "bentoml"), "serve", "bento_service:SavedModel", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--working-dir", str(PEERS)]
+    with _running("BentoML, tuned", command, port, "/readyz", environment, PEERS) as server:
         yield server
 
 
-def rival(name: str) -> Path:
-    """The programs of another server's environment.
+def peer_programs(name: str) -> Path:
+    """Return the folder of programs in the environment of another server.
 
     Raises:
-        SystemExit: It is not there.
+        SystemExit: The environment is not installed.
     """
-    folder = ROOT / ".venv" / "rivals" / name / "bin"
+    folder = ROOT / ".venv" / "peers" / name / "bin"
     if not folder.is_dir():
-        raise SystemExit(f"{folder} is not there: run `make bench-serve`")
+        raise SystemExit(f"{folder} does not exist: run `make bench-serve`, which installs it")
     return folder
 
 
@@ -129,7 +129,7 @@ def _running(
     ready: str,
     environment: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
-) -> Iterator[Running]:
+) -> Iterator[RunningServer]:
     url = f"http://127.0.0.1:{port}"
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})}
     log = Path(os.environ.get("TMPDIR", "/tmp"), f"bench-serve-{os.getpid()}-{port}.log")  # noqa: S108 - kept on failure
@@ -142,7 +142,7 @@ def _running(
         family = [psutil.Process(process.pid)]
         try:
             _wait(url + ready, process, log)
-            yield Running(name, url, family[0])
+            yield RunningServer(name, url, family[0])
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 family += family[0].children(recursive=True)
@@ -156,7 +156,7 @@ def _running(
 def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a local URL
             return
         time.sleep(0.1)
-    raise SystemExit(f"{url} does not answer; the server's words are in {log}")
+    raise SystemExit(f"{url} does not respond within {START_S} s, or the server ended; its log is {log}")

@@ -1,1 +1,1 @@
-"""What clients and the machine do to the service: bad requests, overload, slow connections, killed processes."""
+"""Fault tests of the service."""

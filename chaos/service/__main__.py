@@ -1,4 +1,4 @@
-"""``make chaos-serve``: what clients and the machine do to the service; ends in a table of got / goal."""
+"""Run the fault tests of the service (``make chaos-serve``) and print a table of results and goals."""
 
 import sys
 import tempfile
@@ -7,32 +7,32 @@ import traceback
 from pathlib import Path
 
 from chaos.goals import Goal, show
-from chaos.place import say
 from chaos.service.faults import parts
-from chaos.service.place import fill
+from chaos.service.servers import fill_store
+from chaos.workspace import report
 from millrace.logs import configure_logging
 
 
 def main() -> None:
-    """Run the parts that are named, or all; exit 1 if a goal was missed."""
+    """Run the named parts, or all of them; exit with 1 if a goal was missed."""
     configure_logging()
     started = time.monotonic()
     goals: list[Goal] = []
     with tempfile.TemporaryDirectory(prefix="millrace-hostile-") as folder:
         root = Path(folder, "store")
-        fill(root)
+        fill_store(root)
         known = parts(root, Path(folder))
         if unknown := set(sys.argv[1:]) - known.keys():
-            sys.exit(f"there is no part {', '.join(sorted(unknown))}: {', '.join(known)}")
+            sys.exit(f"unknown part {', '.join(sorted(unknown))}; the parts are {', '.join(known)}")
         for name in sys.argv[1:] or known:
             try:
                 for goal in known[name]():
-                    say(f"{'held' if goal.held else 'MISSED'}: {goal.fault}: {goal.got} / {goal.goal} {goal.why}")
+                    report(goal.summary)
                     goals.append(goal)
             except Exception:
-                goals.append(Goal(f"part {name} to its end", "", 0, 1, traceback.format_exc()))
+                goals.append(Goal(f"part {name}: finished without an exception", "", 0, 1, traceback.format_exc()))
     show(goals, time.monotonic() - started)
-    sys.exit(any(not goal.held for goal in goals))
+    sys.exit(any(not goal.is_reached for goal in goals))
 
 
 if __name__ == "__main__":

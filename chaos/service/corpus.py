@@ -1,4 +1,4 @@
-"""Hand-made requests that no client should send: each is answered shortly, by a status that blames the client."""
+"""Hand-written requests that no client should send; the server must refuse each quickly, with a 4xx status."""
 
 import copy
 import math
@@ -16,11 +16,11 @@ DATATYPES: Final = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "boo
 
 @dataclass(frozen=True)
 class Hostile:
-    """One request, as bytes on a connection.
+    """A bad request, as the bytes that are sent.
 
     Attributes:
         name: What is wrong with it.
-        raw: All of it.
+        raw: The whole request, with its head.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Hostile:
 
 
 def tensors(row: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """A row that fits, as V2 has it."""
+    """Return a valid row as tensors of the V2 protocol."""
     values = row or ROW
     return [
         {"name": f.name, "shape": [1], "datatype": DATATYPES[f.tensor_dtype], "data": [values[f.name]]} for f in INPUTS
@@ -36,7 +36,7 @@ def tensors(row: dict[str, Any] | None = None) -> list[dict[str, Any]]:
 
 
 def all_requests() -> list[Hostile]:
-    """Every one of them."""
+    """Return all hand-written requests."""
     return [
         *(
             Hostile(f"{where}: {name}", http("POST", where, body))
@@ -54,7 +54,7 @@ def all_requests() -> list[Hostile]:
 
 
 def documents() -> Iterator[tuple[str, bytes]]:
-    """Bodies that are no request of any protocol."""
+    """Yield bodies that are not a request of any protocol."""
     for text in ("", " ", "null", "true", "0", '"x"', "[]", "{}", "[[]]", "{", "[", '"', "nul", "{]", "{}{}", "'x'"):
         yield repr(text), text.encode()
     for key in ("instances", "inputs", "outputs", "parameters", "id", "signature_name", "examples"):
@@ -68,16 +68,16 @@ def documents() -> Iterator[tuple[str, bytes]]:
     yield "deep lists", b'{"instances": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
     yield "deep objects", b'{"inputs": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001
     yield "many keys", as_json({str(n): n for n in range(50_000)})
-    yield "a key many times", b"{" + b",".join([b'"instances": [1]'] * 10_000) + b"}"
+    yield "a repeated key", b"{" + b",".join([b'"instances": [1]'] * 10_000) + b"}"
     yield "a number of many digits", b'{"instances": [' + b"9" * 100_000 + b"]}"
     yield "an exponent of many digits", b'{"instances": [1e' + b"9" * 10_000 + b"]}"
     yield "a key of a megabyte", b'{"' + b"k" * 1_000_000 + b'": 1}'
-    yield "something behind it", b'{"instances": [1]} DROP TABLE'
+    yield "text after the JSON", b'{"instances": [1]} DROP TABLE'
 
 
 def rows() -> Iterator[tuple[str, bytes]]:
-    """Rows that do not fit the model."""
-    wrong: list[Any] = [
+    """Yield rows that do not match the model's inputs."""
+    values: list[Any] = [
         None,
         True,
         "x",
@@ -96,22 +96,22 @@ def rows() -> Iterator[tuple[str, bytes]]:
         {"b64": "eA==", "more": 1},
     ]
     for feature in INPUTS:
-        for value in wrong:
+        for value in values:
             row = {**ROW, feature.name: value}
-            if not fits(feature, value):
+            if not is_valid(feature, value):
                 yield f"{feature.name} is {value!r}"[:60], as_json({"instances": [row]})
         yield f"without {feature.name}", as_json({"instances": [{k: v for k, v in ROW.items() if k != feature.name}]})
     yield "another key", as_json({"instances": [{**ROW, "more": 1}]})
     yield "both forms", as_json({"instances": [ROW], "inputs": {}})
     yield "a row that is a list", as_json({"instances": [ROW, [1]]})
-    yield "columns of other lengths", as_json({"inputs": {k: [v] * (1 + (k == "city")) for k, v in ROW.items()}})
-    yield "a signature that is none", as_json({"instances": [ROW], "signature_name": "x" * 10_000})
+    yield "columns of different lengths", as_json({"inputs": {k: [v] * (1 + (k == "city")) for k, v in ROW.items()}})
+    yield "an unknown signature", as_json({"instances": [ROW], "signature_name": "x" * 10_000})
     yield "nested values", as_json({"inputs": {k: [[[v]]] for k, v in ROW.items()}})
     yield "bad parameters", as_json({"instances": [ROW], "parameters": {"on_row_error": "explode"}})
 
 
-def fits(feature: Any, value: Any) -> bool:
-    """Whether a value is taken after all."""
+def is_valid(feature: Any, value: Any) -> bool:
+    """Whether the server accepts a value for a feature."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return bool(feature.nullable)
     if feature.tensor_dtype == "string":
@@ -122,7 +122,7 @@ def fits(feature: Any, value: Any) -> bool:
 
 
 def infer_requests() -> Iterator[tuple[str, bytes]]:
-    """Infer requests that are none, or lie about their tensors."""
+    """Yield infer requests that are invalid, or do not match their own tensors."""
     changes: list[dict[str, Any]] = [
         {"shape": [2]}, {"shape": [-1]}, {"shape": [2**62]}, {"shape": [2**64]}, {"shape": []}, {"shape": [1, 1]},
         {"shape": [0]}, {"shape": "1"}, {"shape": [1.0]}, {"shape": [True]}, {"shape": None}, {"shape": [1] * 300},
@@ -143,26 +143,26 @@ def infer_requests() -> Iterator[tuple[str, bytes]]:
     for outputs in ("x", [1], [{}], [{"name": 1}], [{"name": "nothing"}], [{"name": "class", "parameters": 1}]):
         yield f"outputs {outputs}", as_json({"inputs": tensors(), "outputs": outputs})
     for parameters in ({"classification": -1}, {"classification": "1"}, {"binary_data": "yes"}):
-        wanted = [{"name": "probability", "parameters": parameters}]
-        yield f"outputs with {parameters}", as_json({"inputs": tensors(), "outputs": wanted})
+        outputs_wanted = [{"name": "probability", "parameters": parameters}]
+        yield f"outputs with {parameters}", as_json({"inputs": tensors(), "outputs": outputs_wanted})
     yield (
         "classes of a class",
         as_json({"inputs": tensors(), "outputs": [{"name": "class", "parameters": {"classification": 1}}]}),
     )
-    yield "an id that is no string", as_json({"inputs": tensors(), "id": 5})
-    yield "a signature that is none", as_json({"inputs": tensors(), "parameters": {"signature_name": "x"}})
+    yield "an id that is not a string", as_json({"inputs": tensors(), "id": 5})
+    yield "an unknown signature", as_json({"inputs": tensors(), "parameters": {"signature_name": "x"}})
     yield "a sequence", as_json({"inputs": [], "parameters": {"sequence_id": 1, "sequence_start": True}})
 
 
 def binary() -> Iterator[tuple[str, bytes]]:
-    """Binary tensors that are not as their JSON says."""
-    listed = tensors()
+    """Yield binary tensors that do not match their JSON header."""
+    inputs = tensors()
     blobs = {"amount": b"\0\0\x80\x3f", "city": b"\x04\0\0\0Oslo"}
-    for tensor in listed:
+    for tensor in inputs:
         if tensor["name"] in blobs:
             del tensor["data"]
             tensor["parameters"] = {"binary_data_size": len(blobs[tensor["name"]])}
-    head, blob = as_json({"inputs": listed}), b"".join(blobs.values())
+    head, blob = as_json({"inputs": inputs}), b"".join(blobs.values())
     for length in (
         "",
         "x",
@@ -176,22 +176,22 @@ def binary() -> Iterator[tuple[str, bytes]]:
     ):
         yield f"a header of {length!r}", http("POST", INFER, head + blob, f"Inference-Header-Content-Length: {length}")
     for name, data in {
-        "cut off": blob[:-1],
+        "truncated": blob[:-1],
         "too long": blob + b"x",
-        "nothing": b"",
-        "a string without an end": blob[:4] + b"\xff\xff\xff\xff" + blob[8:],
-        "a number that is none": b"\0\0\xc0\x7f" + blob[4:],
+        "empty": b"",
+        "a string longer than the data": blob[:4] + b"\xff\xff\xff\xff" + blob[8:],
+        "NaN": b"\0\0\xc0\x7f" + blob[4:],
     }.items():
         yield name, http("POST", INFER, head + data, f"Inference-Header-Content-Length: {len(head)}")
-    liar = copy.deepcopy(listed)
-    liar[0]["shape"] = [2**31 - 1]
+    huge = copy.deepcopy(inputs)
+    huge[0]["shape"] = [2**31 - 1]
     yield (
         "two billion values",
         http(
             "POST",
             INFER,
-            as_json({"inputs": liar}),
-            f"Inference-Header-Content-Length: {len(as_json({'inputs': liar}))}",
+            as_json({"inputs": huge}),
+            f"Inference-Header-Content-Length: {len(as_json({'inputs': huge}))}",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Raw bytes to a server, and what comes back."""
+"""Sends raw bytes to a server and reads the response."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back.
+class Response:
+    """A response, or the lack of one.
 
     Attributes:
-        status: Of HTTP; 0 if the connection was closed without an answer, -1 if nothing came in time.
-        body: Its body.
-        seconds: From the first byte sent to the last received.
+        status: HTTP status; 0 if the server closed the connection without a response, -1 after a timeout.
+        body: Body of the response.
+        seconds: Time from opening the connection to the last byte of the response.
     """
 
     status: int
@@ -25,8 +25,8 @@ class Answer:
     seconds: float
 
 
-async def exchange(host: str, port: int, raw: bytes) -> Answer:
-    """Send bytes on a connection of their own and read one answer."""
+async def exchange(host: str, port: int, raw: bytes) -> Response:
+    """Open a connection, send bytes, and read one response."""
     started = time.perf_counter()
     reader, writer = await asyncio.open_connection(host, port, limit=2**22)
     try:
@@ -44,23 +44,23 @@ async def exchange(host: str, port: int, raw: bytes) -> Answer:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-    return Answer(status, body, time.perf_counter() - started)
+    return Response(status, body, time.perf_counter() - started)
 
 
-async def exchange_all(address: str, requests: Sequence[bytes], *, at_once: int = 8) -> list[Answer]:
-    """Send many, a few at a time."""
+async def exchange_all(address: str, requests: Sequence[bytes], *, concurrency: int = 8) -> list[Response]:
+    """Send each request on a new connection, at most ``concurrency`` at the same time."""
     host, port = address.removeprefix("http://").split(":")
-    gate = asyncio.Semaphore(at_once)
+    semaphore = asyncio.Semaphore(concurrency)
 
-    async def one(raw: bytes) -> Answer:
-        async with gate:
+    async def one(raw: bytes) -> Response:
+        async with semaphore:
             return await exchange(host, int(port), raw)
 
     return await asyncio.gather(*(one(raw) for raw in requests))
 
 
 async def _send(writer: asyncio.StreamWriter, raw: bytes) -> None:
-    with contextlib.suppress(ConnectionError):  # refused before it was all sent: the answer says why
+    with contextlib.suppress(ConnectionError):  # refused before all bytes were sent: the response says why
         writer.write(raw)
         await writer.drain()
 

@@ -1,4 +1,4 @@
-"""Requests made by hypothesis from the models' signatures and the protocols' schemas: good ones, mostly spoilt."""
+"""Requests that Hypothesis generates from the models' signatures and the protocols' schemas; most are invalid."""
 
 import warnings
 from typing import Any, Final
@@ -65,11 +65,11 @@ INFERS: Final = st.one_of(
 )
 
 
-def generate(count: int, number: int) -> list[Hostile]:
-    """So many requests, the same for the same number."""
-    made: list[Hostile] = []
+def generate(count: int, seed_number: int) -> list[Hostile]:
+    """Generate requests; the same seed gives the same requests."""
+    generated: list[Hostile] = []
 
-    @seed(number)
+    @seed(seed_number)
     @settings(
         max_examples=count,
         database=None,
@@ -80,9 +80,9 @@ def generate(count: int, number: int) -> list[Hostile]:
     @given(st.one_of(st.tuples(st.just(PREDICT), PREDICTS), st.tuples(st.just(INFER), INFERS)))
     def keep(request: tuple[str, Any]) -> None:
         path, document = request
-        made.append(Hostile(f"{path} {document!r}"[:200], http("POST", path, as_json(document))))
+        generated.append(Hostile(f"{path} {document!r}"[:200], http("POST", path, as_json(document))))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonInteractiveExampleWarning)
         keep()
-    return made[:count]
+    return generated[:count]

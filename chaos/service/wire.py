@@ -1,4 +1,4 @@
-"""Requests that are wrong below their documents: addresses, compression, heads that are no HTTP."""
+"""Requests that are wrong below the level of their body: paths, compression, invalid HTTP."""
 
 import gzip
 import json
@@ -13,13 +13,13 @@ INFER: Final = "/v2/models/tiny/infer"
 
 
 def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
-    """A well-formed request around any path and body."""
+    """Build a well-formed HTTP request with any path and body."""
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
 def as_json(value: Any) -> bytes:
-    """JSON, with NaN as a bare token."""
+    """Encode as JSON, with NaN as a bare token."""
     return json.dumps(value).encode()
 
 
@@ -60,7 +60,7 @@ PATHS: Final = """
 
 
 def paths() -> Iterator[tuple[str, str]]:
-    """Addresses that are none."""
+    """Yield methods and paths that have no route."""
     for path in (*PATHS, f"/v1/models/{'x' * 5000}:predict"):
         yield "POST", path
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"):
@@ -71,45 +71,45 @@ def paths() -> Iterator[tuple[str, str]]:
 
 
 def compressed() -> Iterator[tuple[str, bytes]]:
-    """Bodies that are not compressed as they say, or far larger than they look."""
+    """Yield requests whose body is not compressed as declared, or is far larger after decompression."""
     good = as_json({"instances": [ROW]})
     bomb = gzip.compress(b"[" * 100_000_000, 9)
     for name, encoding, body in (
-        ("not at all", "gzip", good),
-        ("in another way", "gzip", zlib.compress(good)),
-        ("cut off", "gzip", gzip.compress(good)[:-6]),
-        ("many parts", "gzip", gzip.compress(b"") * 1000),
-        ("a bomb", "gzip", bomb),
-        ("a bomb in a bomb", "gzip", gzip.compress(bomb)),
+        ("not compressed", "gzip", good),
+        ("another compression", "gzip", zlib.compress(good)),
+        ("truncated", "gzip", gzip.compress(good)[:-6]),
+        ("many members", "gzip", gzip.compress(b"") * 1000),
+        ("gzip bomb", "gzip", bomb),
+        ("nested gzip bomb", "gzip", gzip.compress(bomb)),
         ("raw deflate", "deflate", zlib.compress(good)[2:-4]),
         ("brotli", "br", good),
-        ("two at once", "gzip, gzip", gzip.compress(gzip.compress(good))),
-        ("a word of its own", "x" * 200, good),
+        ("two encodings", "gzip, gzip", gzip.compress(gzip.compress(good))),
+        ("unknown encoding", "x" * 200, good),
     ):
         yield name, http("POST", PREDICT, body, f"Content-Encoding: {encoding}")
 
 
 def heads() -> Iterator[tuple[str, bytes]]:
-    """What is not HTTP, or HTTP that two readers would read in two ways."""
+    """Yield bytes that are not HTTP, or HTTP that two parsers could read differently."""
     good = as_json({"instances": [ROW]})
     start = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n".encode()
     length = b"Content-Length: %d\r\n" % len(good)
-    yield "no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100
+    yield "not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100
     yield "another protocol", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"
     yield "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     yield "no method", b" / HTTP/1.1\r\nHost: x\r\n\r\n"
     yield "no version", b"POST /\r\n\r\n"
-    yield "a version that is none", b"POST / HTTP/9.9\r\nHost: x\r\n\r\n"
+    yield "an unknown version", b"POST / HTTP/9.9\r\nHost: x\r\n\r\n"
     yield "lines without a carriage return and an obsolete fold", b"POST / HTTP/1.1\nHost: x\n folded\n\n"
     yield "a space before the colon", start + b"Content-Length : 5\r\n\r\nhello"
     yield "two lengths", start + length + b"Content-Length: 3\r\n\r\n" + good
     yield "length and chunks", start + length + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + good
-    yield "a length that is none", start + b"Content-Length: five\r\n\r\n" + good
+    yield "a length that is not a number", start + b"Content-Length: five\r\n\r\n" + good
     yield "a negative length", start + b"Content-Length: -5\r\n\r\n" + good
-    yield "a length beyond all", start + b"Content-Length: 99999999999999999999999\r\n\r\n" + good
+    yield "a length above 64 bits", start + b"Content-Length: 99999999999999999999999\r\n\r\n" + good
     yield "five gigabytes declared", start + b"Content-Length: 5000000000\r\n\r\n" + good
-    yield "chunks that are none", start + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + good
-    yield "a chunk beyond all", start + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + good
+    yield "an invalid chunk size", start + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + good
+    yield "a chunk size above 64 bits", start + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + good
     yield "another transfer encoding", start + b"Transfer-Encoding: gzip\r\n\r\n" + good
     yield "a header of a megabyte", start + b"X: " + b"x" * 1_000_000 + b"\r\n\r\n"
     yield "ten thousand headers", start + b"X: y\r\n" * 10_000 + b"\r\n"

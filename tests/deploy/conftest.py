@@ -1,4 +1,4 @@
-"""docker-compose.yml as Compose reads it: the file, with the variables of ``.env`` filled in."""
+"""docker-compose.yml as Compose reads it, with the variables of ``.env`` filled in."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ _VARIABLE: Final = re.compile(r"\$(?:\$|\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 
 
 def variables_of(value: Any) -> set[str]:
-    """Names of the variables that stand in a tree of values."""
+    """Return the names of all variables in a tree of values."""
     if isinstance(value, dict):
         return set().union(*map(variables_of, value.values()))
     if isinstance(value, list):
@@ -22,7 +22,7 @@ def variables_of(value: Any) -> set[str]:
 
 
 def resolve(value: Any, env: dict[str, str | None]) -> Any:
-    """Fill in variables as Compose does; one that is not set and has no default is an error here."""
+    """Fill in variables as Compose does; a variable without a value and a default is an error here."""
     if isinstance(value, dict):
         return {key: resolve(each, env) for key, each in value.items()}
     if isinstance(value, list):
@@ -40,9 +40,9 @@ def _value(found: re.Match[str], env: dict[str, str | None]) -> str:
 
 @pytest.fixture(scope="session")
 def raw() -> dict[str, Any]:
-    """The file as it is written."""
-    read: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return read
+    """The file before variables are filled in."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return document
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +52,6 @@ def dotenv() -> dict[str, str | None]:
 
 @pytest.fixture(scope="session")
 def compose(raw: dict[str, Any], dotenv: dict[str, str | None]) -> dict[str, Any]:
-    """The file as Compose runs it."""
+    """The file after variables are filled in."""
     resolved: dict[str, Any] = resolve(raw, dotenv)
     return resolved

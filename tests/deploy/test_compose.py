@@ -1,4 +1,4 @@
-"""docker-compose.yml is what Compose takes, whole in itself, and says of every service what keeps it alive."""
+"""docker-compose.yml is valid and complete, and limits, checks and restarts every service."""
 
 import graphlib
 import json
@@ -27,10 +27,10 @@ def test_it_fits_the_schema_of_compose(compose: dict[str, Any]) -> None:
     ("key", "value"),
     [("comand", ["x"]), ("healthcheck", {"tset": ["CMD", "x"]}), ("depends_on", {"x": {"condition": "healthy"}})],
 )
-def test_the_schema_would_tell(key: str, value: object, compose: dict[str, Any]) -> None:
-    spoilt = {**compose, "services": {"api": {**compose["services"]["api"], key: value}}}
+def test_the_schema_rejects_unknown_keys(key: str, value: object, compose: dict[str, Any]) -> None:
+    invalid = {**compose, "services": {"api": {**compose["services"]["api"], key: value}}}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(spoilt, SCHEMA)
+        jsonschema.validate(invalid, SCHEMA)
 
 
 def test_variables_and_their_file_agree(raw: dict[str, Any], dotenv: dict[str, str | None]) -> None:
@@ -39,14 +39,14 @@ def test_variables_and_their_file_agree(raw: dict[str, Any], dotenv: dict[str, s
     assert [name for name in dotenv if re.search("PASS|SECRET|TOKEN|CREDENTIAL|_KEY", name)] == []
 
 
-def test_how_variables_are_filled_in() -> None:
+def test_variables_are_filled_in() -> None:
     assert resolve(["a${X}b", "${Y:-d}", "$$X", 1], {"X": "x"}) == ["axb", "d", "$X", 1]
     assert variables_of({"a": ["${X}", {"b": "$Y"}], "c": "$$Z"}) == {"X", "Y"}
     with pytest.raises(AssertionError, match=r"\$\{NO\} is not in"):
         resolve("${NO}", {})
 
 
-def test_who_is_there(compose: dict[str, Any]) -> None:
+def test_all_services_are_defined(compose: dict[str, Any]) -> None:
     assert compose["services"].keys() == NAMES
     commands = {name: each["command"] for name, each in compose["services"].items()}
     assert {command[-1] for command in commands.values() if "pipelines.hadoop.service" in command} == set(SERVICES)
@@ -73,15 +73,17 @@ def test_a_service(name: str, compose: dict[str, Any]) -> None:
     assert (ROOT / service["build"]["dockerfile"]).is_file()
 
 
-def test_what_waits_for_whom(compose: dict[str, Any]) -> None:
-    waits = {name: each.get("depends_on", {}) for name, each in compose["services"].items()}
-    order = list(graphlib.TopologicalSorter(waits).static_order())  # a circle is an error
+def test_services_wait_for_healthy_dependencies(compose: dict[str, Any]) -> None:
+    dependencies = {name: each.get("depends_on", {}) for name, each in compose["services"].items()}
+    order = list(graphlib.TopologicalSorter(dependencies).static_order())  # raises an error for a cycle
     assert set(order) == NAMES
-    assert all(how == {"condition": "service_healthy"} for each in waits.values() for how in each.values())
-    assert {f"datanode-{number}" for number in (1, 2, 3)} <= waits["api"].keys() & waits["scheduler"].keys()
+    assert all(how == {"condition": "service_healthy"} for each in dependencies.values() for how in each.values())
+    assert {f"datanode-{number}" for number in (1, 2, 3)} <= dependencies["api"].keys() & dependencies[
+        "scheduler"
+    ].keys()
 
 
-def test_data_lie_in_volumes_that_nobody_shares(compose: dict[str, Any]) -> None:
+def test_data_are_in_volumes_of_one_service(compose: dict[str, Any]) -> None:
     used = [v.partition(":")[0] for each in compose["services"].values() for v in each["volumes"] if v[0] != "."]
     assert sorted(used) == sorted(compose["volumes"])
     for name in ("namenode", "datanode-1", "datanode-2", "datanode-3"):
@@ -95,7 +97,7 @@ def test_copies_of_a_service_differ_only_in_their_volumes(compose: dict[str, Any
         assert all(copy == copies[0] for copy in copies)
 
 
-def test_ports_inside_are_those_of_the_services(compose: dict[str, Any]) -> None:
+def test_container_ports_are_those_of_the_services(compose: dict[str, Any]) -> None:
     for name, each in compose["services"].items():
         inside = {port.rpartition(":")[2] for port in each.get("ports", [])}
         if inside and name in SERVICES:

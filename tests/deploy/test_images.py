@@ -1,4 +1,4 @@
-"""What the Dockerfiles name is there, and what they make runs as nobody special."""
+"""The files that the Dockerfiles use exist, and the images do not run as root."""
 
 import configparser
 import re
@@ -16,13 +16,13 @@ BASE = r"python:3\.1[12]\.\d+-slim-bookworm"
 
 @pytest.fixture(params=FILES, ids=lambda path: path.name)
 def lines(request: pytest.FixtureRequest, tmp_path: Path) -> list[tuple[str, str]]:
-    """Instruction and value, in order, of a copy: the parser opens its file for writing too."""
+    """Instruction and value, in order. The parser gets a copy, because it opens its file for writing."""
     (tmp_path / "Dockerfile").write_text(request.param.read_text())
     parser = DockerfileParser(str(tmp_path / "Dockerfile"))
     return [(each["instruction"], each["value"]) for each in parser.structure if each["instruction"] != "COMMENT"]
 
 
-def test_all_of_them() -> None:
+def test_all_dockerfiles() -> None:
     assert [path.name for path in FILES] == ["Dockerfile.api", "Dockerfile.hadoop", "Dockerfile.spark"]
 
 
@@ -32,7 +32,7 @@ def test_the_base_is_one_version_and_the_same_everywhere(lines: list[tuple[str, 
     assert all(re.fullmatch(BASE, base) for base in bases)
 
 
-def test_it_ends_as_a_user_who_is_not_root(lines: list[tuple[str, str]]) -> None:
+def test_the_last_user_is_not_root(lines: list[tuple[str, str]]) -> None:
     last = max(number for number, (instruction, _) in enumerate(lines) if instruction == "FROM")
     users = [value for instruction, value in lines[last:] if instruction == "USER"]
     assert users == ["millrace"]
@@ -41,16 +41,16 @@ def test_it_ends_as_a_user_who_is_not_root(lines: list[tuple[str, str]]) -> None
     assert any("useradd --uid 10001" in value for instruction, value in lines[last:] if instruction == "RUN")
 
 
-def test_what_is_copied_is_there_and_reaches_the_builder(lines: list[tuple[str, str]]) -> None:
-    let_in = {line[1:] for line in IGNORED if line[0] == "!"}
+def test_copied_files_exist_and_are_in_the_build_context(lines: list[tuple[str, str]]) -> None:
+    allowed = {line[1:] for line in IGNORED if line[0] == "!"}
     assert IGNORED[0] == "*"
     for value in [value for instruction, value in lines if instruction == "COPY" and "--from" not in value]:
         for source in value.split()[:-1]:
             assert (ROOT / source).exists(), source
-            assert source in let_in, source
+            assert source in allowed, source
 
 
-def test_extras_and_scripts_are_there(lines: list[tuple[str, str]]) -> None:
+def test_extras_and_scripts_exist(lines: list[tuple[str, str]]) -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     runs = " ".join(value for instruction, value in lines if instruction == "RUN")
@@ -76,7 +76,7 @@ def test_packages_are_pinned_and_leave_no_caches(lines: list[tuple[str, str]]) -
 
 
 def test_source_comes_after_packages(lines: list[tuple[str, str]]) -> None:
-    """A change of the source must not install every package again."""
+    """A change of the source must not repeat the installation of packages."""
     first_source = min(n for n, (i, v) in enumerate(lines) if i == "COPY" and v.split()[0] == "millrace")
     installs = [n for n, (i, v) in enumerate(lines) if i == "RUN" and re.search(r"'\.\[", v)]
     assert max(installs) < first_source

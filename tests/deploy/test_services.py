@@ -1,7 +1,7 @@
-"""Each service's very command and health check, as docker-compose.yml has them, run on this machine.
+"""Run the command and the health check of each service in docker-compose.yml on this machine.
 
-What a container gives is mapped: names of hosts to the loopback address, ports to free ones, folders to one of the
-test's own. Everything else, command, environment and check, is taken from the file.
+Host names become the loopback address, ports become free ports, and folders become a folder of the test. Commands,
+environment and checks are those of the file.
 """
 
 import getpass
@@ -28,20 +28,20 @@ from tests.serve import models
 
 pytestmark = [pytest.mark.hdfs, pytest.mark.e2e, pytest.mark.timeout(600)]
 SHARED = {"datanode-1": "datanode", "spark-worker-1": "spark-worker"}
-"""Copies differ only in their volumes, which `test_compose` asserts: one of each is run."""
+"""Copies of a service differ only in their volumes, which `test_compose` checks, so one of each runs."""
 DAEMONS = ("namenode", "datanode-1", "resourcemanager", "nodemanager", "spark-master", "spark-worker-1")
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
 @dataclass
 class Machine:
-    """This machine, made to look like the network of the containers."""
+    """Runs services on this machine instead of in containers."""
 
     home: Path
     compose: dict[str, Any]
@@ -71,10 +71,10 @@ class Machine:
         return [programs[words[0]], *map(self.mapped, words[1:])]
 
     def env(self, name: str) -> dict[str, str]:
-        own = {key: self.mapped(value) for key, value in self.compose["services"][name]["environment"].items()}
-        if "HADOOP_USER_NAME" in own:
-            own["HADOOP_USER_NAME"] = getpass.getuser()  # the one whom all run as, as it is millrace in containers
-        return {**os.environ, "PYTHONPATH": str(ROOT), TIED: "1", **own, **self.addresses.get(name, {})}
+        variables = {key: self.mapped(value) for key, value in self.compose["services"][name]["environment"].items()}
+        if "HADOOP_USER_NAME" in variables:
+            variables["HADOOP_USER_NAME"] = getpass.getuser()  # in containers: millrace
+        return {**os.environ, "PYTHONPATH": str(ROOT), TIED: "1", **variables, **self.addresses.get(name, {})}
 
     def start(self, name: str) -> None:
         command = self.command(self.compose["services"][name]["command"])
@@ -111,17 +111,17 @@ def machine(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
         }
         for name in DAEMONS
     }
-    made = Machine(home, compose, addresses)
+    machine = Machine(home, compose, addresses)
     shutil.copytree(ROOT / "conf", home / "conf")
     for profile in (home / "conf" / "profiles").iterdir():
-        profile.write_text(made.mapped(profile.read_text()))
-    # As deploy/Dockerfile.api and .spark do it.
+        profile.write_text(machine.mapped(profile.read_text()))
+    # As in deploy/Dockerfile.api and deploy/Dockerfile.spark.
     command = [sys.executable, "-m", "pipelines.hadoop.conf", "client-conf"]
-    subprocess.run(command, env=made.env("namenode"), cwd=home, check=True)
-    yield made
-    for process in made.processes.values():
+    subprocess.run(command, env=machine.env("namenode"), cwd=home, check=True)
+    yield machine
+    for process in machine.processes.values():
         process.terminate()
-    for process in made.processes.values():
+    for process in machine.processes.values():
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
@@ -131,14 +131,14 @@ def machine(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def daemons(machine: Machine) -> Machine:
-    """All daemons, started at once: each keeps asking for those that it needs."""
+    """All daemons, started at the same time: each waits for the daemons that it needs."""
     assert not machine.is_healthy("namenode")
     for name in DAEMONS:
         machine.start(name)
     return machine
 
 
-def test_every_daemon_gets_healthy_and_a_killed_one_is_not(daemons: Machine) -> None:
+def test_every_daemon_becomes_healthy_and_a_killed_one_is_not(daemons: Machine) -> None:
     for name in DAEMONS:
         daemons.wait(name)
     daemons.processes["spark-worker-1"].kill()
@@ -147,7 +147,7 @@ def test_every_daemon_gets_healthy_and_a_killed_one_is_not(daemons: Machine) -> 
 
 
 @pytest.mark.tf
-def test_the_api_is_healthy_and_then_not(daemons: Machine) -> None:
+def test_the_api_is_healthy_until_it_ends(daemons: Machine) -> None:
     daemons.wait("datanode-1")
     models.publish(ModelStore(Store(f"hdfs://{daemons.namenode}/millrace")), "flights", "binary")
     daemons.start("api")
@@ -163,7 +163,7 @@ def test_the_api_is_healthy_and_then_not(daemons: Machine) -> None:
 def test_the_scheduler_is_healthy(daemons: Machine) -> None:
     daemons.start("scheduler")
     daemons.wait("scheduler")
-    with pytest.raises(subprocess.TimeoutExpired):  # it goes on
+    with pytest.raises(subprocess.TimeoutExpired):  # it still runs
         daemons.processes["scheduler"].wait(3)
         pytest.fail((daemons.home / "scheduler.log").read_text())
     assert "watching" in (daemons.home / "scheduler.log").read_text()

@@ -1,4 +1,4 @@
-"""Runs the project's commands as a user would: in processes of their own, from another folder."""
+"""Runs the project's commands as a user does: in a new process and in another folder."""
 
 import hashlib
 import json
@@ -26,7 +26,13 @@ TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The result of a command.
+
+    Attributes:
+        code: Exit code.
+        out: Text on stdout.
+        err: Text on stderr.
+    """
 
     code: int
     out: str
@@ -45,9 +51,9 @@ def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROO
     Args:
         folder: The working folder.
         command: Program and arguments.
-        fail: Armed failpoints.
-        path: PYTHONPATH.
-        env: Added to the environment.
+        fail: Active failpoints (``MILLRACE_FAIL``).
+        path: ``PYTHONPATH``.
+        env: More environment variables.
     """
     environment = {**os.environ, "MILLRACE_FAIL": fail, "PYTHONPATH": path, **env}
     done = subprocess.run(
@@ -63,7 +69,7 @@ def run_command(folder: Path, *command: str, fail: str = "", path: str = str(ROO
 
 
 def rows_digest(store: Store, product: str, table: str, drop: tuple[str, ...] = ()) -> tuple[int, str]:
-    """Row count of a table's newest version, and a digest that does not depend on the order of rows or files."""
+    """Return the row count of a table's newest version, and a digest that ignores the order of rows and files."""
     version = find_table(store, product, table)
     parts = []
     for file in version.files:
@@ -80,6 +86,6 @@ def rows_digest(store: Store, product: str, table: str, drop: tuple[str, ...] = 
 
 
 def metrics_of(store: Store, product: str) -> dict[str, Any]:
-    """Metrics of the newest model version, without the times that each run has its own of."""
+    """Return the metrics of the newest model version, without the run times."""
     manifest = ModelStore(store).open(product).manifest
     return {name: value for name, value in manifest.metrics.items() if name != "seconds"}

@@ -1,4 +1,4 @@
-"""The made-up product, run whole once."""
+"""Fixtures with the synthetic product, whose stages all run once."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ ROWS = 11_000
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder that is not the project's, with the product in it."""
+    """A working folder outside the project that contains the product."""
     folder = tmp_path_factory.mktemp("home")
     write_product(folder, ROWS)
     return folder
@@ -22,13 +22,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(home: Path) -> Done:
-    """``millrace run`` in that folder; the failpoints that it comes by are noted in ``fired``."""
+    """The result of ``millrace run`` in that folder; the file ``fired`` lists the failpoints that it reached."""
     noted = ",".join(f"{point}=note" for point in FAILPOINTS)
     return run_command(home, "millrace", "run", "shapes.yaml", fail=noted, MILLRACE_FAIL_LOG=str(home / "fired"))
 
 
 @pytest.fixture(scope="session")
 def made(home: Path, finished: Done) -> Store:
-    """The store that it filled."""
+    """The store that this run filled."""
     assert finished.code == 0, finished.err
     return Store(str(home / "millrace-store"))

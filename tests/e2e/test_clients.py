@@ -1,4 +1,4 @@
-"""Triton's and KServe's own clients, unmodified, against the service on a port."""
+"""The unmodified clients of Triton and KServe against the service."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.tf]
 
 ROOT = Path(__file__).parents[2]
 KSERVE = ROOT / ".venv" / "clients" / "kserve" / "bin" / "python"
-"""In an environment of its own, made by `make clients`: its pins clash with ours."""
+"""A separate environment that `make clients` creates, because the client's pinned packages conflict with ours."""
 X = np.array([[1, 2], [3, 4]], np.float32)
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with `half` from elsewhere and `kinds` of ours."""
+    """A service with the foreign model `half` and the Millrace model `kinds`."""
     folder = tmp_path_factory.mktemp("store")
     store = ModelStore(Store(str(folder)))
     models.publish(store, "kinds", "multiclass")
@@ -53,12 +53,12 @@ def client(address: str) -> Iterator[Any]:
 
 
 def input_of(name: str, values: Any, datatype: str, *, binary: bool = True) -> Any:
-    made = tritonclient.http.InferInput(name, list(values.shape), datatype)
-    made.set_data_from_numpy(values, binary_data=binary)
-    return made
+    tensor = tritonclient.http.InferInput(name, list(values.shape), datatype)
+    tensor.set_data_from_numpy(values, binary_data=binary)
+    return tensor
 
 
-def test_asks_about_server_and_models(client: Any) -> None:
+def test_server_and_model_metadata(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("half", "1")
@@ -71,7 +71,7 @@ def test_asks_about_server_and_models(client: Any) -> None:
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
-def test_infers_in_json_and_bytes_compressed_or_not(client: Any, binary: bool, compression: str | None) -> None:
+def test_infer_in_json_and_binary_with_compression(client: Any, binary: bool, compression: str | None) -> None:
     wanted = [tritonclient.http.InferRequestedOutput("y", binary_data=binary)]
     result = client.infer(
         "half",
@@ -85,9 +85,9 @@ def test_infers_in_json_and_bytes_compressed_or_not(client: Any, binary: bool, c
     assert result.get_response()["id"] == "mine"
 
 
-def test_every_dtype_that_the_client_has(client: Any) -> None:
+def test_every_dtype_of_the_client(client: Any) -> None:
     values = {d: array_of(d, tuple(2 if size == -1 else size for size in shape)) for d, shape in ECHOED.items()}
-    values["bfloat16"] = values["bfloat16"].astype(np.float32)  # as this client takes it
+    values["bfloat16"] = values["bfloat16"].astype(np.float32)  # the type that this client expects
     inputs = [
         input_of(
             f"{dtype}_in", array, "BF16" if dtype == "bfloat16" else tritonclient.http.np_to_triton_dtype(array.dtype)
@@ -99,7 +99,7 @@ def test_every_dtype_that_the_client_has(client: Any) -> None:
         np.testing.assert_array_equal(result.as_numpy(dtype), array)
 
 
-def test_statistics_count_what_was_asked(client: Any) -> None:
+def test_statistics_count_requests(client: Any) -> None:
     before = client.get_inference_statistics("half")["model_stats"][0]
     client.infer("half", [input_of("x", X, "FP32")])
     with pytest.raises(tritonclient.http.InferenceServerException):
@@ -112,7 +112,7 @@ def test_statistics_count_what_was_asked(client: Any) -> None:
     assert {stats["name"] for stats in client.get_inference_statistics()["model_stats"]} == {"half", "kinds"}
 
 
-def test_errors_are_told(client: Any) -> None:
+def test_errors_have_status_and_message(client: Any) -> None:
     with pytest.raises(tritonclient.http.InferenceServerException, match="half, 5") as caught:
         client.infer("half", [input_of("x", X, "FP32")], model_version="5")
     assert caught.value.status() == "404"
@@ -120,30 +120,30 @@ def test_errors_are_told(client: Any) -> None:
         client.infer("half", [input_of("x", X.astype(np.float64), "FP64")])
 
 
-def test_many_at_once_and_asyncio(client: Any, address: str) -> None:
+def test_concurrent_requests_and_asyncio(client: Any, address: str) -> None:
     waiting = [client.async_infer("half", [input_of("x", X + n, "FP32")]) for n in range(20)]
     for n, request in enumerate(waiting):
         np.testing.assert_array_equal(request.get_result().as_numpy("y"), (X + n) / 2 + 2)
 
-    async def ask() -> list[Any]:
+    async def infer_all() -> list[Any]:
         async with tritonclient.http.aio.InferenceServerClient(address) as other:
-            asked = (other.infer("half", [input_of("x", X * n, "FP32")]) for n in range(20))
-            return [result.as_numpy("y") for result in await asyncio.gather(*asked)]
+            requests = (other.infer("half", [input_of("x", X * n, "FP32")]) for n in range(20))
+            return [result.as_numpy("y") for result in await asyncio.gather(*requests)]
 
-    for n, answer in enumerate(asyncio.run(ask())):
+    for n, answer in enumerate(asyncio.run(infer_all())):
         np.testing.assert_array_equal(answer, X * n / 2 + 2)
 
 
-def test_kserve_asks_by_both_versions(address: str) -> None:
+def test_kserve_client_with_both_protocols(address: str) -> None:
     script = Path(__file__).parent / "clients" / "kserve_client.py"
     done = subprocess.run([KSERVE, script, f"http://{address}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
     answer = (X / 2 + 2).tolist()
-    assert said["v1"]["answer"] == {"predictions": answer}
-    assert (said["v1"]["live"], said["v1"]["ready"]) == (True, [True, True])
-    assert "Type: String is not of expected type: float" in said["v1"]["refused"]
+    assert printed["v1"]["answer"] == {"predictions": answer}
+    assert (printed["v1"]["live"], printed["v1"]["ready"]) == (True, [True, True])
+    assert "Type: String is not of expected type: float" in printed["v1"]["refused"]
     for kind in ("json", "binary"):
-        found = said[kind]
+        found = printed[kind]
         assert (found["id"], found["model"][0], found["y"]) == ("mine", "half", answer)
         assert (found["live"], found["ready"], found["model ready"]) == (True, True, True)

@@ -1,4 +1,4 @@
-"""The flights on YARN and on Spark's own cluster, their store on HDFS: the same rows and metrics as locally."""
+"""The flights product on YARN and on a standalone Spark cluster, with the store on HDFS: same results as locally."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.hdfs, pytest.mark.timeout(900)]
 
 FLIGHTS = str(ROOT / "conf" / "pipelines" / "flights.yaml")
 SHORT = ("--set", "train.epochs=1", "--set", "evaluate.gates={}", "--set", "score.split=test")
-"""The whole product, with as much training as it takes to compare."""
+"""All stages, with only one epoch of training."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ Run = tuple[Done, Store]
 
 @pytest.fixture(scope="module")
 def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """How the product ended on this machine and on each cluster, and what it made there."""
+    """The result and the store of a run on this machine and on each cluster."""
 
     def run(profile: str) -> Run:
         folder = tmp_path_factory.mktemp(profile)
@@ -43,7 +43,7 @@ def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         done = run_command(folder, "millrace", "run", FLIGHTS, *SHORT, *where(cluster, profile), **cluster.env)
         return done, Store(f"{cluster.hdfs}/{profile}")
 
-    # Two at once: each leaves a third of two cores idle, three would be too many for the memory of a small machine.
+    # Two at a time: one run leaves a third of two cores idle, and three need more memory than a small machine has.
     with ThreadPoolExecutor(2) as pool:
         profiles = ("local", "standalone", "yarn")
         return dict(zip(profiles, pool.map(run, profiles), strict=True))
@@ -67,7 +67,7 @@ def test_the_same_product_on_a_cluster(profile: str, runs: dict[str, Run]) -> No
 
 
 def test_a_driver_in_a_container(cluster: Cluster, runs: dict[str, Run], tmp_path: Path) -> None:
-    """What it did is known by its record."""
+    """In cluster mode the driver runs in a YARN container; the result comes from the run record."""
     assert runs["yarn"][0].code == 0
     there = (
         *SHORT,

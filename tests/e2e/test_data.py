@@ -1,4 +1,4 @@
-"""Damaged bytes, in what comes in and in what was written: each file is named."""
+"""Damaged source files and table files: the error names each file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.spark]
 
 
-def test_bits_of_a_table(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+def test_flipped_bits_in_a_table(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
     from ingest import stage
 
     stage.run(Small(tmp_path).source(things(2_000)).build(), spark, store, "run1")
@@ -23,5 +23,5 @@ def test_bits_of_a_table(spark: "SparkSession", tmp_path: Path, store: Store) ->
     assert got == goal == 300
 
 
-def test_files_of_a_source(spark: "SparkSession", tmp_path: Path) -> None:
+def test_damaged_source_files(spark: "SparkSession", tmp_path: Path) -> None:
     assert bad_files(tmp_path, spark, files=300) == (3, 3)

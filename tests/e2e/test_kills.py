@@ -1,4 +1,4 @@
-"""Killed after each stage's work and before its commit, and run again: as if nothing had happened."""
+"""Kill each stage between its work and its commit, then run again: the result equals that of an undisturbed run."""
 
 import shutil
 from pathlib import Path
@@ -25,10 +25,10 @@ FIRED_ELSEWHERE = {
     "transfer.part_done": "tests/pipelines/transfer/test_chunks.py",
     "transfer.before_rename": "tests/pipelines/transfer/test_chunks.py",
 }
-"""Points that a run on a local store does not come by, and the tests that fire them."""
+"""Failpoints that a run on a local store does not reach, and the tests that fire them."""
 
 
-def test_a_run_comes_by_every_failpoint(home: Path, made: Store) -> None:
+def test_a_run_reaches_every_failpoint(home: Path, made: Store) -> None:
     reached = {name for name, _ in fired(home / "fired")}
     assert reached | FIRED_ELSEWHERE.keys() == FAILPOINTS.keys()
     assert not reached & FIRED_ELSEWHERE.keys()
@@ -42,15 +42,17 @@ def test_a_killed_product_ends_like_an_undisturbed_one(tmp_path: Path, made: Sto
         assert killed.code == KILLED, killed.err
     done = run_command(tmp_path, "millrace", "run", "shapes.yaml")
     assert done.code == 0, done.err
-    # What the killed runs had committed stands; what they had not is made once.
+    # The commits of the killed runs are kept, and the missing commit is made once.
     assert [s["outcome"] for s in done.result["stages"]] == ["already_committed", "already_committed", "committed"]
     assert rows_digest(store, "shapes", CLEAN) == rows_digest(made, "shapes", CLEAN)
-    own = ("run_id", "model_digest", "logical_date", "scored_at")
-    assert rows_digest(store, "shapes", PREDICTIONS, own) == rows_digest(made, "shapes", PREDICTIONS, own)
+    run_columns = ("run_id", "model_digest", "logical_date", "scored_at")
+    assert rows_digest(store, "shapes", PREDICTIONS, run_columns) == rows_digest(
+        made, "shapes", PREDICTIONS, run_columns
+    )
     assert metrics_of(store, "shapes") == metrics_of(made, "shapes")
 
 
-def test_a_killed_worker_is_replaced_and_told(home: Path, made: Store, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_reported(home: Path, made: Store, tmp_path: Path) -> None:
     folder = tmp_path / "home"
     shutil.copytree(home, folder)
     fault = {"fail": "score.before_batch=once:kill9", "MILLRACE_FAIL_LOG": str(folder / "worker")}

@@ -1,4 +1,4 @@
-"""A regression, asked in three ways: training's own evaluation, the batch table, and REST."""
+"""Predictions of a regression model are the same in training's evaluation, batch scoring and REST."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ INPUTS = ("colour", "round", "corners", "weight", "size", "found")
 
 @pytest.fixture
 def product(tmp_path: Path) -> Product:
-    """What number does it bear? Nobody can learn that, but all three must guess alike."""
+    """A regression on the id. It cannot be learnt, but all three ways must give the same predictions."""
     text = PRODUCT.partition("train:\n")[0].replace("label: kind", "label: id")
     path = tmp_path / "shapes.yaml"
     path.write_text(f"{text}train:\n  task: regression\n  epochs: 1\n  options: {{hidden: [8]}}\n")
@@ -48,7 +48,7 @@ def test_training_batch_and_rest_give_the_same_numbers(spark: "SparkSession", st
     assert np.ptp(expected) > 0.1
     batch = _predictions(store)
     np.testing.assert_allclose([batch[number] for number in sample["id"].to_pylist()], expected, rtol=1e-5)
-    np.testing.assert_allclose(_ask(store, product, sample), expected, rtol=1e-5)
+    np.testing.assert_allclose(_predict(store, product, sample), expected, rtol=1e-5)
 
 
 def _predictions(store: Store) -> dict[int, float]:
@@ -58,12 +58,12 @@ def _predictions(store: Store) -> dict[int, float]:
     return dict(zip(rows["id"].to_pylist(), rows["prediction"].to_pylist(), strict=True))
 
 
-def _ask(store: Store, product: Product, sample: pa.Table) -> list[float]:
+def _predict(store: Store, product: Product, sample: pa.Table) -> list[float]:
     manager = ServableManager(ModelStore(store), served("shapes"))
     manager.load()
     app = Application(manager, product.config.serve)
     rows: list[dict[str, Any]] = sample.select(list(INPUTS)).to_pylist()
     body = {"instances": [{**row, "found": row["found"] and row["found"].isoformat()} for row in rows]}
-    answers = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
+    predictions = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
     app.service.close()
-    return [answer if isinstance(answer, float) else answer["prediction"] for answer in answers]
+    return [each if isinstance(each, float) else each["prediction"] for each in predictions]

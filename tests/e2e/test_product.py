@@ -1,4 +1,4 @@
-"""A whole product of three classes and every type: run, asked in three ways, run again."""
+"""All stages of a product with three classes and every type: counts, predictions, and a second run."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def test_every_row_is_accounted_for_in_every_stage(finished: Done, made: Store) 
     assert all(s["rows_in"] == s["rows_out"] + s["rejected"] + s["filtered"] for s in stages)
 
 
-def test_words_go_to_stderr_and_one_result_to_stdout(finished: Done, made: Store) -> None:
+def test_messages_go_to_stderr_and_one_result_to_stdout(finished: Done, made: Store) -> None:
     assert len(finished.out.strip().splitlines()) == 1
     assert "epoch 3" in finished.err
     assert "rows out" in finished.err
@@ -41,9 +41,9 @@ def test_training_batch_and_rest_give_the_same_probabilities(home: Path, finishe
     names = ["colour", "round", "corners", "weight", "size", "found"]
     rows: list[dict[str, Any]] = sample.select(names).to_pylist()
     with service(Path(home, "shapes.yaml"), "local", [f"store.root={made.root}"]) as address:
-        answers = ask_rows(address, "shapes", rows)["predictions"]
-    for number, answer in zip(sample["id"].to_pylist(), answers, strict=True):
-        assert answer["probabilities"] == pytest.approx(trained[number], abs=1e-6)
+        predictions = ask_rows(address, "shapes", rows)["predictions"]
+    for number, prediction in zip(sample["id"].to_pylist(), predictions, strict=True):
+        assert prediction["probabilities"] == pytest.approx(trained[number], abs=1e-6)
         assert batch[number] == pytest.approx(trained[number], abs=1e-6)
 
 
@@ -56,14 +56,14 @@ def _predictions(store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def test_running_it_again_changes_nothing_and_says_so(home: Path, made: Store) -> None:
+def test_a_second_run_changes_nothing_and_reports_it(home: Path, made: Store) -> None:
     again = run_command(home, "millrace", "run", "shapes.yaml")
     assert again.code == 0, again.err
     assert [s["outcome"] for s in again.result["stages"]] == ["already_committed"] * 3
     assert len(_predictions(made)) == ROWS
 
 
-def test_what_the_store_holds_is_shown(home: Path, made: Store) -> None:
+def test_commands_show_models_and_tables(home: Path, made: Store) -> None:
     models = run_command(home, "millrace", "models", "list")
     assert models.result["models"][0]["versions"] == [1]
     shown = run_command(home, "millrace", "models", "show", "shapes")

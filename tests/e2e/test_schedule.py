@@ -1,4 +1,4 @@
-"""Scoring by the clock, by the real spark-submit: a scheduler killed under its run, and a run that hangs."""
+"""Scheduled scoring with the real spark-submit: a scheduler that is killed during a run, and a run that hangs."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ def scheduler(folder: Path, name: str, fail: str = "") -> "Iterator[subprocess.P
 
 
 def entry(folder: Path, name: str, deadline_s: int) -> Log:
-    """A product file with one entry whose only tick was due an hour ago."""
+    """Write a product file with one schedule entry that was due an hour ago; return the log of the entry."""
     now = datetime.now(UTC)
     cron = f"{now - timedelta(hours=1):%M %H} * * *"
     text = SCHEDULE.format(name=name, cron=cron, deadline=deadline_s)
@@ -77,7 +77,7 @@ def settled(log: Log) -> list[Ended]:
 
 
 def programs(log: Log) -> set[str]:
-    """Names of the programs of what runs now."""
+    """Return the program names of the current runs' processes."""
     return {name_of(process)[:6] for run in runs(log) for process in family(run.run)}
 
 
@@ -91,15 +91,15 @@ def name_of(process: psutil.Process) -> str:
 def test_scheduled_scoring(folder: Path) -> None:
     stuck, daily = entry(folder, "stuck", 25), entry(folder, "daily", 600)
     with scheduler(folder, "stuck", "score.before_commit=hang") as hanging:
-        wait_for(lambda: {"java", "python"} <= programs(stuck), "Spark is up")
+        wait_for(lambda: {"java", "python"} <= programs(stuck), "Spark has started")
         with scheduler(folder, "daily") as killed:
-            wait_for(lambda: {"java", "python"} <= programs(daily), "Spark is up")
+            wait_for(lambda: {"java", "python"} <= programs(daily), "Spark has started")
             killed.kill()
         with scheduler(folder, "daily") as following:
-            wait_for(lambda: settled(daily), "the run is followed to its end")
+            wait_for(lambda: settled(daily), "the new scheduler waits for the end of the run")
             following.terminate()
             assert following.wait(10) == 75
-        wait_for(lambda: settled(stuck), "the run is ended")
+        wait_for(lambda: settled(stuck), "the scheduler ends the run")
         hanging.terminate()
         assert hanging.wait(10) == 75
     (end,), (run,) = settled(daily), runs(daily)
@@ -110,5 +110,5 @@ def test_scheduled_scoring(folder: Path) -> None:
     assert (end.outcome, end.code) == ("timed_out", None)
     assert programs(stuck) == programs(daily) == set()
     shown = run_command(folder, "millrace", "schedule", "next", "daily.yaml")
-    (told,) = shown.result["entries"]
-    assert [(past["outcome"], past["attempts"]) for past in told["past"]] == [("done", 1)]
+    (entry_shown,) = shown.result["entries"]
+    assert [(past["outcome"], past["attempts"]) for past in entry_shown["past"]] == [("done", 1)]

@@ -1,4 +1,4 @@
-"""Every stage runs by spark-submit with the zip alone, from a folder that is not the project's."""
+"""Every stage runs with spark-submit and the zip alone, in a folder outside the project."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.made_up import write_product
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def test_all_stages_by_spark_submit(tmp_path: Path) -> None:
+def test_all_stages_with_spark_submit(tmp_path: Path) -> None:
     write_product(tmp_path, 2_000)
     archive = str(ROOT / "dist" / "millrace.zip")
     for stage in ("ingest", "train", "score"):
@@ -43,4 +43,4 @@ def test_the_code_comes_from_the_zip(tmp_path: Path) -> None:
     )
     done = run_command(tmp_path, "spark-submit", "--master", "local[1]", "--py-files", archive, str(script), path="")
     assert done.code == 0, done.err
-    assert all("millrace.zip" in place for place in done.result), done.out
+    assert all("millrace.zip" in path for path in done.result), done.out

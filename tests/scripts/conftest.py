@@ -1,4 +1,4 @@
-"""The set-up scripts as modules; they find each other the way `python scripts/x.py` lets them."""
+"""Imports the set-up scripts as modules; they can import each other as with `python scripts/x.py`."""
 
 import importlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The archive for --py-files: what is in it, and that it is the same each time."""
+"""The archive for --py-files: its content, and that each build gives the same bytes."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def test_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
     assert build(tmp_path / "second.zip") == first
 
 
-def test_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> None:
+def test_it_contains_the_five_packages_and_nothing_else(tmp_path: Path) -> None:
     build(tmp_path / "millrace.zip")
     names = zipfile.ZipFile(tmp_path / "millrace.zip").namelist()
     assert {name.split("/")[0] for name in names} == {"ingest", "millrace", "pipelines", "serve", "train"}

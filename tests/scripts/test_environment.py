@@ -1,4 +1,4 @@
-"""The archive of what executors import: its parts agree with the set-up; docs/clusters.md tells of a run with it."""
+"""The archive with the environment of executors: its content agrees with setup.cfg and docs/clusters.md."""
 
 import configparser
 import fnmatch
@@ -9,7 +9,7 @@ from types import ModuleType
 ROOT = Path(__file__).parents[2]
 
 
-def test_it_holds_what_stages_import_and_no_tools(load_script: Callable[[str], ModuleType]) -> None:
+def test_it_contains_the_extras_of_stages_and_no_tools(load_script: Callable[[str], ModuleType]) -> None:
     environment = load_script("environment")
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
@@ -29,7 +29,7 @@ def test_what_is_left_out_is_never_imported(load_script: Callable[[str], ModuleT
     assert not left_out("lib/python3.11/site-packages/tensorflow/python/__init__.py")
 
 
-def test_the_documentation_names_it_as_it_is_called(load_script: Callable[[str], ModuleType]) -> None:
+def test_the_documentation_has_its_name(load_script: Callable[[str], ModuleType]) -> None:
     environment = load_script("environment")
     name = environment.TARGET.relative_to(ROOT).as_posix()
     assert f"{name}#environment" in (ROOT / "docs" / "clusters.md").read_text()

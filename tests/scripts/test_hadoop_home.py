@@ -1,4 +1,4 @@
-"""What set-up adds for the daemons of Hadoop."""
+"""The jars that set-up installs for the Hadoop daemons."""
 
 import sys
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from types import ModuleType
 import pytest
 
 
-def test_jars_go_where_the_daemons_look_for_them(
+def test_jars_go_into_the_folder_of_the_daemons(
     load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load_script("hadoop_home")
-    asked: list[tuple[str, Path]] = []
-    monkeypatch.setattr(script, "install_jars", lambda listed, folder: asked.append((listed, folder)))
+    calls: list[tuple[str, Path]] = []
+    monkeypatch.setattr(script, "install_jars", lambda listed, folder: calls.append((listed, folder)))
     script.main()
-    assert asked == [("hadoop-jars.txt", Path(sys.prefix, "share", "hadoop"))]
+    assert calls == [("hadoop-jars.txt", Path(sys.prefix, "share", "hadoop"))]

@@ -1,4 +1,4 @@
-"""The wheel cache: one build for each key, whole or not there."""
+"""The wheel cache: one build for each key, complete or absent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def script(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, with a pip that only records what it was asked."""
+    """The script with a fake pip that only records its calls."""
     module = load_script("horovod_wheel")
     monkeypatch.setattr(module, "calls", [], raising=False)
 
@@ -24,7 +24,7 @@ def script(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyP
     return module
 
 
-def test_the_key_names_what_the_build_is_tied_to(script: ModuleType) -> None:
+def test_the_key_contains_the_versions_of_the_build(script: ModuleType) -> None:
     key = script.key()
     assert f"horovod-{script.pinned('horovod')}" in key
     assert f"tensorflow_cpu-{script.pinned('tensorflow-cpu')}" in key
@@ -39,7 +39,7 @@ def test_a_second_run_builds_nothing(script: ModuleType) -> None:
     assert script.calls == ["install"]
 
 
-def test_a_killed_build_leaves_nothing_to_use(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_is_not_used(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     working = script.pip
 
     def killed(*args: str, **_: str) -> None:

@@ -1,4 +1,4 @@
-"""Jars by list: each is the one that was declared, or nothing is installed."""
+"""Installation of the listed jars: a jar with a wrong digest is not installed."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ CONTENT = b"a jar"
 
 @pytest.fixture
 def script(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The script, wanting one jar, with an Ivy that is none: fetching fails."""
+    """The script with a list of one jar, and an invalid Ivy, so that every download fails."""
     module = load_script("jars")
     digest = hashlib.sha256(CONTENT).hexdigest()
     (tmp_path / "spark" / "jars").mkdir(parents=True)
@@ -25,7 +25,7 @@ def script(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where jars go; somebody else's is there already."""
+    """The target folder, which already contains a jar of another origin."""
     (tmp_path / "home" / "jars").mkdir(parents=True)
     (tmp_path / "home" / "jars" / "other.jar").touch()
     return tmp_path / "home" / "jars"
@@ -44,7 +44,9 @@ def test_a_damaged_jar_is_never_used(script: ModuleType, folder: Path) -> None:
     assert not (folder / "thing-1.0.jar").exists()
 
 
-def test_a_jar_no_longer_wanted_goes_away(script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jar_that_is_no_longer_listed_is_deleted(
+    script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (script.cache_dir("jars") / "thing-1.0.jar").write_bytes(CONTENT)
     script.install_jars("list", folder)
     monkeypatch.setattr(script, "wanted_jars", lambda listed: {})

@@ -1,4 +1,4 @@
-"""Where versions and the cache folder come from."""
+"""Pinned versions and the cache folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_an_unpinned_package_is_named(load_script: LoadScript) -> None:
         load_script("pins").pinned("no-such-package")
 
 
-def test_the_cache_follows_the_environment(
+def test_environment_variables_set_the_cache_folder(
     load_script: LoadScript, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pins = load_script("pins")

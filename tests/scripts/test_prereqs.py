@@ -1,4 +1,4 @@
-"""What the prerequisites check says when something is missing."""
+"""Messages of the check of prerequisites."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ TOOLS = {
 
 @pytest.fixture
 def bin_dir(tmp_path: Path) -> Path:
-    """A PATH with the script's own tools and a working stand-in for each prerequisite."""
+    """A PATH with the tools of the script and a fake of each prerequisite."""
     for name in ("head", "sed", "sh"):
         source = next(Path(d, name) for d in os.get_exec_path() if Path(d, name).exists())
         (tmp_path / name).symlink_to(source)

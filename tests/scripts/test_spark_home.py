@@ -1,4 +1,4 @@
-"""What set-up adds to the environment's Spark."""
+"""Files that set-up adds to the environment's Spark."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 
-def test_settings_are_a_copy_of_ours(
+def test_settings_are_copied_from_the_project(
     load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     script = load_script("spark_home")

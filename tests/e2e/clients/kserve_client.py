@@ -1,4 +1,4 @@
-"""Asks a service by KServe's SDK, as its users do; runs in the SDK's own environment. Prints what came as JSON."""
+"""Sends requests with KServe's SDK and prints the responses as JSON; runs in the environment of the SDK."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ from kserve import InferenceRESTClient, InferInput, InferOutput, InferRequest, R
 from kserve.protocol.infer_type import RequestedOutput
 
 
-async def ask_v1(url: str) -> dict[str, object]:
-    """Version 1: rows."""
+async def call_v1(url: str) -> dict[str, object]:
+    """Send rows with protocol version 1."""
     client = InferenceRESTClient(RESTConfig(protocol="v1", retries=1))
     answer = await client.infer(url, {"instances": [[1.0, 2.0], [3.0, 4.0]]}, model_name="half")
     try:
@@ -23,15 +23,15 @@ async def ask_v1(url: str) -> dict[str, object]:
     return {"answer": answer, "refused": refused, "live": await client.is_server_live(url), "ready": ready}
 
 
-async def ask_v2(url: str, *, binary: bool) -> dict[str, object]:
-    """Version 2: tensors, as JSON or as bytes."""
+async def call_v2(url: str, *, binary: bool) -> dict[str, object]:
+    """Send tensors with protocol version 2, as JSON or binary."""
     client = InferenceRESTClient(RESTConfig(protocol="v2", retries=1))
     values = np.array([[1, 2], [3, 4]], np.float32)
     x = InferInput("x", [2, 2], "FP32")
     x.set_data_from_numpy(values, binary_data=binary)
     outputs = [RequestedOutput("y", {"binary_data": binary})]
-    asked = InferRequest("half", [x], request_outputs=outputs, request_id="mine")
-    answer = await client.infer(url, asked, model_name="half")
+    request = InferRequest("half", [x], request_outputs=outputs, request_id="mine")
+    answer = await client.infer(url, request, model_name="half")
     y: InferOutput = answer.outputs[0]
     return {
         "id": answer.id,
@@ -43,15 +43,15 @@ async def ask_v2(url: str, *, binary: bool) -> dict[str, object]:
     }
 
 
-async def ask(url: str) -> dict[str, object]:
-    """All of it."""
+async def call_all(url: str) -> dict[str, object]:
+    """Send all requests and return the responses by kind."""
     return {
-        "v1": await ask_v1(url),
-        "json": await ask_v2(url, binary=False),
-        "binary": await ask_v2(url, binary=True),
+        "v1": await call_v1(url),
+        "json": await call_v2(url, binary=False),
+        "binary": await call_v2(url, binary=True),
     }
 
 
 if __name__ == "__main__":
     logging.disable()
-    sys.stdout.write(json.dumps(asyncio.run(ask(sys.argv[1]))))
+    sys.stdout.write(json.dumps(asyncio.run(call_all(sys.argv[1]))))

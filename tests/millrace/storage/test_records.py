@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chaos import appends
-from chaos.place import Place
+from chaos.workspace import Workspace
 from millrace.errors import ArtifactNotFound, ConfigError, StorageError
 from millrace.storage import Lost, Store, Won, cas_append, read_record, record_numbers
 from millrace.storage.records import name_of
@@ -38,8 +38,8 @@ def test_what_is_no_number(number: int) -> None:
 
 
 def test_a_killed_writer_leaves_all_or_nothing(store: Store, tmp_path: Path) -> None:
-    goals = list(appends.killed(Place(tmp_path / "killed", store.root)))
-    assert [goal for goal in goals if not goal.held] == []
+    goals = list(appends.killed(Workspace(tmp_path / "killed", store.root)))
+    assert [goal for goal in goals if not goal.is_reached] == []
 
 
 def test_a_rename_whose_reply_is_lost_is_won(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,12 +81,12 @@ def test_no_permission_is_not_tried_again(store: Store, monkeypatch: pytest.Monk
 
 
 def test_of_many_processes_one_wins_each_number(store: Store, tmp_path: Path) -> None:
-    goals = list(appends.on_local_disk(Place(tmp_path / "race", store.root), appends=10))
-    assert [goal for goal in goals if not goal.held] == []
+    goals = list(appends.on_local_disk(Workspace(tmp_path / "race", store.root), appends=10))
+    assert [goal for goal in goals if not goal.is_reached] == []
 
 
 @pytest.mark.hdfs
 def test_one_winner_while_replies_are_lost_and_the_namenode_restarts(hdfs: Cluster, tmp_path: Path) -> None:
-    place = Place(tmp_path / "race", f"{hdfs.hdfs}/g3")
-    goals = list(appends.on_hdfs(place, hdfs, appends=10, drop=0.02, restart_every_s=4))
-    assert [goal for goal in goals if not goal.held] == []
+    workspace = Workspace(tmp_path / "race", f"{hdfs.hdfs}/g3")
+    goals = list(appends.on_hdfs(workspace, hdfs, appends=10, drop=0.02, restart_every_s=4))
+    assert [goal for goal in goals if not goal.is_reached] == []

@@ -1,10 +1,11 @@
-"""A real server over real models, and good requests to it."""
+"""Starts a real server with small real models, and builds valid requests for it."""
 
 import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,13 @@ if __name__ == "__main__":
 
 
 @dataclass
-class Running:
-    """A server.
+class RunningServer:
+    """A server that was started.
 
     Attributes:
-        address: Where it answers.
-        process: Its first process; models are its children.
-        log: What it said.
+        address: URL of the server.
+        process: The server process; the processes of its models descend from it.
+        log: File with its log.
     """
 
     address: str
@@ -51,29 +52,48 @@ class Running:
 
     @property
     def family(self) -> list[psutil.Process]:
-        """It and its children."""
-        mine = psutil.Process(self.process.pid)
-        return [mine, *mine.children(recursive=True)]
+        """The server process and its descendants."""
+        server = psutil.Process(self.process.pid)
+        return [server, *server.children(recursive=True)]
 
-    def rss_mb(self) -> float:
-        """Memory of all; what several share counts once."""
+    def pss_mb(self) -> float:
+        """Return the memory of all processes (PSS: shared pages count once)."""
         return sum(process.memory_full_info().pss for process in self.family) / 2**20
 
     def private_mb(self) -> float:
-        """Memory of all that nobody else shares: what grows by a leak, whatever else runs on the machine."""
+        """Return the unshared memory of all processes (USS): a leak is in it, and other programs do not change it."""
         total = 0
         for process in self.family:
-            with contextlib.suppress(psutil.NoSuchProcess):  # an old version's, that has just ended
+            with contextlib.suppress(psutil.NoSuchProcess):  # the process of an old model version has just ended
                 total += process.memory_full_info().uss
         return total / 2**20
 
     def descriptors(self) -> int:
-        """Open files of the first process."""
+        """Return the number of open files of the server process."""
         return psutil.Process(self.process.pid).num_fds()
+
+    def wait_accepted(self, connections: int, timeout_s: float = 30) -> None:
+        """Wait until the server has accepted this many connections.
+
+        The server has no metric of the requests in flight. This is the closest sign of them from outside.
+
+        Raises:
+            TimeoutError: The server has accepted fewer connections in this time.
+        """
+        end, ports = time.monotonic() + timeout_s, set[int]()
+        while len(ports := ports | self._client_ports()) < connections:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the server accepted {len(ports)} of {connections} connections in {timeout_s:g} s")
+            time.sleep(0.01)
+
+    def _client_ports(self) -> set[int]:
+        """Return the client ports of the connections that the server has accepted and not yet closed."""
+        server = psutil.Process(self.process.pid)
+        return {each.raddr.port for each in server.net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED}
 
 
 def write_slow(folder: Path) -> None:
-    """A model that thinks for some milliseconds about a number, whatever it is."""
+    """Write a model that computes for some milliseconds for any input."""
     tf = import_tensorflow()
 
     class Slow(tf.Module):  # type: ignore[name-defined, misc] # the base has no types
@@ -92,8 +112,8 @@ def write_slow(folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
 
 
-def fill(root: Path) -> ModelStore:
-    """A store with `tiny` (one version), `kinds`, and `slow`, which is not of Millrace."""
+def fill_store(root: Path) -> ModelStore:
+    """Create a store with the models `tiny`, `kinds`, and `slow`, which was not trained by Millrace."""
     write_slow(root / "models" / "slow" / "1")
     store = ModelStore(Store(str(root)))
     models.publish(store, "tiny", "binary")
@@ -102,33 +122,35 @@ def fill(root: Path) -> ModelStore:
 
 
 @contextlib.contextmanager
-def running(root: Path, **settings: Any) -> Iterator[Running]:
-    """A server on a free port, ended with the block if it still runs."""
+def running(root: Path, **settings: Any) -> Iterator[RunningServer]:
+    """Run a server on a free port; its processes are killed at the end of the block."""
     script, log = root.parent / f"{root.name}-server.py", root.parent / f"{root.name}-server.log"
     script.write_text(CODE)
     serve = {"port": 0, "models": {"kinds": {}}, **settings}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, str(script), str(root), json.dumps(serve)]
     with (
-        log.open("a") as said,
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+        log.open("a") as log_file,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log_file, text=True
+        ) as process,
     ):
         assert process.stdout
         try:
             address = process.stdout.readline().strip()
             assert address, log.read_text()[-2000:]
-            yield Running(address, process, log)
+            yield RunningServer(address, process, log)
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for each in reversed(Running("", process, log).family):
+                for each in reversed(RunningServer("", process, log).family):
                     each.kill()
 
 
 def good_predict(**change: Any) -> bytes:
-    """A V1 request that is answered 200."""
+    """Build a V1 request; without changes the server returns 200."""
     return http("POST", PREDICT, as_json({"instances": [{**ROW, **change}]}))
 
 
 def good_infer(**change: Any) -> bytes:
-    """A V2 request that is answered 200."""
+    """Build a V2 request; without changes the server returns 200."""
     return http("POST", INFER, as_json({"inputs": tensors({**ROW, **change})}))

@@ -1,4 +1,4 @@
-"""A SavedModel in MLServer; runs in MLServer's own environment, in the folder of its settings."""
+"""A SavedModel in MLServer; runs in the environment of MLServer, in the folder of its settings."""
 
 import asyncio
 import gc
@@ -11,10 +11,10 @@ from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
 
 class SavedModel(MLModel):
-    """Answers by ``serving_default``; inputs are one value a row."""
+    """Predicts with ``serving_default``; each input has one value per row."""
 
     async def load(self) -> bool:
-        """Load it."""
+        """Load the model."""
         self._loaded = tf.saved_model.load(os.environ["BENCH_MODEL"])
         self._function = self._loaded.signatures["serving_default"]
         self._dtypes = {name: spec.dtype for name, spec in self._function.structured_input_signature[1].items()}
@@ -24,11 +24,11 @@ class SavedModel(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answer; MLServer has joined the requests."""
+        """Predict a batch, which MLServer has made of several requests."""
         if os.environ.get("BENCH_INLINE"):
-            answered = self._call(payload)
+            outputs = self._call(payload)
         else:
-            answered = await asyncio.to_thread(self._call, payload)
+            outputs = await asyncio.to_thread(self._call, payload)
         return InferenceResponse(
             model_name=self.name,
             outputs=[
@@ -38,7 +38,7 @@ class SavedModel(MLModel):
                     datatype="FP32" if values.dtype == np.float32 else "INT64",
                     data=values.tolist(),
                 )
-                for name, values in answered.items()
+                for name, values in outputs.items()
             ],
         )
 

@@ -1,4 +1,4 @@
-"""Where a fault test runs: a working folder, a store on one file system, and the golden result beside it."""
+"""Workspaces of fault tests: a working folder with a product, and a store on one file system."""
 
 import contextlib
 import os
@@ -25,21 +25,23 @@ from train.evaluation.metrics import flatten
 PRODUCT = "shapes"
 FILE = "shapes.yaml"
 OLD_ROWS, ROWS = 1_500, 2_000
-OWN = ("run_id", "model_version", "model_digest", "table_version", "logical_date", "scored_at")
-"""Columns of predictions that differ between runs which did the same."""
+RUN_COLUMNS = ("run_id", "model_version", "model_digest", "table_version", "logical_date", "scored_at")
+"""Columns of predictions that differ between runs with the same result."""
 FAST = ("train.epochs=1", "train.batch_size=256", "evaluate.gates={}")
 TIMEOUT_S = 300
 
 
 @dataclass
-class Place:
-    """A product in a folder of its own.
+class Workspace:
+    """A product in its own folder, with its own store.
 
     Attributes:
-        folder: Working folder; the commands run here.
+        folder: Working folder of the commands.
         root: Root of the store.
-        cluster: The Hadoop below it, if there is one.
-        settings: Overrides for every command.
+        cluster: The Hadoop cluster that holds the store; None for the local disk.
+        settings: Settings that override the product file in every command.
+        profile: Profile of every command.
+        runs: How many commands were started.
     """
 
     folder: Path
@@ -51,7 +53,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """``hdfs`` or ``local``."""
+        """The kind of file system: ``hdfs`` or ``local``."""
         return "hdfs" if self.root.startswith("hdfs://") else "local"
 
     @property
@@ -60,12 +62,12 @@ class Place:
         return Store(self.root)
 
     def write(self, rows: int = ROWS) -> None:
-        """Write the product with so many rows."""
+        """Write the product file, and source data with this many rows."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_product(self.folder, rows)
 
-    def start(self, stage: str, *settings: str, fail: str = "", **env: str) -> "Running":
-        """Start a stage in a process of its own."""
+    def start(self, stage: str, *settings: str, fail: str = "", **env: str) -> "RunningStage":
+        """Start a stage in a new process."""
         self.runs += 1
         log = self.folder / f"fired-{self.runs}.log"
         overrides = [f"store.root={self.root}", *self.settings, *(s for s in settings if not s.startswith("--"))]
@@ -86,39 +88,43 @@ class Place:
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=stdout, stderr=stderr, start_new_session=True
             )
-        return Running(process, log, out, err)
+        return RunningStage(process, log, out, err)
 
     def run(self, stage: str, *settings: str, fail: str = "", **env: str) -> Done:
-        """Run a stage to its end."""
+        """Run a stage and wait for its end."""
         return self.start(stage, *settings, fail=fail, **env).wait()
 
     def rows(self) -> tuple[int, str] | None:
-        """Count and order-free digest of the clean table; None before there is one."""
+        """Return the row count and an order-independent digest of the clean table; None if it does not exist."""
         return self._digest(CLEAN)
 
     def rejects(self) -> int:
-        """Rows in the table of rejects."""
+        """Return the row count of the rejects table; 0 if it does not exist."""
         try:
             return find_table(self.store, PRODUCT, "rejects").rows_of()
         except ArtifactNotFound:
             return 0
 
     def predictions(self) -> tuple[int, str] | None:
-        """The same of the predictions."""
-        return self._digest(PREDICTIONS, OWN)
+        """Return the row count and digest of the predictions; None if they do not exist."""
+        return self._digest(PREDICTIONS, RUN_COLUMNS)
 
     def metrics(self) -> dict[str, float]:
-        """The newest model's metrics; none before there is one."""
+        """Return the metrics of the newest model version; empty if there is none."""
         if not self.store.names("models", PRODUCT):
             return {}
         return flatten(metrics_of(self.store, PRODUCT)["model"])
 
     def versions(self, table: str) -> int:
-        """Newest version of a table; -1 before there is one."""
+        """Return the newest version of a table; -1 if the table does not exist."""
         try:
             return find_table(self.store, PRODUCT, table).version
         except ArtifactNotFound:
             return -1
+
+    def remove_predictions(self) -> None:
+        """Delete the predictions, so that the next score run computes them again."""
+        self.store.remove("tables", PRODUCT, PREDICTIONS)
 
     def _digest(self, table: str, drop: tuple[str, ...] = ()) -> tuple[int, str] | None:
         try:
@@ -126,16 +132,23 @@ class Place:
         except ArtifactNotFound:
             return None
 
-    def beside(self, name: str) -> "Place":
-        """Another product of this kind: a folder and a store of its own."""
+    def sibling(self, name: str) -> "Workspace":
+        """Return a workspace next to this one, on the same file system, with its own folder and store."""
         folder = self.folder.parent / name
         root = f"{self.root.rpartition('/')[0]}/{name}" if self.name == "hdfs" else str(folder / "store")
-        return Place(folder, root, self.cluster, self.settings, self.profile)
+        return Workspace(folder, root, self.cluster, self.settings, self.profile)
 
 
 @dataclass
-class Running:
-    """A stage at work."""
+class RunningStage:
+    """A stage that was started.
+
+    Attributes:
+        process: The driver.
+        log: File to which failpoints write when they fire.
+        out: File with the stage's stdout.
+        err: File with the stage's stderr.
+    """
 
     process: "subprocess.Popen[bytes]"
     log: Path
@@ -143,11 +156,11 @@ class Running:
     err: Path
 
     def fired(self) -> list[tuple[str, int]]:
-        """Failpoints that have fired, with the process of each."""
+        """Return the failpoints that have fired, each with its process id."""
         return fired(self.log)
 
     def wait_fired(self, timeout_s: float = TIMEOUT_S) -> bool:
-        """Wait until a failpoint fires; False if the process ends before it does."""
+        """Wait until a failpoint fires; return False if the process ends first or the time is over."""
         end = time.monotonic() + timeout_s
         while not self.fired():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -161,7 +174,7 @@ class Running:
             os.kill(pid or self.process.pid, sig)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> Done:
-        """Wait for the end; what is left of the run is killed then."""
+        """Wait until the driver ends, then kill the remaining processes of the run."""
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -171,7 +184,7 @@ class Running:
         return Done(code, self.out.read_text(errors="replace"), self.err.read_text(errors="replace"))
 
     def end(self) -> None:
-        """Kill what is left of the run's session: a killed driver's JVM ends by itself, but not at once."""
+        """Kill every process of the run's session: the JVM of a killed driver would end only some seconds later."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 if os.getsid(process.pid) == self.process.pid:
@@ -181,7 +194,7 @@ class Running:
 
 @contextlib.contextmanager
 def hadoop(folder: Path, *, spark_workers: int = 0) -> Iterator[Cluster]:
-    """A NameNode, three DataNodes, and Spark's own cluster if it is asked for."""
+    """Run a NameNode, three DataNodes and, with ``spark_workers``, a standalone Spark cluster for the block."""
     from pipelines.hadoop.layout import Size
 
     cluster = Cluster(folder)
@@ -192,23 +205,23 @@ def hadoop(folder: Path, *, spark_workers: int = 0) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def complaint_of(done: Done, *codes: int) -> str:
-    """What to say of a run that did not end with one of these codes."""
+def unexpected_exit(done: Done, *codes: int) -> str:
+    """Describe a run that did not end with one of these exit codes; empty if it did."""
     if done.code in codes:
         return ""
     lines = [line for line in done.err.splitlines() if "rror" in line] or done.err.splitlines()
-    return f"ended with {done.code}, not {codes}: {lines[-1][:200] if lines else ''}"
+    return f"exit code {done.code}, expected {codes}: {lines[-1][:200] if lines else ''}"
 
 
 def result_of(done: Done) -> dict[str, Any]:
-    """The stage's last line; empty where it had none."""
+    """Return the JSON result on the stage's stdout; empty if there is none."""
     try:
         return done.result
     except (ValueError, IndexError):
         return {}
 
 
-def say(text: str) -> None:
-    """Progress, on stderr."""
+def report(text: str) -> None:
+    """Write a line of progress to stderr."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
     sys.stderr.flush()

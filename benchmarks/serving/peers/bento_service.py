@@ -1,4 +1,4 @@
-"""A SavedModel in BentoML, with its adaptive batching; runs in BentoML's own environment."""
+"""A SavedModel in BentoML with adaptive batching; runs in the environment of BentoML."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @bentoml.service(workers=2, traffic={"timeout": 30, "max_concurrency": 1024})
 class SavedModel:
-    """Answers by ``serving_default``; rows are objects."""
+    """Predicts with ``serving_default``; rows are objects."""
 
     def __init__(self) -> None:
         self._loaded = tf.saved_model.load(os.environ["BENCH_MODEL"])
@@ -21,6 +21,6 @@ class SavedModel:
 
     @bentoml.api(batchable=True, max_batch_size=128, max_latency_ms=100)
     async def predict(self, rows: list[dict[str, Any]]) -> list[float]:
-        """Answer; BentoML has joined the requests."""
+        """Predict a batch, which BentoML has made of several requests."""
         inputs = {name: tf.constant([row[name] for row in rows], dtype) for name, dtype in self._dtypes.items()}
         return self._function(**inputs)["probability"].numpy().tolist()

@@ -30,9 +30,11 @@ def extract_predictions(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.ND
     return np.asarray(outputs["probabilities" if spec.label.task == "multiclass" else "prediction"])
 
 
-def new_sums(spec: FeatureSpec, label: LabelStatistics) -> Sums:
-    """Empty sums for the task."""
-    return ValueSums(label.mean) if spec.label.task == "regression" else ClassSums(len(spec.label.classes))
+def new_sums(spec: FeatureSpec, label: LabelStatistics, *, of_slice: bool = False) -> Sums:
+    """Empty sums for the task; those of a slice are smaller."""
+    if spec.label.task == "regression":
+        return ValueSums(label.mean)
+    return ClassSums(len(spec.label.classes), of_slice)
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Evaluation:
     def _slice(self, column: str, value: str) -> Sums:
         known = self.by_slice[column]
         key = value if value in known or len(known) < MAX_SLICES else OTHER
-        return known.setdefault(key, new_sums(self.spec, self.label))
+        return known.setdefault(key, new_sums(self.spec, self.label, of_slice=True))
 
 
 def summarise(parts: list[Evaluation]) -> dict[str, Any]:

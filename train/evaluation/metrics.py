@@ -1,10 +1,25 @@
-"""Quality measures from sums that ranks can add, so that no row leaves its rank.
+"""Metrics from sums that ranks can add, so that no row is sent to another rank.
 
-AUC is the trapezoid area over a histogram of scores (2^14 bins for two classes, so its error is far below 1e-4);
-the calibration error is the expected one over 15 equal-width bins (Guo et al., 2017, "On Calibration of Modern
-Neural Networks").
+AUC is computed from a histogram of scores: two rows in the same bucket count as a tie. The value differs from the
+exact one by at most half the share of (positive, negative) pairs that are in one bucket. A slice has a coarser
+histogram than all rows have. This is the largest difference from scikit-learn for a slice, measured over 60 random
+samples (20 for several classes), with 200, 1,000 and 20,000 rows:
+
+- Two classes, scores spread over 0 to 1: 6e-4, 2e-4, 2e-5.
+- Three classes: 3e-4, 8e-5, 8e-6. Ten classes: 2e-3, 6e-4, 7e-5.
+- Tied scores, with at most one distinct score in a bucket: none.
+- Two classes, 2 % positive, most scores below 0.1: 1e-2, 3e-3, 5e-4.
+- Two classes, all scores within 0.01 of each other: 2e-2, 1e-2, 6e-3.
+
+The AUC of all rows with two classes was 2 to 58 times closer in these samples; from four classes on there is no
+difference between a slice and all rows.
+
+The calibration error is the expected one over 15 equal-width bins (Guo et al., 2017, "On Calibration of Modern Neural
+Networks"). It does not use the histogram, so it is the same for a slice as for all rows. Log loss and accuracy are
+exact.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,35 +40,45 @@ HIGHER_IS_BETTER: Final = {
 }
 """Every metric that a gate may name, and its good direction."""
 
-BINS: Final = 1 << 14
+BUCKETS: Final = 1 << 14
+"""Score buckets of a histogram over all rows with two classes."""
+SLICE_BUCKETS: Final = 1 << 10
+"""Most score buckets of a slice's histogram: every rank sends one histogram for each slice to every other rank."""
+MIN_BUCKETS: Final = 1 << 8
+"""Fewest score buckets, however many classes there are."""
 CALIBRATION_BINS: Final = 15
 EPSILON: Final = 1e-7
-"""Probabilities are clipped this far from 0 and 1, so that one sure and wrong row does not make the loss infinite."""
+"""Probabilities are clipped to this distance from 0 and 1: one confident wrong row must not make the loss infinite."""
 
 
 @dataclass
 class ClassSums:
-    """Sums over rows of a classification; two add up by adding their arrays.
+    """Sums over rows of a classification.
 
     Attributes:
         classes: How many classes.
-        histogram: Rows by (one-vs-rest class, is that class, score bin); for two classes only the second is kept.
-        confusion: Rows by (true class, predicted class).
+        of_slice: A slice has a coarser histogram and no confusion matrix.
+        histogram: Rows by (one-vs-rest class, is that class, score bucket); two classes have the second one only.
+        confusion: Rows by (true class, predicted class); None for a slice.
+        truth: Rows by true class.
         calibration: By confidence bin: rows, summed confidence, correct rows.
-        loss: Summed log loss.
+        totals: Summed log loss, correct rows.
     """
 
     classes: int
-    histogram: Array = field(default_factory=lambda: np.zeros(0))
-    confusion: Array = field(default_factory=lambda: np.zeros(0))
-    calibration: Array = field(default_factory=lambda: np.zeros((CALIBRATION_BINS, 3)))
-    loss: Array = field(default_factory=lambda: np.zeros(1))
+    of_slice: bool = False
+    histogram: Array = field(init=False)
+    confusion: Array | None = field(init=False)
+    truth: Array = field(init=False)
+    calibration: Array = field(default_factory=lambda: np.zeros((CALIBRATION_BINS, 3)), init=False)
+    totals: Array = field(default_factory=lambda: np.zeros(2), init=False)
 
     def __post_init__(self) -> None:
-        if not self.histogram.size:
-            scored = 1 if self.classes == 2 else self.classes  # noqa: PLR2004
-            self.histogram = np.zeros((scored, 2, max(256, BINS // (scored * scored))))
-            self.confusion = np.zeros((self.classes, self.classes))
+        scored = 1 if self.classes == 2 else self.classes  # noqa: PLR2004
+        buckets = max(MIN_BUCKETS, BUCKETS // (scored * scored))
+        self.histogram = np.zeros((scored, 2, min(buckets, SLICE_BUCKETS) if self.of_slice else buckets))
+        self.confusion = None if self.of_slice else np.zeros((self.classes, self.classes))
+        self.truth = np.zeros(self.classes)
 
     def add(self, label: Array, probabilities: Array) -> None:
         """Count rows.
@@ -65,22 +90,37 @@ class ClassSums:
         known = label >= 0
         truth = np.where(known, label, 0)
         predicted = probabilities.argmax(1)
-        np.add.at(self.confusion, (truth[known], predicted[known]), 1)
+        np.add.at(self.truth, truth[known], 1)
+        if self.confusion is not None:
+            np.add.at(self.confusion, (truth[known], predicted[known]), 1)
         own = np.where(known, probabilities[np.arange(len(label)), truth], 0.0)
-        self.loss += -np.log(np.clip(own, EPSILON, 1 - EPSILON)).sum()
-        bins = self.histogram.shape[2]
-        for row in range(len(self.histogram)):
-            column = 1 if self.classes == 2 else row  # noqa: PLR2004
-            place = np.minimum((probabilities[:, column] * bins).astype(np.int64), bins - 1)
-            np.add.at(self.histogram[row], (np.asarray(label == column, np.int64), place), 1)
+        loss = -np.log(np.clip(own, EPSILON, 1 - EPSILON)).sum()
+        self.totals += [loss, (predicted == label).sum()]
+        self._add_scores(label, probabilities)
         confidence, correct = self._confidence(label, probabilities, predicted)
         place = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
         np.add.at(self.calibration, place, np.stack([np.ones(len(label)), confidence, correct], 1))
+
+    def _add_scores(self, label: Array, probabilities: Array) -> None:
+        buckets = self.histogram.shape[2]
+        for row in range(len(self.histogram)):
+            column = 1 if self.classes == 2 else row  # noqa: PLR2004
+            bucket = np.minimum((probabilities[:, column] * buckets).astype(np.int64), buckets - 1)
+            np.add.at(self.histogram[row], (np.asarray(label == column, np.int64), bucket), 1)
 
     def _confidence(self, label: Array, probabilities: Array, predicted: Array) -> tuple[Array, Array]:
         if self.classes == 2:  # noqa: PLR2004
             return probabilities[:, 1], (label == 1).astype(float)
         return probabilities.max(1), (predicted == label).astype(float)
+
+    def merge(self, other: "ClassSums") -> None:
+        """Add the sums of another rank."""
+        self.histogram += other.histogram
+        if self.confusion is not None and other.confusion is not None:
+            self.confusion += other.confusion
+        self.truth += other.truth
+        self.calibration += other.calibration
+        self.totals += other.totals
 
     def metrics(self) -> dict[str, Any]:
         """The metrics of all rows added so far."""
@@ -89,13 +129,14 @@ class ClassSums:
             return {"rows": 0}
         filled = self.calibration[self.calibration[:, 0] > 0]
         gaps = np.abs(filled[:, 1] - filled[:, 2]).sum() / rows
+        loss, correct = self.totals
         return {
             "rows": int(rows),
             "auc": self._auc(),
-            "log_loss": float(self.loss[0] / rows),
-            "accuracy": float(np.trace(self.confusion) / rows),
+            "log_loss": float(loss / rows),
+            "accuracy": float(correct / rows),
             "calibration_error": float(gaps),
-            "confusion": self.confusion.astype(int).tolist(),
+            **({} if self.confusion is None else {"confusion": self.confusion.astype(int).tolist()}),
         }
 
     def _auc(self) -> float | None:
@@ -107,8 +148,8 @@ class ClassSums:
         return float(np.mean(areas)) if areas else None
 
     def baseline(self, share: Array) -> dict[str, Any]:
-        """The metrics of the same rows for a model that always answers the train split's class shares."""
-        truth = self.confusion.sum(1)
+        """The metrics of the same rows for a model that always predicts the class shares of the train split."""
+        truth = self.truth
         rows = truth.sum()
         if not rows:
             return {"rows": 0}
@@ -177,18 +218,13 @@ Sums = ClassSums | ValueSums
 
 def merge_sums(parts: list[Sums]) -> Sums:
     """Add the sums of several ranks."""
-    first = parts[0]
-    if isinstance(first, ClassSums):
-        classes = [part for part in parts if isinstance(part, ClassSums)]
-        return ClassSums(
-            first.classes,
-            sum((p.histogram for p in classes), np.zeros_like(first.histogram)),
-            sum((p.confusion for p in classes), np.zeros_like(first.confusion)),
-            sum((p.calibration for p in classes), np.zeros_like(first.calibration)),
-            sum((p.loss for p in classes), np.zeros(1)),
-        )
-    values = [part for part in parts if isinstance(part, ValueSums)]
-    return ValueSums(first.mean, sum((p.sums for p in values), np.zeros(6)))
+    merged = copy.deepcopy(parts[0])
+    for part in parts[1:]:
+        if isinstance(merged, ClassSums) and isinstance(part, ClassSums):
+            merged.merge(part)
+        if isinstance(merged, ValueSums) and isinstance(part, ValueSums):
+            merged.sums += part.sums
+    return merged
 
 
 def difference(metric: str, new: float, old: float) -> float:

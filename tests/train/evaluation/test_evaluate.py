@@ -35,6 +35,8 @@ def test_overall_and_slices_add_up(spec: FeatureSpec, statistics: Statistics) ->
     assert found["model"]["accuracy"] == pytest.approx(balls / 60)
     assert sum(slice_["rows"] for slice_ in found["slices"]["colour"].values()) == 60
     assert found["baseline"]["accuracy"] == pytest.approx(balls / 60)
+    assert np.sum(found["model"]["confusion"]) == 60
+    assert all("confusion" not in slice_ for slice_ in found["slices"]["colour"].values())
 
 
 def test_many_values_share_one_slice(

@@ -1,13 +1,19 @@
 """Metrics from sums equal scikit-learn's from rows, and parts add up."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
 
-from train.evaluation.metrics import ClassSums, ValueSums, difference, flatten, merge_sums
+from train.evaluation.metrics import EPSILON, ClassSums, ValueSums, difference, flatten, merge_sums
+
+Array = npt.NDArray[Any]
 
 
-def binary(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def binary(rows: int, seed: int) -> tuple[Array, Array]:
     random = np.random.default_rng(seed)
     label = (random.random(rows) < 0.3).astype(np.int32)
     score = 1 / (1 + np.exp(-random.normal(label * 1.5 - 1, 1.0)))
@@ -36,6 +42,91 @@ def test_many_classes_match_the_reference() -> None:
     expected = reference.roc_auc_score(label, probabilities, multi_class="ovr")
     assert found["auc"] == pytest.approx(expected, abs=2e-3)
     assert found["log_loss"] == pytest.approx(reference.log_loss(label, probabilities), abs=1e-9)
+
+
+def scores(kind: str, classes: int, rows: int, seed: int) -> tuple[Array, Array]:
+    """Labels, and probabilities that are spread, tied, or all small because positives are rare."""
+    random = np.random.default_rng(seed)
+    if kind == "rare":
+        label = (random.random(rows) < 0.02).astype(np.int32)
+        label[:2] = 0, 1
+        positive = 1 / (1 + np.exp(-random.normal(label - 4.0, 0.8)))
+        return label, np.stack([1 - positive, positive], 1).astype(np.float32)
+    label = random.integers(0, classes, rows).astype(np.int32)
+    points = random.random((rows, classes)) + 0.3 * np.eye(classes)[label]
+    if kind == "tied":
+        points = np.ceil(points * 4)
+    probabilities = points / points.sum(1, keepdims=True)
+    return label, (np.round(probabilities * 20) / 20 if kind == "tied" else probabilities).astype(np.float32)
+
+
+def sums_of(label: Array, probabilities: Array, *, of_slice: bool = False) -> ClassSums:
+    sums = ClassSums(probabilities.shape[1], of_slice)
+    sums.add(label, probabilities)
+    return sums
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "rows", "bound"),
+    [
+        ("spread", 2, 200, 1e-3),
+        ("spread", 2, 1_000, 2e-4),
+        ("spread", 2, 20_000, 2e-5),
+        ("spread", 3, 1_000, 2e-4),
+        ("spread", 10, 1_000, 2e-3),
+        ("tied", 2, 1_000, 1e-12),
+        ("tied", 3, 1_000, 1e-12),
+        ("tied", 10, 1_000, 1e-12),
+        ("rare", 2, 200, 1e-2),
+        ("rare", 2, 20_000, 5e-4),
+    ],
+)
+def test_the_auc_of_a_slice_is_near_the_reference(kind: str, classes: int, rows: int, bound: float) -> None:
+    for seed in range(5):
+        label, probabilities = scores(kind, classes, rows, seed)
+        found = sums_of(label, probabilities, of_slice=True).metrics()["auc"]
+        columns = [1] if classes == 2 else list(range(classes))
+        expected = np.mean([reference.roc_auc_score(label == column, probabilities[:, column]) for column in columns])
+        assert found == pytest.approx(expected, abs=bound)
+
+
+@pytest.mark.parametrize("kind", ["spread", "tied"])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_a_slice_differs_from_all_rows_in_its_auc_and_confusion_alone(kind: str, classes: int) -> None:
+    label, probabilities = scores(kind, classes, 1_000, seed=7)
+    whole, part = (sums_of(label, probabilities, of_slice=of_slice).metrics() for of_slice in (False, True))
+    assert whole.pop("confusion") == reference.confusion_matrix(label, probabilities.argmax(1)).tolist()
+    whole.pop("auc")
+    part.pop("auc")
+    assert part == whole
+    assert part["accuracy"] == pytest.approx(reference.accuracy_score(label, probabilities.argmax(1)))
+    assert part["log_loss"] == pytest.approx(log_loss(label, probabilities), abs=1e-6)
+    assert part["calibration_error"] == pytest.approx(calibration_error(label, probabilities), abs=1e-6)
+
+
+def log_loss(label: Array, probabilities: Array) -> float:
+    own = np.clip(probabilities[np.arange(len(label)), label].astype(float), EPSILON, 1 - EPSILON)
+    return float(-np.log(own).mean())
+
+
+def calibration_error(label: Array, probabilities: Array) -> float:
+    """Expected calibration error over 15 bins, with the fraction of correct rows in each bin from scikit-learn."""
+    if probabilities.shape[1] == 2:
+        confidence, correct = probabilities[:, 1], label == 1
+    else:
+        confidence, correct = probabilities.max(1), probabilities.argmax(1) == label
+    true, mean = calibration_curve(correct, confidence, n_bins=15)
+    edges = np.linspace(0, 1, 16)
+    rows = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=15)
+    return float((np.abs(true - mean) * rows[rows > 0]).sum() / len(label))
+
+
+def test_a_histogram_of_a_slice_is_small() -> None:
+    assert [ClassSums(classes, of_slice=True).histogram.shape for classes in (2, 3, 10)] == [
+        (1, 2, 1_024),
+        (3, 2, 1_024),
+        (10, 2, 256),
+    ]
 
 
 def test_a_regression_matches_the_reference() -> None:

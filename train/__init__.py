@@ -1,1 +1,1 @@
-"""The training stage: Horovod ranks on Spark fit a Keras model to a table version and publish it."""
+"""The training stage: Horovod ranks on Spark train a Keras model on a table version; the driver publishes it."""

@@ -1,13 +1,13 @@
-"""What may go wrong in training.
+"""The errors of the training stage.
 
 Refused
-└── GateFailed        the model is worse than the product file allows
+└── GateFailed        the model does not meet evaluate.gates of the product file
 DataRejected
-├── NotTrainable      the table cannot teach this: no rows, one class, a column of nulls
-├── Diverged          the loss or the weights are no longer finite
-└── ReplayMismatch    the exported model answers otherwise than training did
+├── NotTrainable      the table cannot be used to train this: no rows, one class, a column of nulls
+├── Diverged          the loss is not finite
+└── ReplayMismatch    the exported model gives other outputs than the trained model
 Unavailable
-└── RankFailed        a rank raised, hung or died
+└── RankFailed        a rank raised an error, hung or died
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from millrace.errors import DataRejected, Refused, Unavailable
 
 
 class GateFailed(Refused):
-    """The model is outside a bound of ``evaluate.gates``; it is not published."""
+    """A metric is outside a bound of ``evaluate.gates``; the model is not published."""
 
     def __init__(self, failures: Sequence[str]) -> None:
         super().__init__(
@@ -27,11 +27,11 @@ class GateFailed(Refused):
 
 
 class NotTrainable(DataRejected):
-    """The table version cannot teach what the product file asks for."""
+    """The table version cannot be used to train the model that the product file describes."""
 
 
 class Diverged(DataRejected):
-    """Training produced values that are not finite."""
+    """The training or validation loss is not finite."""
 
     def __init__(self, what: str, epoch: int) -> None:
         super().__init__(f"training diverged in epoch {epoch}: {what}", hint="lower train.learning_rate")
@@ -39,20 +39,20 @@ class Diverged(DataRejected):
 
 
 class ReplayMismatch(DataRejected):
-    """The exported model, loaded in a fresh process, answers otherwise than training did."""
+    """The exported model, loaded in a new process, gives other outputs than the trained model."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the exported model failed its replay: {reason}")
 
 
 class RankFailed(Unavailable):
-    """A rank raised, hung or died, and the run ended with it."""
+    """A rank raised an error, hung or died; the run has ended."""
 
     def __init__(self, rank: int | None, reason: str) -> None:
         name = "a rank" if rank is None else f"rank {rank}"
         super().__init__(
             f"{name} failed: {reason}",
-            hint="the rank's own output stands above; run again after mending it",
+            hint="see the rank's output above; fix the cause and run again",
         )
         self.rank = rank
         self.reason = reason

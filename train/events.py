@@ -1,7 +1,7 @@
-"""What ranks tell the driver while they work: JSON messages over one authenticated connection a rank.
+"""Events that ranks send to the driver: JSON messages over one authenticated connection per rank.
 
-Horovod forwards a rank's output in blocks of 64 kB, which is at the end of most runs; progress and the first error
-need a way of their own.
+Horovod forwards the output of a rank in blocks of 64 kB, so most runs would show it only at the end. Progress and the
+first error must arrive earlier.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class EventAddress:
-    """Where the driver listens, and the secret that a rank must know (HMAC, as in `multiprocessing`)."""
+    """Where the driver listens, and the secret key for authentication (HMAC, as in `multiprocessing`)."""
 
     host: str
     port: int
@@ -29,28 +29,28 @@ class EventAddress:
 
 
 class EventSender:
-    """A rank's end of the connection."""
+    """The rank's side of the connection."""
 
     def __init__(self, address: EventAddress) -> None:
         self._connection = Client((address.host, address.port), authkey=address.key)
 
     def send(self, event: str, **fields: Any) -> None:
-        """Send one event; a driver that has gone away is no reason to fail here, Spark ends this process anyway."""
+        """Send one event. A lost connection is ignored: when the driver has ended, Spark ends this process too."""
         with contextlib.suppress(OSError):
             self._connection.send_bytes(json.dumps({"event": event, **fields}).encode())
 
 
 @contextlib.contextmanager
 def listen(host: str, key: bytes, on_event: OnEvent) -> Iterator[EventAddress]:
-    """Receive the ranks' events while the block runs.
+    """Receive the events of ranks while the block runs; yields the address for the ranks.
 
     Args:
-        host: Address of the driver that ranks can reach.
-        key: Secret of this run.
+        host: Address of this machine that ranks can connect to.
+        key: Secret key of this run.
         on_event: Called with each event, one at a time.
     """
     lock = threading.Lock()
-    context = contextvars.copy_context()  # threads start with an empty one, and log lines would lose their stage
+    context = contextvars.copy_context()  # a new thread has an empty context: log lines would not name the stage
 
     def handle(event: dict[str, Any]) -> None:
         with lock:
@@ -69,7 +69,7 @@ def _accept(listener: Listener, on_event: OnEvent) -> None:
         except Exception as error:
             if isinstance(error, OSError) and not isinstance(error, ConnectionError):
                 return
-            logger.debug("refused a connection: %s", error)
+            logger.debug("rejected a connection: %s", error)
             continue
         threading.Thread(target=_receive, args=(connection, on_event), daemon=True).start()
 
@@ -81,7 +81,7 @@ def _receive(connection: "Connection[Any, Any]", on_event: OnEvent) -> None:
 
 
 class Output:
-    """A file-like sink that keeps the last lines of the ranks' output, for the message when one fails."""
+    """A file-like object that keeps the last lines of the ranks' output, to log them when a rank fails."""
 
     def __init__(self, keep: int = 400) -> None:
         self._keep = keep
@@ -89,16 +89,16 @@ class Output:
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        """Take output in pieces of any size."""
+        """Append output; a line may arrive in several pieces."""
         with self._lock:
             self._text = "\n".join((self._text + text).split("\n")[-self._keep :])
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: there is no buffer."""
 
     def close(self) -> None:
-        """Horovod closes its streams; this one has nothing to release."""
+        """Do nothing: Horovod closes its streams, and `lines` is read after that."""
 
     @property
     def lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What code that runs in a rank needs of it: its number among the ranks, its watchdog, its connection to the driver."""
+"""The context of a rank: its number, the heartbeat of its watchdog, its connection to the driver."""
 
 import faulthandler
 import sys
@@ -11,7 +11,7 @@ from train.world import World
 
 @dataclass(frozen=True)
 class Rank:
-    """This rank.
+    """The context of this rank.
 
     Attributes:
         world: Its number and the number of ranks.

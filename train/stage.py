@@ -1,4 +1,4 @@
-"""The training stage: a pinned table version in, a published model version out, or a reason why not."""
+"""The training stage: trains on a table version and publishes a model version."""
 
 import json
 import logging
@@ -57,11 +57,11 @@ PACKAGES: Final = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps its files.
+    """The folder of a run in the store.
 
     Attributes:
         store: The store.
-        parts: The run's folder under it.
+        parts: Path of the folder in the store.
     """
 
     store: Store
@@ -69,30 +69,30 @@ class RunFolder:
 
     @property
     def uri(self) -> str:
-        """The run's folder, as any machine names it."""
+        """URI of the folder, which is valid on every machine."""
         return self.store.uri(*self.parts)
 
     def put_json(self, name: str, value: object) -> None:
-        """Keep a small JSON file."""
+        """Write a small JSON file."""
         self.store.put(json.dumps(value, indent=2).encode(), *self.parts, name)
 
 
 def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> RunRecord:
-    """Train on the newest clean table version and publish the model, unless that was done already.
+    """Train on the newest clean table version and publish the model; does nothing if that model exists already.
 
     Args:
         product: The configuration.
-        spark: Hosts the ranks, and measures the train split.
-        store: Where the table is and the model goes.
-        run_id: Names the run's folder.
+        spark: Runs the ranks, and computes the statistics of the train split.
+        store: Contains the table, and gets the model.
+        run_id: Name of the folder of this run.
 
     Raises:
         ArtifactNotFound: There is no clean table yet.
         NotValidated: The table did not pass this product file's contract.
-        NotTrainable: The table cannot teach this.
-        RankFailed: A rank raised, hung or died.
-        GateFailed: The model is worse than the product file allows; it is not published.
-        ReplayMismatch: The exported model does not answer as training did; it is not published.
+        NotTrainable: The table cannot be used to train this model.
+        RankFailed: A rank raised an error, hung or died.
+        GateFailed: A metric is outside a bound of ``evaluate.gates``; the model is not published.
+        ReplayMismatch: The exported model gives other outputs than the trained model; it is not published.
     """
     started = time.monotonic()
     config = product.config
@@ -101,7 +101,7 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     models = ModelStore(store)
     newest = models.open(config.product) if models.versions(config.product) else None
     if newest and newest.manifest.lineage.commit_key == key:
-        logger.info("nothing new: version %d has this table and configuration", newest.manifest.version)
+        logger.info("nothing to do: model version %d has this table version and configuration", newest.manifest.version)
         return _record(run_id, config, table, newest.manifest, outcome="already_committed")
     run_folder = RunFolder(store, ("runs", config.product, run_id, STAGE))
     spec, result = _train(config, spark, table, newest, run_folder)
@@ -124,7 +124,7 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     fail_here("train.after_publish")
     store.remove(*run_folder.parts, "model")
     is_mine = published.manifest.lineage.run_id == run_id
-    message = "published model %s version %d" if is_mine else "another run was first: model %s version %d"
+    message = "published model %s version %d" if is_mine else "another run published first: model %s version %d"
     logger.info(message, config.product, published.manifest.version)
     outcome = "committed" if is_mine else "already_committed"
     record = _record(run_id, config, table, published.manifest, outcome=outcome)
@@ -132,7 +132,7 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
 
 
 def commit_key(config: Config, table: TableVersion) -> str:
-    """Names what the stage would make: the same key means the same model, whoever runs it and when."""
+    """A digest of settings, builder and table version; if a model with the same key exists, training is skipped."""
     return digest_of(
         config.product,
         STAGE,
@@ -159,8 +159,10 @@ def _train(
     statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
     spec = build_spec(config, table, statistics)
     if statistics.empty:
-        logger.warning("trained without inputs that have no value: %s", ", ".join(statistics.empty))
-    logger.info("measured the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs))
+        logger.warning("training without inputs that have no value: %s", ", ".join(statistics.empty))
+    logger.info(
+        "computed the statistics of the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs)
+    )
     args = RankArguments(
         train=config.train,
         spec=spec,
@@ -181,12 +183,12 @@ def _train(
         raise GateFailed(failures)
     with run_folder.store.local_copy(*run_folder.parts) as folder:
         worst = replay(folder, spec)
-    logger.info("a fresh process gives the same answers (largest difference %.1e)", worst)
+    logger.info("the exported model gives the same outputs in a new process (largest difference %.1e)", worst)
     return spec, {"train_rows": statistics.label.rows, "empty_inputs": list(statistics.empty), **result}
 
 
 def _check(config: Config, table: TableVersion) -> None:
-    """Find before Spark starts working what would fail later."""
+    """Check, before Spark does any work, what would make the run fail later."""
     check_validated(table, digest_of(config.contract))
     World(0, config.ranks.world_size)
     for split in ("train", "test"):
@@ -229,7 +231,7 @@ def _event_handler(
 
 
 def _find_comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> ModelVersion | None:
-    """The previous version, if it can be asked about this table's rows."""
+    """Return the newest version, if it can be evaluated on the rows of this table; otherwise None."""
     if newest is None:
         return None
     features = newest.manifest.features
@@ -238,7 +240,7 @@ def _find_comparable(newest: ModelVersion | None, spec: FeatureSpec, table: Tabl
         f.name in table.columns and table_dtype(f.name, table.columns[f.name]) == f.dtype for f in features.inputs
     )
     if not (same_label and same_inputs):
-        logger.warning("version %d has another label or other inputs: no comparison", newest.manifest.version)
+        logger.warning("no comparison with version %d: it has another label or other inputs", newest.manifest.version)
         return None
     checked_copy(newest)
     return newest

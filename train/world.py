@@ -1,4 +1,4 @@
-"""One rank's place among all; nothing else divides by the world size."""
+"""The number of a rank and its shards. No other module divides by the world size."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,16 +6,16 @@ from typing import Final
 from millrace.errors import ConfigError
 
 SHARDS: Final = 480
-"""Canonical shards of a split; every world size that may be used divides it."""
+"""Number of shards of a split; the world size must divide it."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all.
+    """The place of this process among all ranks.
 
     Attributes:
-        rank: 0 to size - 1.
-        size: How many ranks there are.
+        rank: Number of this rank, 0 to size - 1.
+        size: Number of ranks.
     """
 
     rank: int
@@ -27,6 +27,6 @@ class World:
             raise ConfigError(f"ranks.world_size: {self.size} does not divide {SHARDS}; expected one of {divisors}")
 
     def shards(self) -> range:
-        """Numbers of this rank's shards."""
+        """The numbers of the shards of this rank."""
         count = SHARDS // self.size
         return range(self.rank * count, (self.rank + 1) * count)

@@ -54,7 +54,7 @@ class Category(Section):
 
     kind: Literal["category"] = Field("category", alias="as")
     dim: int | None = Field(None, ge=1, le=512)
-    """Width of the embedding; by default grows with the fourth root of the vocabulary."""
+    """Width of the embedding; the default is round(1.6 * (values in the vocabulary + 2) ** 0.56)."""
     max_vocabulary: int = Field(10_000, ge=1, le=10_000_000)
     """Only the most frequent values are kept; the rest share the out-of-vocabulary bucket."""
     min_count: int = Field(1, ge=1)

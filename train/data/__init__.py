@@ -1,1 +1,1 @@
-"""The rows of a rank: which they are, how they are read, cut into batches and kept."""
+"""The rows of a rank: which rows each rank reads, in which order, in which batches, and what it keeps in memory."""

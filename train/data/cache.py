@@ -1,4 +1,4 @@
-"""A rank's encoded rows, in memory or read window by window, and the batches made of them."""
+"""A rank's encoded rows, kept in memory or read window by window, and the batches of an epoch."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,15 @@ from train.world import World
 
 
 class ShardCache:
-    """Encoded rows of a rank's shards, kept in memory while they fit a budget, else read window by window."""
+    """Encoded rows of a rank's shards.
+
+    If all of them fit in the budget, they are kept in memory. Otherwise each window is read again in every epoch.
+
+    Args:
+        reader: Reads the split.
+        world: This rank's place, which decides its rows.
+        budget_bytes: Largest size of the encoded rows to keep in memory.
+    """
 
     def __init__(self, reader: Reader, world: World, budget_bytes: int) -> None:
         self._reader = reader
@@ -23,7 +31,7 @@ class ShardCache:
         self._windows: dict[int, tuple[int, Rows]] = {}
 
     def take(self, positions: dict[int, Indices]) -> Rows:
-        """Rows by shard: positions inside each shard, in the order given."""
+        """Rows at the given positions inside each shard, in the order given."""
         split = self._reader.split
         if self._rows is not None:
             indices = [split.start(shard) - self._start + chosen for shard, chosen in positions.items()]
@@ -32,7 +40,7 @@ class ShardCache:
         return Rows.concatenate(parts) if parts else self._reader.empty()
 
     def in_order(self, world: World, rows: int = 65_536) -> Iterator[Rows]:
-        """All of the rank's rows in the table's order, in parts."""
+        """Yield all rows of the rank in the order of the table, in parts."""
         start, stop = self._reader.split.share(world)
         for first in range(start, stop, rows):
             last = min(first + rows, stop)
@@ -53,7 +61,7 @@ class ShardCache:
 
 
 def step_indices(plan: EpochPlan, world: World, *, seed: int, epoch: int) -> Iterator[dict[int, Indices]]:
-    """For each step of an epoch, the positions that a rank takes from each of its shards."""
+    """Yield, for each step of an epoch, the positions that the rank reads from each of its shards."""
     orders, bounds = {}, {}
     for shard in world.shards():
         rows = plan.split.start(shard + 1) - plan.split.start(shard)
@@ -72,10 +80,10 @@ def epoch_batches(
     epoch: int,
     class_weights: Array | None,
 ) -> Iterator[tuple[dict[str, Array], Array, Array]]:
-    """Batches of one epoch: inputs, labels of shape (n, 1), weights of shape (n,).
+    """Yield the batches of one epoch: inputs, labels of shape (n, 1), weights of shape (n,).
 
-    A row's weight is its class weight times world size over the rows of the step on all ranks, so that the mean over
-    ranks of the summed loss is the mean over rows, however unequal the ranks' parts of a step are.
+    The weight of a row is its class weight * world size / rows of the step on all ranks. With these weights, the mean
+    over ranks of the summed loss equals the mean over rows, even if the ranks have unequal parts of a step.
     """
     scale = world.size / plan.step_rows()
     for step, positions in enumerate(step_indices(plan, world, seed=seed, epoch=epoch)):

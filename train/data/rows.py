@@ -1,4 +1,4 @@
-"""A rank's rows: read from the table's files, encoded once, handed to the loop in the plan's order."""
+"""Reads rows from the data files of a table and encodes them for the trunk."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ class Rows:
         return len(self.label)
 
     def take(self, indices: Indices) -> "Rows":
-        """Some of the rows, in this order."""
+        """The rows at these indices, in this order."""
         return Rows(self.numeric[indices], self.category[indices], self.label[indices])
 
     @classmethod
     def concatenate(cls, parts: list["Rows"]) -> "Rows":
-        """Rows of several parts, one after another."""
+        """Join several parts, one after another."""
         if len(parts) == 1:
             return parts[0]
         return cls(
@@ -57,10 +57,10 @@ class Reader:
     """Reads and encodes rows of a split.
 
     Args:
-        split: Where the rows lie.
-        spec: What to read.
+        split: The rows that can be read.
+        spec: Inputs and label to read.
         preprocessing: Keras model of `train.preprocessing.layers.build_preprocessing`.
-        heartbeat: Called after every batch read: the rank is not stuck.
+        heartbeat: Called for every batch that is read, so that the watchdog does not end a rank that reads.
         retry: The policy for reading files.
     """
 
@@ -83,29 +83,29 @@ class Reader:
         self._preprocess = tf.function(preprocessing, input_signature=[signature])
 
     def batches(self, ranges: list[RowRange], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Raw rows of the ranges."""
+        """Yield the raw rows of the ranges."""
         for rows in ranges:
             for batch in read_rows(rows, columns or self.columns, retry=self._retry):
                 self._heartbeat()
                 yield batch
 
     def read(self, start: int, stop: int) -> Rows:
-        """Encoded rows ``start`` to ``stop`` of the split."""
+        """Read and encode rows ``start`` to ``stop`` (exclusive) of the split."""
         parts = [self.encode(batch) for batch in self.batches(self.split.ranges(start, stop))]
         return Rows.concatenate(parts) if parts else self.empty()
 
     def encode(self, batch: pa.RecordBatch) -> Rows:
-        """Encode raw rows."""
+        """Encode a batch of raw rows."""
         inputs = {f.name: to_tensor(encode(batch.column(f.name), f)) for f in self.spec.inputs}
         outputs = self._preprocess(inputs)
         return Rows(outputs[NUMERIC].numpy(), outputs[CATEGORY].numpy(), self.labels(batch))
 
     def labels(self, batch: pa.RecordBatch) -> Array:
-        """Labels of raw rows."""
+        """The labels of a batch of raw rows, encoded."""
         return encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
 
     def empty(self) -> Rows:
-        """No rows, with the right widths."""
+        """Zero rows with the same widths and dtypes as other rows."""
         inputs = {f.name: to_tensor(encode(pa.array([], _arrow_type(f.dtype)), f)) for f in self.spec.inputs}
         outputs = self._preprocess(inputs)
         label = np.zeros(0, np.float32 if self.spec.label.task == "regression" else np.int32)

@@ -1,4 +1,4 @@
-"""Columns of a table as tensors, and labels as the loss takes them."""
+"""Converts columns of a table to tensors, and labels to class numbers or values."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ from millrace.features.spec import FeatureSpec
 
 
 def to_tensor(values: Encoded) -> Any:
-    """A column as a tensor; a dictionary is gathered, so that no string is converted per row."""
+    """Convert an encoded column to a tensor.
+
+    For dictionary-encoded strings only the distinct values are converted; `tf.gather` makes the rows from them.
+    """
     import tensorflow as tf
 
     if isinstance(values, Dictionary):
@@ -20,9 +23,9 @@ def to_tensor(values: Encoded) -> Any:
 
 
 def encode_labels(values: npt.NDArray[np.generic], spec: FeatureSpec) -> npt.NDArray[np.generic]:
-    """Labels as the loss takes them: class numbers (int32), or float32 values.
+    """Convert labels to class numbers (int32), or to float32 values for a regression.
 
-    A class that the train split does not have gets number -1.
+    A class that is not in the train split gets number -1.
     """
     if spec.label.task == "regression":
         return values.astype(np.float32)

@@ -1,1 +1,1 @@
-"""Judges a model: metrics, slices, gates."""
+"""Evaluates a model: metrics, slices, gates."""

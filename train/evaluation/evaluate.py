@@ -1,4 +1,4 @@
-"""Judges a model on raw rows of a split, overall and by slice, beside a baseline and the previous version."""
+"""Evaluates a model on raw rows, overall and by slice, and a baseline on the same rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from train.evaluation.metrics import ClassSums, Sums, ValueSums, merge_sums
 from train.preprocessing.statistics import LabelStatistics
 
 MAX_SLICES: Final = 200
-"""Values of a slice column that are judged one by one; the rows of the others are judged together."""
+"""Values of a slice column that get metrics of their own; the rows of all other values share one entry."""
 OTHER: Final = "(other)"
 
 Model = Callable[[dict[str, Any]], Mapping[str, Any]]
-"""From raw input tensors by name to outputs by name, as the exported signature."""
+"""Maps raw input tensors by name to outputs by name, like the exported signature."""
 
 
 def extract_predictions(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.NDArray[np.float32]:
-    """Class probabilities, shape (rows, classes), or predicted values, shape (rows,)."""
+    """Get class probabilities, shape (rows, classes), or predicted values, shape (rows,), from the outputs."""
     if spec.label.task == "binary":
         positive = np.asarray(outputs["probability"])
         return np.stack([1 - positive, positive], 1)
@@ -39,7 +39,15 @@ def new_sums(spec: FeatureSpec, label: LabelStatistics, *, of_slice: bool = Fals
 
 @dataclass
 class Evaluation:
-    """Sums of one model on one rank: overall, and by slice column and value."""
+    """Sums of one model over the rows of one rank.
+
+    Attributes:
+        spec: Inputs and label of the model.
+        label: Statistics of the label in the train split, for the baseline.
+        slices: Columns whose values get metrics of their own.
+        overall: Sums over all rows.
+        by_slice: Sums by slice column and value.
+    """
 
     spec: FeatureSpec
     label: LabelStatistics
@@ -50,7 +58,7 @@ class Evaluation:
         self.by_slice: dict[str, dict[str, Sums]] = {name: {} for name in self.slices}
 
     def add(self, model: Model, batch: pa.RecordBatch) -> Mapping[str, Any]:
-        """Ask the model about raw rows and count its answers; returns them."""
+        """Run the model on raw rows and add its predictions to the sums; returns the outputs of the model."""
         outputs = model({f.name: to_tensor(encode(batch.column(f.name), f)) for f in self.spec.inputs})
         predictions = extract_predictions(outputs, self.spec)
         labels = encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
@@ -69,7 +77,7 @@ class Evaluation:
 
 
 def summarise(parts: list[Evaluation]) -> dict[str, Any]:
-    """The metrics of all ranks' rows together: model, baseline, slices."""
+    """Metrics over the rows of all ranks: model, baseline, slices."""
     first = parts[0]
     overall = merge_sums([part.overall for part in parts])
     slices: dict[str, dict[str, Any]] = {}

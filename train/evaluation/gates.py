@@ -1,4 +1,4 @@
-"""Decides whether a model is good enough to be published."""
+"""Checks the metrics of a model against ``evaluate.gates``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ from train.evaluation.metrics import difference
 
 
 def check_gates(gates: Mapping[str, Gate], metrics: Mapping[str, Any], previous: Mapping[str, Any] | None) -> list[str]:
-    """Every bound that the model breaks, in words.
+    """Return a message for each bound that the model does not meet.
 
     Args:
         gates: Bounds by metric.
-        metrics: The model's own, on the test split.
-        previous: The version before, on the same rows; None if there is none to compare with.
+        metrics: Of the model on the test split.
+        previous: Of the previous version on the same rows; None if there is none to compare with.
     """
     failures = []
     for name, gate in gates.items():

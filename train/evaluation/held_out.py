@@ -1,4 +1,4 @@
-"""Judges the trained model and the previous version on the test split, every rank on its rows."""
+"""Evaluates the trained model and the previous version on the test split; each rank reads its own rows."""
 
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from train.preprocessing.statistics import LabelStatistics
 from train.world import World
 
 SAMPLE_ROWS: Final = 1_000
-"""Test rows whose answers are kept to be compared with the exported model's, the batch table's and the server's."""
+"""Test rows that are kept with the model's outputs, to check the exported model, batch scoring and the server."""
 
 
 def evaluate_test_split(
@@ -62,7 +62,7 @@ def _load_previous(version: ModelVersion) -> Model:
     signature = loaded.signatures["serving_default"]
 
     def predict(inputs: dict[str, Any]) -> dict[str, Any]:
-        _ = loaded  # the signature does not keep its variables alive
+        _ = loaded  # keeps the variables alive; the signature does not
         return dict(signature(**inputs))
 
     return predict

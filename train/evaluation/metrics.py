@@ -38,7 +38,7 @@ HIGHER_IS_BETTER: Final = {
     "rmse": False,
     "r2": True,
 }
-"""Every metric that a gate may name, and its good direction."""
+"""Every metric that a gate may name, and whether a higher value is better."""
 
 BUCKETS: Final = 1 << 14
 """Score buckets of a histogram over all rows with two classes."""
@@ -170,7 +170,7 @@ class ValueSums:
     """Sums over rows of a regression.
 
     Attributes:
-        mean: The train split's mean: what the baseline always answers.
+        mean: Mean of the train split, which the baseline always predicts.
         sums: Rows, |error|, error^2, value, value^2, |value - mean|.
     """
 
@@ -181,7 +181,7 @@ class ValueSums:
         """Count rows; both of shape (rows,)."""
         value = label.astype(np.float64)
         error = predicted.astype(np.float64) - value
-        # Centred on the train mean, so that the squares of large values do not cancel.
+        # Differences to the train mean: the variance of large values would lose precision in a sum of their squares.
         centred = value - self.mean
         self.sums += [
             len(value),
@@ -197,7 +197,7 @@ class ValueSums:
         return self._metrics(absolute=self.sums[1], squared=self.sums[2])
 
     def baseline(self) -> dict[str, Any]:
-        """The metrics of the same rows for a model that always answers the train split's mean."""
+        """The metrics of the same rows for a model that always predicts the mean of the train split."""
         return self._metrics(absolute=self.sums[5], squared=self.sums[4])
 
     def _metrics(self, *, absolute: float, squared: float) -> dict[str, Any]:
@@ -228,10 +228,10 @@ def merge_sums(parts: list[Sums]) -> Sums:
 
 
 def difference(metric: str, new: float, old: float) -> float:
-    """How much better `new` is than `old`, in the metric's good direction."""
+    """How much better `new` is than `old`; negative if it is worse."""
     return new - old if HIGHER_IS_BETTER[metric] else old - new
 
 
 def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The single numbers among metrics, by name."""
+    """The metrics that are single numbers and have a value, by name."""
     return {name: value for name, value in metrics.items() if name in HIGHER_IS_BETTER and value is not None}

@@ -1,1 +1,1 @@
-"""Writes the SavedModel, and replays it in a fresh process."""
+"""Writes the SavedModel, and checks its outputs in a new process."""

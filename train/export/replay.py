@@ -1,6 +1,6 @@
-"""Loads an exported model in a fresh process and compares its answers with training's own.
+"""Loads an exported model in a new process and compares its outputs with those of the trained model.
 
-Run as ``python -m train.export.replay FOLDER``; prints one JSON object.
+The new process is ``python -m train.export.replay FOLDER``; it prints one JSON object.
 """
 
 import json
@@ -25,15 +25,15 @@ SPEC: Final = "features.json"
 
 
 def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float = 120) -> float:
-    """Replay test rows in a fresh process; returns the largest difference.
+    """Run the exported model on test rows in a new process; returns the largest relative difference.
 
     Args:
-        folder: Holds ``model/`` and the sample that rank 0 wrote.
-        spec: Written beside them for the fresh process.
-        timeout_s: A model that does not answer in time fails.
+        folder: Contains ``model/`` and the sample, both from rank 0.
+        spec: Inputs of the model; written to the folder for the new process.
+        timeout_s: Time limit of the new process.
 
     Raises:
-        ReplayMismatch: The model does not load, or answers otherwise.
+        ReplayMismatch: The model does not load, exceeds the time limit, or gives other outputs.
     """
     (folder / SPEC).write_text(spec.model_dump_json(by_alias=True))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
@@ -56,7 +56,7 @@ def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float = 120) -> float:
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """Ask the SavedModel about the sample's first rows, and measure how far its answers are from training's."""
+    """Run the SavedModel on the first rows of the sample and compare its outputs with those in the sample."""
     import tensorflow as tf
 
     from train.data.tensors import to_tensor
@@ -94,7 +94,7 @@ def _to_numpy(column: pa.ChunkedArray) -> Any:
 
 
 def main() -> None:
-    """Entry of the fresh process."""
+    """Entry point of the new process."""
     sys.stdout.write(json.dumps(compare(Path(sys.argv[1]))) + "\n")
 
 

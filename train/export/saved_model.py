@@ -1,4 +1,4 @@
-"""Joins preprocessing and trunk into one graph and writes it as a SavedModel."""
+"""Joins preprocessing and trunk to one graph and writes it as a SavedModel."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,14 +10,14 @@ from millrace.features.spec import FeatureSpec
 from train.preprocessing.statistics import LabelStatistics
 
 THRESHOLD: Final = 0.5
-"""Least probability of the second class to be answered as the class."""
+"""Smallest probability of the second class for which the output ``class`` is the second class."""
 
 SAMPLE: Final = "sample.parquet"
-"""Test rows with the trainer's own answers, for the replay."""
+"""File with test rows and the outputs of the trained model."""
 
 
 def output_dtypes(spec: FeatureSpec) -> dict[str, str]:
-    """dtype by output of ``serving_default``."""
+    """Data type of each output of ``serving_default``."""
     if spec.label.task == "regression":
         return {"prediction": "float32"}
     classes = "string" if isinstance(spec.label.classes[0], str) else "int64"
@@ -26,7 +26,7 @@ def output_dtypes(spec: FeatureSpec) -> dict[str, str]:
 
 
 def join_model(spec: FeatureSpec, preprocessing: Any, trunk: Any, label: LabelStatistics) -> Any:
-    """A `tf.function` from raw inputs by name, each of shape (n,), to named outputs.
+    """Build a `tf.function` from raw inputs by name, each of shape (n,), to named outputs.
 
     Binary: ``probability`` of the second class (n,), and ``class`` (n,). Multi-class: ``probabilities`` (n, classes),
     and ``class`` (n,). Regression: ``prediction`` (n,).
@@ -59,12 +59,12 @@ def join_model(spec: FeatureSpec, preprocessing: Any, trunk: Any, label: LabelSt
 
 
 def write_saved_model(folder: Path, serve: Any, *layers: Any) -> None:
-    """Write a SavedModel in TF Serving's layout.
+    """Write a SavedModel in the layout of TensorFlow Serving.
 
     Args:
         folder: Must not exist yet.
-        serve: Becomes ``serving_default``.
-        layers: Keras models whose variables and tables `serve` uses.
+        serve: The function for the signature ``serving_default``.
+        layers: Keras models that contain the variables and lookup tables of `serve`.
     """
     from keras.export import ExportArchive
 
@@ -76,7 +76,7 @@ def write_saved_model(folder: Path, serve: Any, *layers: Any) -> None:
 
 
 def write_sample(path: Path, rows: list[pa.RecordBatch], outputs: list[dict[str, Any]], limit: int) -> None:
-    """Keep raw test rows beside the trainer's own answers, as columns ``output.<name>``."""
+    """Write raw test rows with the outputs of the trained model, as columns ``output.<name>``."""
     table = pa.Table.from_batches(rows)
     for name in outputs[0]:
         parts = [pa.array(list(part[name]) if part[name].ndim > 1 else part[name]) for part in outputs]

@@ -1,4 +1,4 @@
-"""Keeps a few test rows and training's answers in the model, for servers to warm up by and to check themselves."""
+"""Writes a few test rows and their outputs into the model; a server uses them to warm up and to check the model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ ROWS: Final = 64
 
 
 def write_warmup(folder: Path, spec: FeatureSpec, rows: pa.RecordBatch, outputs: Mapping[str, Any]) -> None:
-    """Keep the first rows in a SavedModel's folder.
+    """Write the first rows and their outputs into the folder of a SavedModel.
 
     Args:
-        folder: The SavedModel.
-        spec: What the inputs are.
+        folder: Of the SavedModel.
+        spec: Inputs of the model.
         rows: Raw rows.
-        outputs: The trainer's own answers to them, before the export: arrays by name.
+        outputs: Outputs of the trained model for these rows: arrays by name.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What happens in every rank around batches and epochs: watchdog, agreement, validation, the best epoch."""
+"""The Keras callback of a rank: watchdog, comparison of the ranks, validation, early stopping, events."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from train.rank import Rank
 
 
 def weights_digest(model: Any) -> str:
-    """SHA-256 over all variables of a model and its optimizer."""
+    """SHA-256 of all variables of a model and of its optimizer."""
     digest = hashlib.sha256()
     for variable in [*model.variables, *model.optimizer.variables]:
         digest.update(np.ascontiguousarray(variable.value.numpy()).tobytes())
@@ -25,14 +25,20 @@ def rank_callback(
     begin_epoch: Callable[[int], None],
     this_rank: Rank,
 ) -> Any:
-    """Build the Keras callback; Keras and Horovod are imported here, in the rank."""
+    """Build the Keras callback; Keras and Horovod are imported only here, in the rank.
+
+    Args:
+        early_stopping: Computes the validation loss, keeps the best weights and decides when to stop.
+        begin_epoch: Called with the number of each epoch, from 0, before its first batch.
+        this_rank: Of this process.
+    """
     import horovod.tensorflow as hvd
     import keras
 
     rank, size = this_rank.world.rank, this_rank.world.size
 
     class RankCallback(keras.callbacks.Callback):  # type: ignore[misc] # keras has no types
-        """Runs on every rank, in step with the others."""
+        """Has collective operations, so every rank must use it."""
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             fail_here("train.before_epoch", rank)
@@ -60,7 +66,7 @@ def rank_callback(
             validation_loss = early_stopping.validate()
             loss = training_loss if validation_loss is None else validation_loss
             if not np.isfinite(loss):
-                raise Diverged(f"the loss that decides is {loss}", epoch + 1)
+                raise Diverged(f"the validation loss is {loss}", epoch + 1)
             self.model.stop_training = not early_stopping.update(self.model, epoch + 1, loss)
             if rank == 0:
                 this_rank.sender.send(
@@ -75,10 +81,11 @@ def rank_callback(
 
 
 def check_agreement(reports: list[dict[str, Any]], epoch: int) -> None:
-    """Stop where the ranks' weights differ, or a loss is not finite.
+    """Check after an epoch that all ranks have the same weights and a finite loss.
 
     Raises:
-        RankFailed: The weights are not bit-identical: gradients were not averaged, or memory is faulty.
+        RankFailed: The weights are not bit-identical: gradients were not averaged, or the model has state that differs
+            between ranks, or memory is faulty.
         Diverged: A rank's loss is not finite.
     """
     not_finite = [report for report in reports if not np.isfinite(report["loss"])]

@@ -1,4 +1,4 @@
-"""The best epoch so far, and when there will be no better one."""
+"""Early stopping: keeps the best epoch and decides when to stop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,11 +7,16 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Decides after every epoch, from values that all ranks agree on, what the best epoch is and when to stop.
+    """Keeps the best epoch's weights, and stops training when the loss no longer improves.
+
+    All ranks pass the same losses, so all ranks stop after the same epoch.
 
     Attributes:
-        validate: The validation loss over all ranks' rows; None where the validation split is empty.
-        patience: Epochs without a better loss before stopping; None never stops.
+        validate: Computes the validation loss over the rows of all ranks; None if the validation split is empty.
+        patience: Stop after this many epochs without a better loss; None never stops.
+        best_loss: Smallest loss so far.
+        best_epoch: Its epoch, from 1.
+        best_weights: The weights after that epoch.
     """
 
     validate: Callable[[], float | None]
@@ -21,7 +26,7 @@ class EarlyStopping:
     best_weights: list[Any] = field(default_factory=list)
 
     def update(self, model: Any, epoch: int, loss: float) -> bool:
-        """Note an epoch; True if training should go on."""
+        """Compare the loss of an epoch with the best one; returns True if training should continue."""
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch
             self.best_weights = model.get_weights()

@@ -1,4 +1,4 @@
-"""The training loop of one rank: Keras' ``fit`` on the trunk, in step with the other ranks."""
+"""The training loop of one rank: Keras' ``fit``, synchronised with the other ranks."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -18,7 +18,7 @@ from train.preprocessing.statistics import LabelStatistics, Statistics
 from train.rank import Rank
 
 STEPS_PER_EXECUTION: Final = 16
-"""Steps that TensorFlow makes between two returns to Python: 64k to 81k rows/s a rank on one core."""
+"""Steps that TensorFlow runs between two callbacks to Python; 64,000 to 81,000 rows/s per rank on one core."""
 
 Batch = tuple[dict[str, Array], Array, Array]
 """Inputs by name, labels as the loss takes them, weights."""
@@ -27,7 +27,7 @@ Batch = tuple[dict[str, Array], Array, Array]
 def fit(
     trunk: Any, readers: dict[str, Reader], rank: Rank, train: Train, spec: FeatureSpec, statistics: Statistics
 ) -> EarlyStopping:
-    """Fit the trunk in step with the other ranks; at the end it has the weights of the best epoch.
+    """Fit the trunk together with the other ranks; at the end it has the weights of the best epoch.
 
     Args:
         trunk: The Keras model from encoded inputs to scores.
@@ -87,7 +87,7 @@ def _broadcast_weights(trunk: Any) -> None:
 
 
 def class_weights(label: LabelStatistics) -> Array:
-    """Weights that give every class the same total: rows over classes times the class's rows."""
+    """Class weights with which every class has the same total weight: rows / (classes * rows of the class)."""
     counts = np.array([count for _, count in label.counts], float)
     weights: Array = (counts.sum() / (len(counts) * counts)).astype(np.float32)
     return weights

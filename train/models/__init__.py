@@ -1,1 +1,1 @@
-"""Builders of trunks: the part of a model behind the encoded inputs."""
+"""Builders of trunks. A trunk is the part of a model from encoded inputs to scores."""

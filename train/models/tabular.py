@@ -1,4 +1,4 @@
-"""A multi-layer perceptron over standardised numbers and embedded categories."""
+"""A multi-layer perceptron on standardised numbers and embedded categories."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from train.preprocessing.layers import CATEGORY, NUMERIC, Encoding
 
 
 class Options(Section):
-    """What ``train.options`` may say to this builder."""
+    """The options of this builder, from ``train.options``."""
 
     hidden: tuple[int, ...] = (256, 128)
-    """Units of each hidden layer."""
+    """Number of units of each hidden layer."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of hidden units left out at random in a training step."""
+    """Share of hidden units that are set to zero at random in each training step."""
 
 
 def build(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
@@ -24,7 +24,7 @@ def build(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
     Args:
         encoding: Widths of the encoded inputs.
         units: Width of the output.
-        options: See `Options`.
+        options: The settings of `Options`.
 
     Returns:
         A Keras model from ``{"numeric": (n, width), "category": (n, count)}`` to raw scores (n, units): logits for

@@ -1,1 +1,1 @@
-"""The preprocessing half of the model: measured on the train split, built as Keras layers."""
+"""Preprocessing: statistics of the train split, and the Keras layers that encode inputs with them."""

@@ -1,4 +1,4 @@
-"""What the contract proves of every row of a table, so that a model may count on it."""
+"""Reads from the contract what is true for every row of a table: columns without nulls, ranges, sets of values."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Expectations = tuple[Mapping[str, Mapping[str, Any]], ...]
 
 
 def never_null(expectations: Expectations) -> set[str]:
-    """Columns that have no missing value."""
+    """Columns for which the contract excludes missing values."""
     return {
         str(arguments["column"])
         for name, arguments in _rules_without_exceptions(expectations)
@@ -19,11 +19,11 @@ def never_null(expectations: Expectations) -> set[str]:
 
 
 def domain_of(column: str, dtype: Dtype, expectations: Expectations) -> Domain | None:
-    """What the values of a column are, those of all rules together; None if no rule says anything of them.
+    """The range and set of values that all rules together allow in a column; None if no rule limits them.
 
     Args:
-        column: Its name.
-        dtype: What a model sees of it.
+        column: Name of the column.
+        dtype: Data type of the input.
         expectations: Of the contract.
     """
     domain = Domain()
@@ -38,7 +38,7 @@ def domain_of(column: str, dtype: Dtype, expectations: Expectations) -> Domain |
 
 
 def _rules_without_exceptions(expectations: Expectations) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rules without exceptions: not of most rows, nor of some rows only."""
+    """Rules that hold for every row: without `mostly` below 1 and without `row_condition`."""
     for item in expectations:
         for name, arguments in item.items():
             if arguments.get("mostly", 1) == 1 and not arguments.get("row_condition"):
@@ -48,7 +48,7 @@ def _rules_without_exceptions(expectations: Expectations) -> Iterator[tuple[str,
 def _narrow(domain: Domain, arguments: Mapping[str, Any], dtype: Dtype) -> Domain:
     low, high = _bound(arguments.get("min_value"), dtype), _bound(arguments.get("max_value"), dtype)
     changes: dict[str, Any] = {}
-    # Of two equal bounds, the one that leaves the bound itself out is narrower.
+    # Of two equal bounds, the one that excludes the bound itself is narrower.
     strict = bool(arguments.get("strict_min"))
     if low is not None and (domain.min is None or (low, strict) > (domain.min, domain.excludes_min)):
         changes |= {"min": low, "excludes_min": strict}
@@ -75,7 +75,7 @@ def _microseconds(text: str) -> int | None:
 def _restrict(domain: Domain, values: Any, dtype: Dtype) -> Domain:
     if not isinstance(values, list) or dtype == "timestamp":
         return domain
-    # A boolean is 0 or 1 to a model; a value of another type says nothing that a model could check.
+    # A model reads a boolean as 0 or 1. A set with values of another type is ignored: a server could not check it.
     types = str if dtype == "string" else int | float
     if not all(isinstance(value, types) for value in values):
         return domain

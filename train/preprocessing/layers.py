@@ -1,7 +1,7 @@
-"""The preprocessing half of the model: raw typed columns to one matrix of numbers and one of category indices.
+"""Keras layers of the preprocessing: from raw typed columns to a matrix of numbers and a matrix of category indices.
 
-The same Keras layers run ahead of the training loop and inside the exported graph, so what is trained is what is
-served. Whatever is not finite counts as missing.
+The same layers run before the training loop and inside the exported graph, so training and serving encode inputs in
+the same way. Values that are not finite count as missing.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,22 @@ NUMERIC: Final = "numeric"
 CATEGORY: Final = "category"
 
 MISSING_INDEX: Final = 0
-"""Index of a missing value in every category."""
+"""Index of a missing value, in every category."""
 RESERVED: Final = 2
-"""Indices before the vocabulary: missing, then out of vocabulary."""
+"""Number of indices before the vocabulary: one for missing, one for out of vocabulary."""
 MAX_CROSS: Final = 50_000_000
 """Largest product of sizes that a cross may have."""
 
 
 @dataclass(frozen=True)
 class EncodedCategory:
-    """One column of the index matrix: indices 0 to size - 1, embedded in `dim` numbers."""
+    """One column of the index matrix.
+
+    Attributes:
+        name: Of the input, or of the inputs of a cross joined by ``_x_``.
+        size: Indices are 0 to size - 1.
+        dim: Width of the embedding.
+    """
 
     name: str
     size: int
@@ -36,10 +42,10 @@ class EncodedCategory:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Widths of what the trunk reads.
+    """Widths of the inputs of the trunk.
 
     Attributes:
-        numeric: Columns of the float32 matrix.
+        numeric: Number of columns of the float32 matrix.
         categories: Columns of the int32 index matrix.
     """
 
@@ -48,14 +54,14 @@ class Encoding:
 
 
 def numeric_width(feature: Feature) -> int:
-    """How many numbers a feature becomes: the value or its sine and cosine, and a flag where it may be missing."""
+    """Columns of a feature in the matrix of numbers: the value, or sine and cosine, and a flag if it may be missing."""
     if isinstance(feature.transform, Category):
         return 0
     return (2 if isinstance(feature.transform, Cyclic) else 1) + int(feature.nullable)
 
 
 def describe(spec: FeatureSpec, statistics: Statistics) -> Encoding:
-    """Widths of the encoded inputs, without building a graph."""
+    """Compute the widths of the encoded inputs, without building a graph."""
     sizes = {name: len(words) + RESERVED for name, words in statistics.vocabularies.items()}
     categories = [
         EncodedCategory(
@@ -105,7 +111,7 @@ def build_preprocessing(spec: FeatureSpec, statistics: Statistics) -> Any:
 
 
 def _to_number(feature: Feature, value: Any) -> tuple[Any, Any]:
-    """A value as float32, and where it is there: finite, and not an integer's missing value."""
+    """The value as float32, and a boolean tensor: true if it is finite and not the marker of a missing integer."""
     from keras import ops
 
     number = ops.cast(value, "float32")
@@ -122,7 +128,7 @@ def _standardise(feature: Feature, transform: Numeric, value: Any, statistics: S
     number, present = _to_number(feature, value)
     if transform.log:
         number = ops.log1p(ops.maximum(number, -0.999_999))
-    # A wrong branch of `where` must be finite as well, or it would poison gradients of a user's layers.
+    # The branch of `where` that is not selected must be finite too; otherwise gradients become NaN.
     number = ops.where(present, number, measured.mean)
     scaled = (number - measured.mean) / measured.std
     return [scaled, *([1.0 - ops.cast(present, "float32")] if feature.nullable else [])]
@@ -133,7 +139,7 @@ def _cycle(feature: Feature, transform: Cyclic, value: Any) -> list[Any]:
 
     number, present = _to_number(feature, value)
     if isinstance(transform.period, str):
-        # Microseconds since 1970 have more digits than a float32: take the rest before the cast.
+        # Microseconds since 1970 have more digits than a float32: compute the remainder before the cast.
         period = PERIODS_US[transform.period]
         phase = ops.cast(ops.mod(value, ops.cast(period, "int64")), "float32") / float(period)
     else:

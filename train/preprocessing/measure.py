@@ -1,4 +1,4 @@
-"""Measures the train split by Spark: means, vocabularies, class counts."""
+"""Computes the statistics of the train split with Spark: means, vocabularies, class counts."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def measure(spark: "SparkSession", table: TableVersion, features: Features, *, classes: bool) -> Statistics:
-    """Measure the train split of a pinned table version; only counts and vocabularies reach the driver.
+    """Compute the statistics of the train split of a table version; no rows are sent to the driver.
 
     Args:
         spark: The session.
-        table: Statistics see its train split and nothing else, so nothing of the test rows leaks into the model.
+        table: Only its train split is read, so no information of the test rows leaks into the model.
         features: Inputs and label.
-        classes: Whether the label is a class (counted) or a quantity (averaged).
+        classes: Count the classes of the label; otherwise compute its mean and standard deviation.
 
     Raises:
-        NotTrainable: The train split is empty, or an input has no value at all and `features.empty_inputs` refuses it.
+        NotTrainable: An input has no value, and `features.empty_inputs` is ``refuse``.
     """
     from pyspark.sql import functions as F
 
@@ -33,14 +33,11 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
     vocabularies = _vocabularies(frame, features, table)
     empty_categories = [name for name, words in vocabularies.items() if not words]
     if (empty_numbers or empty_categories) and features.empty_inputs == "refuse":
-        texts = (
-            [f"inputs without a single value in the train split: {', '.join(empty_numbers)}"] if empty_numbers else []
-        )
-        texts += (
-            [f"categories without a value in the train split: {', '.join(empty_categories)}"]
-            if empty_categories
-            else []
-        )
+        texts = []
+        if empty_numbers:
+            texts.append(f"inputs without a single value in the train split: {', '.join(empty_numbers)}")
+        if empty_categories:
+            texts.append(f"categories without a value in the train split: {', '.join(empty_categories)}")
         hint = "remove them, lower a category's min_count, or set features.empty_inputs: drop"
         raise NotTrainable("; ".join(texts), hint=hint)
     return Statistics(
@@ -63,7 +60,7 @@ def _finite(column: "Column", type_name: str) -> "Column":
 def _numeric(
     frame: "DataFrame", features: Features, table: TableVersion
 ) -> tuple[dict[str, NumericStatistics], list[str]]:
-    """Statistics of quantities, and the names of quantities and positions that have no value."""
+    """Statistics of numeric inputs, and the names of numeric and cyclic inputs without a value."""
     from pyspark.sql import functions as F
 
     quantities = {name: t for name, t in features.inputs.items() if isinstance(t, Numeric)}
@@ -78,9 +75,8 @@ def _numeric(
         return {}, []
     row = frame.agg(*measures).collect()[0].asDict()
     measured = [name for name in quantities if row[f"{name}.mean"] is not None]
-    empty = [name for name in quantities if name not in measured] + [
-        name for name in cyclic if not row[f"{name}.count"]
-    ]
+    empty = [name for name in quantities if name not in measured]
+    empty += [name for name in cyclic if not row[f"{name}.count"]]
     return {name: _statistics(name, row) for name in measured}, empty
 
 
@@ -96,7 +92,7 @@ def _statistics(name: str, row: Mapping[str, float]) -> NumericStatistics:
 def _vocabularies(
     frame: "DataFrame", features: Features, table: TableVersion
 ) -> dict[str, tuple[int, ...] | tuple[str, ...]]:
-    """All vocabularies in one pass: one row per (column, value), counted, the most frequent first."""
+    """Compute all vocabularies in one pass, the most frequent value first."""
     from pyspark.sql import functions as F
     from pyspark.sql.window import Window
 

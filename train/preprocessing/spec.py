@@ -1,4 +1,4 @@
-"""From a product file and a table version to the feature spec of the model."""
+"""Builds the feature spec of a model from a product file, a table version and its statistics."""
 
 from millrace.config import Config
 from millrace.errors import ConfigError, FeatureMismatch
@@ -10,16 +10,17 @@ from train.preprocessing.statistics import LabelStatistics, NumericStatistics, S
 
 
 def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> FeatureSpec:
-    """Describe inputs and label with the types that the table really has.
+    """Describe inputs and label with the types of the table.
 
     Args:
-        config: Names inputs and label, and what holds of their values.
-        table: Has them.
-        statistics: Of the train split; inputs that have no value there are left out, and every cross with them.
+        config: Names inputs and label, and contains the contract.
+        table: Gives the types of the columns.
+        statistics: Of the train split; inputs without a value, and crosses with such an input, are left out.
 
     Raises:
-        FeatureMismatch: A column is not in the table, or its type does not fit how the model reads it.
-        NotTrainable: The label's values do not fit the task, or no input is left.
+        FeatureMismatch: A column is not in the table, or the transform does not accept its type.
+        ConfigError: The period of a cyclic input does not fit the type of the column.
+        NotTrainable: The values of the label do not fit the task, or no input has a value.
     """
     rules = config.contract.expectations
     required, empty = never_null(rules), statistics.empty
@@ -67,7 +68,7 @@ def _check_transform(name: str, dtype: str, transform: Transform) -> None:
 
 
 def build_label(name: str, task: Task, label: LabelStatistics) -> Label:
-    """The label and its classes.
+    """Describe the label and its classes.
 
     Raises:
         NotTrainable: No rows, a missing label, one class only, or more than two for a binary task.
@@ -87,5 +88,5 @@ def build_label(name: str, task: Task, label: LabelStatistics) -> Label:
     if len(classes) < 2:  # noqa: PLR2004
         raise NotTrainable(f"label '{name}' has one class only in the train split: {classes}")
     if not all(isinstance(value, int) for value in classes) and not all(isinstance(v, str) for v in classes):
-        raise NotTrainable(f"label '{name}' must be an integer, boolean or string to be a class")
+        raise NotTrainable(f"label '{name}' must be an integer, boolean or string for a classification")
     return Label.model_validate({"name": name, "task": task, "classes": classes})

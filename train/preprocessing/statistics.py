@@ -1,23 +1,23 @@
-"""What the preprocessing layers must know of the train split; `train.preprocessing.measure` finds it out."""
+"""Statistics of the train split that preprocessing needs; `train.preprocessing.measure` computes them."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class NumericStatistics(BaseModel):
-    """Of the finite values; mean and standard deviation after log(1 + x) where the feature asks for it."""
+    """Statistics of the finite values of an input; mean and standard deviation are of log(1 + x) if `log` is set."""
 
     model_config = ConfigDict(frozen=True)
 
     mean: float
     std: float
     min: float
-    """As it is in the table."""
+    """Smallest value in the table, before the logarithm."""
     max: float
-    """As it is in the table."""
+    """Largest value in the table, before the logarithm."""
 
 
 class LabelStatistics(BaseModel):
-    """What a label's values are in the train split."""
+    """Statistics of the label in the train split."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +30,7 @@ class LabelStatistics(BaseModel):
 
 
 class Statistics(BaseModel):
-    """Everything measured, by column."""
+    """All statistics, by column."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,4 +38,4 @@ class Statistics(BaseModel):
     vocabularies: dict[str, tuple[int, ...] | tuple[str, ...]]
     label: LabelStatistics
     empty: tuple[str, ...] = ()
-    """Inputs without a value, which the model does without."""
+    """Inputs without a value; the model does not use them."""

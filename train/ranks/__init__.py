@@ -1,1 +1,1 @@
-"""Starts the Horovod ranks, and what each one does."""
+"""Starts the Horovod ranks; contains the program of a rank."""

@@ -1,4 +1,4 @@
-"""Starts the ranks inside Spark tasks, listens to them, and turns what goes wrong into one error."""
+"""Starts the ranks inside Spark tasks, receives their events, and reports a failure as one error."""
 
 import contextlib
 import dataclasses
@@ -38,18 +38,19 @@ def run_ranks(
     ranks: Ranks,
     on_event: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run `train.ranks.worker.train_rank` on every rank; returns rank 0's result.
+    """Run `train.ranks.worker.train_rank` on every rank; returns the result of rank 0.
 
     Args:
-        spark: Its tasks host the ranks, all at the same time.
-        args: Told to every rank.
-        ranks: How many.
-        on_event: Called with every event of the ranks.
+        spark: Each rank runs in a task; all tasks must run at the same time.
+        args: Sent to every rank.
+        ranks: The section ``ranks`` of the profile: how many, and the start timeout.
+        on_event: Called with every event of the ranks, except errors.
 
     Raises:
-        RankFailed: A rank raised, hung or died; the run has ended.
-        ConfigError: Spark has fewer slots than ranks.
-        DataRejected: A rank refused the data.
+        RankFailed: A rank raised an error, hung or died; the run has ended.
+        ConfigError: Spark has fewer slots than ranks, or a rank found an error in the configuration.
+        DataRejected: A rank rejected the data.
+        Unavailable: A rank could not use the storage, or the ranks have different weights.
     """
     import horovod.spark
 
@@ -93,7 +94,7 @@ def run_ranks(
 
 @contextlib.contextmanager
 def _restored_signals() -> Iterator[None]:
-    """Horovod takes the signals that end a run, and keeps them: after it, nothing would end the driver."""
+    """Restore the handlers of SIGTERM and SIGINT after the block: Horovod replaces them and does not restore them."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -105,7 +106,7 @@ def _restored_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_threads() -> Iterator[None]:
-    """Horovod's own thread raises what its `run` raises too; once told is enough."""
+    """Log errors of threads at level debug: Horovod raises the same error in a thread and from `run`."""
     before = threading.excepthook
     threading.excepthook = lambda args: logger.debug("thread %s: %s", args.thread, args.exc_value)
     try:
@@ -115,12 +116,12 @@ def _silent_threads() -> Iterator[None]:
 
 
 def find_cause(errors: list[dict[str, Any]], lines: list[str], cause: Exception) -> MillraceError:
-    """The one error that says why the ranks ended, with the rank's own words shown.
+    """Find the error that ended the run, and log the output of the rank that caused it.
 
     Args:
-        errors: What ranks told, in the order of arrival.
-        lines: The last lines of all ranks' output.
-        cause: What Horovod raised.
+        errors: Error events of the ranks, in the order of arrival.
+        lines: The last lines of the output of all ranks.
+        cause: The exception that Horovod raised.
     """
     primary = [error for error in errors if error["kind"] != "peer"]
     if primary:
@@ -132,12 +133,12 @@ def find_cause(errors: list[dict[str, Any]], lines: list[str], cause: Exception)
     if lines:
         logger.error("the ranks' last output:\n%s", "\n".join(_relevant_lines(lines)))
     if any(_WATCHDOG.search(line) for line in lines):
-        return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where it stands")
+        return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where")
     return RankFailed(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
 
 
 def _relevant_lines(lines: list[str]) -> list[str]:
-    """The stacks that watchdogs wrote, if there are any; else the last lines."""
+    """The stacks that watchdogs wrote, if there are any; otherwise the last lines."""
     starts = [number for number, line in enumerate(lines) if _WATCHDOG.search(line)]
     if not starts:
         return lines[-60:]

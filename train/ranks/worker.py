@@ -1,6 +1,6 @@
-"""One Horovod rank: reads its share, fits the model in step with the others, judges it, and exports it on rank 0.
+"""The program of one rank: reads its rows, trains with the other ranks, evaluates; rank 0 exports the model.
 
-Runs in a process of its own that Horovod starts inside a Spark task. Imports no Spark.
+Horovod starts it as a process of its own inside a Spark task. It imports no Spark.
 """
 
 import faulthandler
@@ -34,15 +34,15 @@ from train.world import World
 
 
 def train_rank(args: RankArguments) -> dict[str, Any] | None:
-    """Do a rank's work; rank 0 returns metrics and times.
+    """Run one rank; rank 0 returns metrics and times.
 
-    An error is told to the driver first, and then ends the process: Horovod itself reports an exit code only, and the
-    other ranks would wait for this one for ever.
+    An error is sent to the driver and then raised again, so that the process ends. Horovod reports only an exit code,
+    and the other ranks would wait for this rank forever.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     rank = int(os.environ.get("HOROVOD_RANK", "0"))
     if args.events is None:
-        raise ValueError("a rank needs an address to report to")
+        raise ValueError("a rank needs the address of the driver's events")
     sender = EventSender(args.events)
     try:
         return _train_rank(args, sender)
@@ -58,9 +58,9 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
 
 
 def error_kind(error: Exception) -> str:
-    """What sort of error this is, for the driver: a class of ours, ``peer`` or ``bug``.
+    """The kind of an error for the driver: the name of a Millrace class, ``peer`` or ``bug``.
 
-    A rank whose partner dies or is ended fails inside a Horovod operation. That is never the cause.
+    When another rank dies, this rank fails inside a Horovod operation. Such an error, ``peer``, is never the cause.
     """
     if isinstance(error, MillraceError):
         return next((c.__name__ for c in (DataRejected, ConfigError, Unavailable) if isinstance(error, c)), "bug")
@@ -68,7 +68,7 @@ def error_kind(error: Exception) -> str:
 
 
 def error_summary(error: Exception) -> str:
-    """An error of ours as it is; of others the class and the first line."""
+    """The message of a Millrace error; for other errors the class and the first line."""
     if isinstance(error, MillraceError):
         return str(error)
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
@@ -84,7 +84,7 @@ def _train_rank(args: RankArguments, sender: EventSender) -> dict[str, Any] | No
     import keras
     import tensorflow as tf
 
-    # One thread a rank: ranks share the machine's cores, and the same order of sums gives the same bits.
+    # One thread per rank: ranks share the cores of a machine, and a fixed order of additions gives the same bits.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     hvd.init()
@@ -99,7 +99,7 @@ def _train_rank(args: RankArguments, sender: EventSender) -> dict[str, Any] | No
         trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"train.options: {problems}", hint=f"see what {args.train.model} takes") from error
+        raise ConfigError(f"train.options: {problems}", hint=f"see the options of {args.train.model}") from error
     readers = {
         split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat, retry)
         for split, files in args.files.items()

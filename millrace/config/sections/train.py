@@ -1,4 +1,4 @@
-"""The typed sections `features`, `train` and `evaluate`: from a clean table to a model version."""
+"""The sections `features`, `train` and `evaluate` of a product file."""
 
 from typing import Any, Literal
 
@@ -13,60 +13,70 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "multiclass": ("auc", "log_loss", "accuracy", "calibration_error"),
     "regression": ("mae", "rmse", "r2"),
 }
-"""What a gate may name, by task."""
+"""Metrics that a gate may name, by task."""
 
 
 class Features(Section):
-    """What the model may see."""
+    """The label and the inputs of the model."""
 
     label: ColumnName
-    """What it predicts."""
+    """Column that the model predicts."""
     banned: tuple[str, ...] = ()
-    """Columns known only later; ``arr_*`` bans a family. Using one as an input is an error."""
+    """Columns that must not be inputs, because their values are known too late; ``arr_*`` bans all that start so."""
     inputs: dict[ColumnName, Transform] = Field(min_length=1)
-    """Column: how the model reads it."""
+    """Input columns, each with the transform that encodes it."""
     empty_inputs: Literal["refuse", "drop"] = "refuse"
-    """What becomes of an input without a single value in the train split; `drop` trains without it, and says so."""
+    """If an input has no value in the train split, `refuse` fails, and `drop` trains without it and logs a warning."""
     crosses: tuple[Cross, ...] = ()
-    """Categories that are embedded together."""
+    """Combinations of categories that get an embedding of their own."""
 
 
 class Train(Section):
-    """How the model is built and fitted."""
+    """How the model is built and trained."""
 
     task: Task
-    """What kind of label it is."""
+    """Kind of label: `binary` (two classes), `multiclass` or `regression`."""
     model: DottedPath = "train.models.tabular:build"
-    """``module:function`` that builds the trunk on the encoded inputs."""
+    """``module:function`` that builds the trunk: the Keras model from encoded inputs to scores."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to the builder."""
+    """Options for the function in `model`."""
     epochs: int = Field(5, ge=1, le=10_000)
-    """At most this many passes over the train split."""
+    """Maximum number of passes over the train split."""
     batch_size: int = Field(2048, ge=1)
-    """Rows a step, over all ranks together."""
+    """Rows in a training step, over all ranks together."""
     learning_rate: float = Field(2e-3, gt=0)
-    """Peak of Adam's cosine decay."""
+    """Learning rate of Adam at the first step; it falls along a cosine to 0 at the last step of the last epoch."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many epochs without a better validation loss; the best epoch's weights are kept in any case."""
+    """Stop after this many epochs without a better validation loss; by default all epochs are run.
+
+    The published model always has the weights of the best epoch. Without validation rows the training loss decides.
+    """
     class_weights: Literal["balanced"] | None = None
-    """`balanced` weighs classes by the inverse of their frequency."""
+    """`balanced` weights each class by the inverse of its frequency; by default all rows have the same weight."""
     seed: int = Field(7, ge=0, lt=2**31)
-    """The same seed, data and world size give the same model."""
+    """Seed of the random numbers; the same seed, data and world size give the same model."""
     deadline_s: float = Field(45.0, ge=1)
-    """A rank that makes no step for this long ends the run."""
+    """Seconds without progress after which a rank ends itself and the run fails.
+
+    Progress is, for example, 16 training steps, a batch of rows that was read, or a retry of the storage. Raise it if
+    16 steps, the start of TensorFlow on all ranks, or the export of the model take longer.
+    """
     memory_budget_mb: int = Field(1024, ge=1)
-    """Encoded rows that a rank keeps between epochs; beyond it they are read again."""
+    """Memory of each rank for encoded rows of the train split, in MiB, and the same again for the validation split.
+
+    If the rows of a split do not fit, none of them are kept: they are read and encoded again in every epoch.
+    """
 
 
 class Gate(Section):
-    """A bound on one metric; at least one of the two."""
+    """Bounds on one metric; at least one must be set."""
 
     min: float | None = None
-    """Least value of the metric."""
+    """Smallest allowed value of the metric."""
     max: float | None = None
-    """Greatest value of the metric."""
+    """Largest allowed value of the metric."""
     vs_previous: float | None = None
-    """Least difference to the previous version, in the metric's good direction: -0.005 allows to be 0.005 worse."""
+    """Smallest allowed improvement over the previous model version; -0.005 allows the metric to be 0.005 worse."""
 
     @model_validator(mode="after")
     def _bounds(self) -> "Gate":
@@ -78,9 +88,9 @@ class Gate(Section):
 
 
 class Evaluate(Section):
-    """How the model is judged on the test split."""
+    """How the model is evaluated on the test split."""
 
     slices: tuple[ColumnName, ...] = ()
-    """Columns whose values are judged one by one."""
+    """Columns; metrics are reported for each of their values, at most 200, and for all other values together."""
     gates: dict[str, Gate] = Field(default_factory=dict)
-    """Metric: bounds; a model outside is not published."""
+    """Bounds by metric; a model outside of a bound is not published."""

@@ -1,4 +1,4 @@
-"""The replay's fresh process reports what it found; `test_export` runs it whole."""
+"""The process of the replay reports why it failed; `test_saved_model` runs the whole replay."""
 
 from pathlib import Path
 

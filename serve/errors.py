@@ -245,18 +245,6 @@ GENERIC: Final = {
 }
 
 
-def forget_stack(error: BaseException) -> None:
-    """Let an error go of the frames that it passed, once it has been told.
-
-    They hold what was asked and who was asked, and an error that one of them holds in turn is a circle: a version that
-    was dropped would stay until the collector comes by.
-    """
-    known: BaseException | None = error
-    while known is not None and known.__traceback__ is not None:
-        known.__traceback__ = None
-        known = known.__cause__ or known.__context__
-
-
 def status_of(error: BaseException) -> int:
     """The HTTP status that answers an error."""
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)

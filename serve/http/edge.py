@@ -20,10 +20,10 @@ from serve.errors import (
     EncodingRefused,
     Overloaded,
     Unimplemented,
-    forget_stack,
     message_of,
     status_of,
 )
+from serve.garbage import forget_stack
 from serve.http.responses import WHOLE_RESPONSE, Reply, error_response
 from serve.monitoring.correlation import HEADER, context_of
 from serve.monitoring.metrics import Metrics

@@ -143,7 +143,7 @@ class FastHttpProtocol(HttpToolsProtocol):
         def end(done: asyncio.Task[None]) -> None:
             self.tasks.discard(done)
             self._running.pop(cycle, None)
-            # The scope's extension holds the cycle: a reference cycle per request without this.
+            # The scope's extension holds the cycle, and the cycle its scope; see `serve.garbage`.
             cycle.scope = {}  # type: ignore[typeddict-item] # nothing reads it any more
 
         task.add_done_callback(end)

@@ -10,13 +10,13 @@ one by one. None can harm its neighbours.
 import asyncio
 import contextvars
 import logging
-import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from serve.errors import InferenceLate, Overloaded, forget_stack
+from serve.errors import InferenceLate, Overloaded
+from serve.garbage import forget_stack, weak_callback
 from serve.inference.deadlines import Deadline
 from serve.inference.inputs import Decoded, InferenceInput
 from serve.inference.joint_calls import JointCalls, Pending, Result
@@ -158,8 +158,8 @@ class Batcher:
                 alarm.cancel()
 
     def _set_alarm(self, loop: asyncio.AbstractEventLoop, due: float) -> asyncio.TimerHandle:
-        # Weakly: else a version that was dropped, and its process, would stay until the alarm of its last request.
-        return loop.call_at(due, _ring, weakref.ref(self), loop)
+        # The timer of its last request must not keep a version, and its process, that was dropped.
+        return loop.call_at(due, weak_callback(self._end_late), loop)
 
     def _end_late(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -220,9 +220,3 @@ class Batcher:
                 pending.answer.set_exception(result)
             else:
                 pending.answer.set_result(result)
-
-
-def _ring(batcher: "weakref.ref[Batcher]", loop: asyncio.AbstractEventLoop) -> None:
-    found = batcher()
-    if found:
-        found._end_late(loop)

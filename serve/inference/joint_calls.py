@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from millrace.errors import MillraceError
-from serve.errors import BadValue, InferenceFailed, OutsideDomain, forget_stack
+from serve.errors import BadValue, InferenceFailed, OutsideDomain
+from serve.garbage import forget_stack
 from serve.inference.inputs import Columns, InferenceInput
 from serve.isolation.offload import PARSED, work
 from serve.servables.domains import DomainGuard

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.errors import shorten
-from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain, forget_stack
+from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain
+from serve.garbage import forget_stack
 from serve.inference.inputs import InferenceInput
 from serve.servables.servable import Arrays
 from serve.servables.signatures import Signature, TensorInfo

@@ -8,12 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
 
-from starlette.requests import Request
-
 from millrace.config.sections.serve import Serve
 from millrace.errors import MillraceError
 from serve.errors import InferenceLate, InvalidRequest
-from serve.http.body import read_body
 from serve.inference.admission import Admission, Admitted, ServiceRate
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
@@ -54,7 +51,6 @@ class Service:
         self.manager = manager
         self._settings = settings
         self._limits = Limits(settings.max_batch_rows, settings.max_queued_rows, settings.infer_deadline_s)
-        self._max_body = settings.max_body_mb * 1024 * 1024
         self.is_draining = False
         self.admission = Admission(settings.max_requests)
         self._states: dict[Servable, _VersionState] = {}
@@ -105,10 +101,6 @@ class Service:
         """
         target_s = self.manager.settings(servable.name).latency_target_s or self._settings.latency_target_s
         return self.admission.enter(self._state(servable).crowd, target_s)
-
-    async def body(self, request: Request) -> bytes:
-        """A request's body; see `read_body` for its errors."""
-        return await read_body(request, self._max_body)
 
     def convert(
         self, call: Callable[_P, _R], size: int, *arguments: _P.args, **_: _P.kwargs

@@ -110,7 +110,7 @@ class ModelProcess:
             answered: Arrays = await call.answer
             return answered
         finally:
-            del call  # an error that it holds would hold it, by this frame
+            del call  # see `serve.garbage`: its future may hold an error, the error this frame
 
     def give_back(self, connection: socket.socket) -> None:
         """Let others have a connection of the event loop on which nothing is under way."""

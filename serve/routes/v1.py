@@ -10,8 +10,9 @@ from urllib.parse import unquote
 from starlette.requests import Request
 
 from serve.errors import InvalidRequest, ModelNotFound
+from serve.http.requests import read_body, timeout_of
 from serve.http.responses import Reply
-from serve.inference.deadlines import Deadline, header_deadline
+from serve.inference.deadlines import Deadline, deadline_in
 from serve.inference.inputs import Decoded
 from serve.inference.rowwise import wants_report
 from serve.inference.service import Service, version_of
@@ -30,11 +31,13 @@ class Endpoints:
     """The calls behind the routes.
 
     Args:
-        service: The models and the threads.
+        service: Runs the predictions.
+        max_body: Most bytes of a request body.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, max_body: int) -> None:
         self._service = service
+        self._max_body = max_body
 
     async def predict(self, request: Request) -> Reply:
         """Answer for the rows in the body."""
@@ -86,8 +89,8 @@ class Endpoints:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         answer = self._predict if method == "predict" else self._examples
         with self._service.admitted(servable):
-            deadline = header_deadline(request.scope["headers"])
-            body = await self._service.body(request)
+            deadline = deadline_in(timeout_of(request.scope["headers"]))
+            body = await read_body(request, self._max_body)
             return Reply(await answer(servable, body, method, deadline))
 
     async def _predict(self, servable: Servable, body: bytes, _: str, deadline: Deadline | None) -> bytes:
@@ -134,9 +137,9 @@ class Endpoints:
         return Reply(tfs.encode_metadata(servable.name, servable.version, servable.signatures))
 
 
-def entries(service: Service) -> list[Entry]:
+def entries(service: Service, max_body: int) -> list[Entry]:
     """The routes below /v1."""
-    endpoints = Endpoints(service)
+    endpoints = Endpoints(service, max_body)
     return [
         *(Entry("POST", f"{path}:predict", "predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
         *(Entry("POST", f"{path}:classify", "predict", endpoints.classify) for path in (MODEL, VERSION, LABEL)),

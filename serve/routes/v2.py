@@ -5,9 +5,9 @@ from importlib import metadata
 from starlette.requests import Request
 
 from serve.errors import InvalidRequest
-from serve.http.body import header_of
+from serve.http.requests import header_of, read_body, timeout_of
 from serve.http.responses import Reply, error_response
-from serve.inference.deadlines import Deadline, header_deadline, parameter_deadline
+from serve.inference.deadlines import Deadline, deadline_in, parameter_deadline
 from serve.inference.rowwise import wants_report
 from serve.inference.service import MAX_DIGITS, Service, version_of
 from serve.protocols import oip, repository
@@ -27,11 +27,13 @@ class Endpoints:
     """The calls behind the routes.
 
     Args:
-        service: The models and the threads.
+        service: Runs the predictions.
+        max_body: Most bytes of a request body.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, max_body: int) -> None:
         self._service = service
+        self._max_body = max_body
 
     async def server(self, _: Request) -> Reply:
         """Name, version and extensions of the server."""
@@ -87,7 +89,7 @@ class Endpoints:
 
     async def index(self, request: Request) -> Reply:
         """Every version of every model that is served, and how it stands."""
-        body = await self._service.body(request)
+        body = await read_body(request, self._max_body)
         asked = parse_json(body, ignore_rest=False) if body.strip() else {}
         if not isinstance(asked, dict) or type(asked.get("ready", False)) is not bool:
             raise InvalidRequest('expected an object such as {"ready": true}')
@@ -108,7 +110,7 @@ class Endpoints:
 
     async def _controlled(self, request: Request) -> str:
         """The model that is named; parameters of Triton's own, such as a configuration to load by, are not taken."""
-        body = await self._service.body(request)
+        body = await read_body(request, self._max_body)
         asked = parse_json(body, ignore_rest=False) if body.strip() else {}
         parameters = asked.get("parameters", {}) if isinstance(asked, dict) else None
         if not isinstance(parameters, dict) or parameters.keys() - {"unload_dependents"}:
@@ -123,8 +125,8 @@ class Endpoints:
             raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
         header = None if length is None else int(length)
         with self._service.admitted(servable):
-            deadline = header_deadline(request.scope["headers"])
-            body = await self._service.body(request)
+            deadline = deadline_in(timeout_of(request.scope["headers"]))
+            body = await read_body(request, self._max_body)
             answer, json_bytes = await self._infer(servable, body, header, deadline)
         if json_bytes is None:
             return Reply(answer)
@@ -156,9 +158,9 @@ class Endpoints:
         return await self._service.servable(request.path_params["name"], version_of(request.path_params.get("version")))
 
 
-def entries(service: Service) -> list[Entry]:
+def entries(service: Service, max_body: int) -> list[Entry]:
     """The routes below /v2."""
-    endpoints = Endpoints(service)
+    endpoints = Endpoints(service, max_body)
     return [
         *(Entry("POST", f"{path}/infer", "predict", endpoints.infer) for path in (MODEL, VERSION)),
         Entry("GET", "/v2", "look", endpoints.server),

@@ -1,6 +1,5 @@
 """The models that are served, by name."""
 
-import gc
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,14 +8,13 @@ from millrace.config.sections.serve import ServedModel
 from millrace.errors import MillraceError
 from millrace.models.store import ModelStore
 from serve.errors import ModelNotFound
+from serve.garbage import relax_collector
 from serve.servables.loader import Host, Loader, in_this_process
 from serve.servables.servable import Servable
 from serve.servables.versions import Outcome, ServedVersions, VersionStatus
 
 logger = logging.getLogger(__name__)
 
-GC_THRESHOLD: Final = 10_000
-"""New objects after which Python's collector looks for rings among them."""
 _DEFAULTS: Final = ServedModel()
 
 
@@ -64,11 +62,7 @@ class ServableManager:
         """
         for model in self._models.values():
             model.load()
-        # Out of the collector's sight: what is loaded now stays, and costs no pauses while requests run.
-        gc.collect()
-        gc.freeze()
-        # A request leaves nothing to the collector, so that it need not look after every tenth.
-        gc.set_threshold(GC_THRESHOLD)
+        relax_collector()
 
     def refresh(self, name: str, sizes: Sequence[int] = ()) -> Outcome | None:
         """Load a version newer than the one that answers, if the store has one, and let it answer instead.

@@ -43,7 +43,12 @@ class Application(Edge):
             exception_handlers=HANDLERS,
             redirect_slashes=False,
         )
-        entries = [*v1.entries(self.service), *v2.entries(self.service), *pages.entries(self.counts)]
+        max_body = settings.max_body_mb * 1024 * 1024
+        entries = [
+            *v1.entries(self.service, max_body),
+            *v2.entries(self.service, max_body),
+            *pages.entries(self.counts),
+        ]
         routes = build_routes(entries, Access(settings))
         # FastAPI knows them, too: it says which methods a path takes.
         app.router.routes.extend(routes)

@@ -1,7 +1,7 @@
 """JSON bytes to values and back, and a value as a message shows it."""
 
 import json
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -56,11 +56,30 @@ def describe(value: object) -> str:
     if isinstance(value, str):
         value = value[: MAX_SHOWN + 1]
     text = ""
-    for piece in islice(json.JSONEncoder(ensure_ascii=False).iterencode(value), MAX_SHOWN):
+    for piece in _pieces(value):
         text += piece[: MAX_SHOWN + 1]
         if len(text) > MAX_SHOWN:
-            break
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+            return f"{text[:MAX_SHOWN]}…"
+    return text
+
+
+def _pieces(value: object) -> Iterator[str]:
+    """The JSON of a value, piece by piece; `json.JSONEncoder.iterencode` leaves a reference cycle behind."""
+    if isinstance(value, dict):
+        yield "{"
+        for number, (key, item) in enumerate(value.items()):
+            yield f"{', ' if number else ''}{json.dumps(key, ensure_ascii=False)}: "
+            yield from _pieces(item)
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for number, item in enumerate(value):
+            if number:
+                yield ", "
+            yield from _pieces(item)
+        yield "]"
+    else:
+        yield json.dumps(value, ensure_ascii=False)
 
 
 def kind_of(value: object) -> str:

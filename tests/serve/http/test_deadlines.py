@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from millrace.config.sections.serve import Serve
-from serve.http.body import read_body
 from serve.http.edge import HANDLERS, Edge
 from serve.http.fast_path import MAX_HEAD_BYTES
+from serve.http.requests import read_body
 from serve.monitoring.metrics import Metrics
 from tests.serve.client import listening
 

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from millrace.logs import configure_logging
-from serve.errors import BodyTooLarge
-from serve.http.body import decompress, read_body
+from serve.errors import BodyTooLarge, InvalidRequest
 from serve.http.edge import HANDLERS, Edge
+from serve.http.requests import decompress, read_body, timeout_of
 from serve.monitoring.metrics import Metrics
 from serve.routes.table import RouteTable
 from tests.serve.client import ask, error_of
@@ -113,6 +113,18 @@ def test_compressed_bodies_are_read(app: Edge, encoding: str, compress: Callable
     error_of(ask(app, "POST", "/read", content=compress(b"x" * (LIMIT + 1)), headers=headers), 413)
     assert "cut off" in error_of(ask(app, "POST", "/read", content=compress(b"abc")[:-4], headers=headers), 400)
     assert "not compressed" in error_of(ask(app, "POST", "/read", content=b"plain", headers=headers), 400)
+
+
+def test_timeout_headers() -> None:
+    assert timeout_of([(b"content-type", b"x"), (b"x-request-timeout-ms", b"1500")]) == 1.5
+    assert timeout_of([(b"x-envoy-expected-rq-timeout-ms", b"7")]) == 0.007
+    assert timeout_of([(b"x-other", b"7")]) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"0", b"-1", b"1.5", b"1s", b"9" * 10, "²".encode("latin-1"), b"\xff"])
+def test_a_timeout_header_that_is_no_time_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="X-Request-Timeout-Ms: expected a whole number of milliseconds above 0"):
+        timeout_of([(b"x-request-timeout-ms", value)])
 
 
 def test_a_bomb_is_never_unpacked() -> None:

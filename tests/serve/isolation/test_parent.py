@@ -16,28 +16,20 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import psutil
 import pytest
 
-from millrace.config.sections.serve import Serve
 from millrace.models.manifest import ModelDamaged, ModelVersion
-from millrace.models.store import ModelStore
-from millrace.storage import Store
-from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady, forget_stack
+from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, ModelNotReady
+from serve.garbage import forget_stack
 from serve.inference.batching import Batcher, Limits
 from serve.isolation import parent
 from serve.isolation.parent import IsolatedServable
-from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays
 from serve.servables.statistics import Statistics
-from serve.server.app import Application
-from tests.serve import models
-from tests.serve.client import listening
 from tests.serve.isolation.servables import BUG, CRASH, HANG, SIGNATURE, crashing, tricky, unless
-from tests.serve.models import POISON, ROW
 from tests.serve.servables.test_saved_model import rows
 
 pytestmark = pytest.mark.tf
@@ -259,31 +251,3 @@ def test_it_ends_with_its_server(end: Callable[[Any], None], tmp_path: Path) -> 
     gone, left = psutil.wait_procs(children, timeout=20)
     assert left == []
     assert len(gone) == len(children)
-
-
-def test_a_dropped_version_ends_without_the_collector(tmp_path: Path) -> None:
-    """Whatever it was asked: an error that holds who was asked would keep a whole process."""
-    store = ModelStore(Store(str(tmp_path)))
-    models.publish(store, "tiny", "binary")
-    host = partial(IsolatedServable, answer_within_s=30.0)
-    manager = ServableManager(store, models.served("tiny"), host=host)
-    manager.load()
-    loaded = manager.get("tiny")
-    assert isinstance(loaded, IsolatedServable)
-    process = psutil.Process(pid_of(loaded))
-    del loaded
-    app = Application(manager, Serve())
-    gc.disable()
-    try:
-        with listening(app) as address, httpx.Client(base_url=f"http://{address}") as client:
-            asked = [[ROW], [{**ROW, "city": 5}], [{**ROW, "amount": POISON}], [{}], 5]
-            for rows in asked:
-                for more in ({}, {"parameters": {"on_row_error": "report"}}):
-                    client.post("/v1/models/tiny:predict", json={"instances": rows, **more})
-            models.publish(store, "tiny", "binary", bias=1.0)
-            assert manager.refresh("tiny") == "loaded"
-            assert client.post("/v1/models/tiny:predict", json={"instances": [ROW]}).status_code == 200
-            process.wait(10)
-    finally:
-        gc.enable()
-        manager.close()

@@ -1,11 +1,9 @@
 """The application, asked as a client asks."""
 
-import gc
 import json
 import math
 import re
 import shutil
-import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from serve.servables.manager import ServableManager
 from serve.servables.servable import Servable
 from serve.server.app import Application
 from serve.values.tensors import DATATYPES
-from tests.serve.client import ask, error_of, listening, predict
+from tests.serve.client import ask, error_of, predict
 from tests.serve.models import INPUTS, POISON, ROW, publish, served
 
 pytestmark = pytest.mark.tf
@@ -326,32 +324,3 @@ def test_a_client_that_waits_only_so_long(
     finally:
         go.set()
     assert "did not answer within 0.05 s" in error_of(late, 504)
-
-
-def test_requests_leave_nothing_to_the_collector(manager: ServableManager) -> None:
-    """Rings of objects, one for each request, would cost more to find than many a request costs."""
-    bodies = [{"instances": [ROW]}, {"inputs": {name: [value] for name, value in ROW.items()}}]
-    bodies += [{"instances": [ROW, ROW], "parameters": {"on_row_error": "report"}}, {}]
-    with listening(Application(manager, Serve())) as address:
-        host, port = address.split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-
-            def post(body: Any) -> None:
-                content = json.dumps(body).encode()
-                head = b"POST /v1/models/tiny:predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(content)
-                connection.sendall(head + content)
-                assert connection.recv(65536).startswith(b"HTTP/1.1 ")
-
-            for body in bodies:
-                post(body)
-            gc.collect()
-            gc.disable()
-            try:
-                for body in bodies:
-                    for _ in range(50):
-                        post(body)
-                found = gc.collect()
-            finally:
-                gc.enable()
-    # A ring is two objects at least, one for each request; a few are TensorFlow's own.
-    assert found < 50 * len(bodies), f"{found} objects of {50 * len(bodies)} requests"

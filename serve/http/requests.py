@@ -2,11 +2,13 @@
 
 import asyncio
 import zlib
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest
+from serve.values.document import describe
 
 ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """The ``wbits`` of zlib for each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
@@ -14,6 +16,13 @@ MAX_STREAMS: Final = 16
 """Members of a gzip body; each costs a copy of the bytes after it."""
 MAX_DIGITS: Final = 18
 """Of a Content-Length; it fits an int64."""
+TIMEOUTS: Final = {
+    b"x-request-timeout-ms": "X-Request-Timeout-Ms",
+    b"x-envoy-expected-rq-timeout-ms": "X-Envoy-Expected-Rq-Timeout-Ms",
+}
+"""Headers with a client's timeout. Envoy, and service meshes built on it, send the second one."""
+MAX_TIMEOUT_DIGITS: Final = 9
+"""Of milliseconds: more than a week."""
 
 
 def header_of(request: Request, name: bytes) -> str | None:
@@ -26,6 +35,25 @@ def header_of(request: Request, name: bytes) -> str | None:
     for key, value in request.scope["headers"]:
         if key == name:
             return str(value, "latin-1")
+    return None
+
+
+def timeout_of(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """How many seconds the client waits for the answer, if a header says so.
+
+    Args:
+        headers: Names in lower case.
+
+    Raises:
+        InvalidRequest: The header's value is not a whole number of milliseconds above 0.
+    """
+    for name, value in headers:
+        if name in TIMEOUTS:
+            if not value.isdigit() or len(value) > MAX_TIMEOUT_DIGITS or not int(value):
+                found = describe(value.decode("latin-1"))
+                message = f"{TIMEOUTS[name]}: expected a whole number of milliseconds above 0, found {found}"
+                raise InvalidRequest(message)
+            return int(value) / 1e3
     return None
 
 

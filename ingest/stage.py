@@ -17,9 +17,9 @@ from ingest.checks.statistics import Statistics, find_empty, measure
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, add, is_kept
 from ingest.cleaning.steps import apply_steps
 from ingest.errors import SourceEmpty
-from ingest.sources.load import Source, load_sources
-from ingest.sources.snapshots import find_snapshots
-from ingest.sources.staged import open_sources
+from ingest.sources.find import find_snapshots
+from ingest.sources.load import LoadedSource, load_sources
+from ingest.sources.staged import stage_sources
 from ingest.staging.folder import staging_folder
 from ingest.table import commit
 from ingest.table.arrange import arrange, partitions_for, sort
@@ -113,12 +113,12 @@ def run(
         key = commit.commit_key(config, digests)
         if parent is not None and parent.commit.get("commit_key") == key:
             return _nothing_new(parent, run_id, started, increment)
-        opened = open_sources(product, snapshots, spark, folder)
-        if increment is not None and not opened[config.ingest.base].snapshot.files and not allow_empty:
+        staged = stage_sources(product, snapshots, spark, folder)
+        if increment is not None and not staged[config.ingest.base].snapshot.files and not allow_empty:
             if this.grows is None:
                 raise SourceEmpty(config.ingest.base, "none of its files")
-            return _nothing_new(this.grows, run_id, started, increment, opened[config.ingest.base].bad_files)
-        sources = load_sources(product, opened, spark, stack, allow_empty=allow_empty)
+            return _nothing_new(this.grows, run_id, started, increment, staged[config.ingest.base].bad_files)
+        sources = load_sources(product, staged, spark, stack, allow_empty=allow_empty)
         rows, metadata = _clean(this, sources, stack)
         metadata = {"commit_key": key, "run_id": run_id, **metadata}
         _record(config.product, metadata, run_id=run_id, outcome="failed")  # its accounts are checked before the commit
@@ -149,7 +149,7 @@ def _function_digests(config: Config) -> dict[str, str]:
 
 
 def _clean(
-    this: _Run, sources: Mapping[str, Source], stack: contextlib.ExitStack
+    this: _Run, sources: Mapping[str, LoadedSource], stack: contextlib.ExitStack
 ) -> tuple["DataFrame", dict[str, Any]]:
     """Steps, guards and contract.
 
@@ -210,7 +210,7 @@ def _warn_of_gaps(statistics: Statistics, empty: list[str]) -> dict[str, Any]:
     return {"not_finite": not_finite, "empty_columns": empty}
 
 
-def _growth(this: _Run, base: Source, kept: int) -> dict[str, Any]:
+def _growth(this: _Run, base: LoadedSource, kept: int) -> dict[str, Any]:
     """What the commit of an incremental table says beside."""
     if this.increment is None:
         return {}
@@ -237,7 +237,9 @@ def _check(this: _Run, rows: "DataFrame", statistics: Statistics) -> None:
         raise ContractFailed(config.product, failures)
 
 
-def _write_rejects(config: Config, sources: Mapping[str, Source], store: Store, metadata: Mapping[str, Any]) -> None:
+def _write_rejects(
+    config: Config, sources: Mapping[str, LoadedSource], store: Store, metadata: Mapping[str, Any]
+) -> None:
     frames = [source.rejects for source in sources.values() if source.rejects is not None]
     if not frames:
         return

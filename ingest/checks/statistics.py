@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
 from ingest.cleaning.flow import DROPPED, Flow, add, had_not_finite, is_kept
-from ingest.spark.columns import quoted
+from ingest.spark.columns import is_not_finite, quoted
 from ingest.spark.errors import mapped_actions
 from ingest.table.split import SPLITS
 from millrace.config.checks.flow import SPLIT
@@ -75,7 +75,8 @@ def measure(
         label: Another such column.
     """
     counted = dict.fromkeys([*contract_columns(contract), *([label] if label else [])])
-    floats = [f.name for f in frame.schema if isinstance(f.dataType, FloatType | DoubleType)]
+    types = {field.name: field.dataType for field in frame.schema}
+    floats = [n for n, t in types.items() if isinstance(t, FloatType | DoubleType) and n not in flow.floats]
     null_key = F.col(SPLIT).isNull()
     for name in key:
         null_key = null_key | F.col(quoted(name)).isNull()
@@ -86,7 +87,11 @@ def measure(
         **{("split", name): is_kept() & (F.col(SPLIT) == name) for name in SPLITS},
         **{("dropped", name): F.col(quoted(DROPPED)) == name for name in flow.filters},
         **{("value", name): is_kept() & F.col(quoted(name)).isNotNull() for name in counted},
-        **{("float", name): is_kept() & _not_finite(F.col(quoted(name))) for name in floats if name not in flow.floats},
+        **{
+            ("float", name): is_kept() & is_not_finite(F.col(quoted(name)))
+            for name in floats
+            if name not in flow.floats
+        },
         **{("replaced", name): had_not_finite(name) for name in flow.floats},
     }
     with mapped_actions("the steps"):
@@ -122,7 +127,3 @@ def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
             return []
         counts = frame.agg(*(F.count(quoted(name)) for name in doubtful)).collect()[0]
     return [name for name, count in zip(doubtful, counts, strict=True) if not count]
-
-
-def _not_finite(column: "Column") -> "Column":
-    return F.isnan(column) | (F.abs(column) == float("inf"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
-from ingest.spark.columns import quoted
+from ingest.spark.columns import is_not_finite, quoted
 from ingest.spark.errors import mapped_actions
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Flow:
         floats = [name for name in names if isinstance(types[name], FloatType | DoubleType)]
         if not floats:
             return self
-        odd = {name: _is_odd(F.col(quoted(name))) for name in floats}
+        odd = {name: is_not_finite(F.col(quoted(name))) for name in floats}
         lost = F.array_compact(F.array(*(F.when(condition, F.lit(name)) for name, condition in odd.items())))
         mark = F.col(quoted(NOT_FINITE)) if self.floats else F.lit(None).cast("array<string>")
         before = F.coalesce(mark, F.array().cast("array<string>"))
@@ -123,7 +123,3 @@ class Flow:
 
 def _unmarked(frame: "DataFrame") -> "DataFrame":
     return frame.withColumn(DROPPED, F.lit(None).cast("string"))
-
-
-def _is_odd(column: "Column") -> "Column":
-    return F.isnan(column) | F.coalesce(F.abs(column) == float("inf"), F.lit(False))

@@ -15,7 +15,7 @@ from ingest.cleaning.calls import apply_call
 from ingest.cleaning.flow import DROPPED, Flow, is_kept
 from ingest.cleaning.windows import check_order, windows_of
 from ingest.errors import ExpressionInvalid, RowsMultiplied
-from ingest.sources.load import Source
+from ingest.sources.load import LoadedSource
 from ingest.spark.columns import hash_of, quoted
 from ingest.spark.errors import mapped_actions, mapped_analysis
 from millrace.config.sections.ingest import Filter, Ingest, Join, Step
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _MATCHED: Final = "#matched"
 
 
-def apply_steps(ingest: Ingest, sources: Mapping[str, Source], stack: contextlib.ExitStack) -> Flow:
+def apply_steps(ingest: Ingest, sources: Mapping[str, LoadedSource], stack: contextlib.ExitStack) -> Flow:
     """Run all steps over the base source's good rows.
 
     Raises:
@@ -52,7 +52,7 @@ class _Tools:
         stack: Unpersists frames in the end.
     """
 
-    sources: Mapping[str, Source]
+    sources: Mapping[str, LoadedSource]
     doubles: set[str]
     stack: contextlib.ExitStack
 
@@ -153,7 +153,7 @@ def _comparable(left: DataType, right: DataType) -> bool:
     return left == right or (isinstance(left, NumericType) and isinstance(right, NumericType))
 
 
-def find_doubles(ingest: Ingest, sources: Mapping[str, Source]) -> set[str]:
+def find_doubles(ingest: Ingest, sources: Mapping[str, LoadedSource]) -> set[str]:
     """Sources with a key that stands twice, by some join's ``on``; all of them looked at in one job."""
     frames = []
     for step in ingest.steps:

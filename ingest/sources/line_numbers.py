@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from ingest.spark.columns import FILE, REASON, RECORD, quoted
 from ingest.spark.errors import mapped_actions
-from ingest.spark.parallel import for_each
+from ingest.spark.executors import map_paths
 from ingest.staging.lines import BLANK
 from ingest.staging.staged_file import StagedFile
 from millrace.storage import files_of, mapped_errors, open_input
@@ -62,7 +62,7 @@ def find_numbers(
     by_path = dict(zip(paths, looked, strict=True))
     with mapped_errors("folder", "staging"):
         size = sum(files_of(path).size(path) for path in paths)
-        found = for_each(spark, partial(_scan, by_path, wanted), paths, size)
+        found = map_paths(spark, partial(_scan, by_path, wanted), paths, size)
     numbers = {file.file: each for file, each in zip(looked, found, strict=True) if isinstance(each, Numbers)}
     rows = [
         (file, text, n, line)

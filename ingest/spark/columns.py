@@ -33,8 +33,8 @@ def ddl(columns: Mapping[str, str]) -> str:
 
 
 def is_not_finite(column: "Column") -> "Column":
-    """Condition: NaN or infinite."""
-    return F.isnan(column) | (F.abs(column) == F.lit(float("inf")))
+    """Condition: the value is NaN or infinite; false for null."""
+    return F.isnan(column) | F.coalesce(F.abs(column) == F.lit(float("inf")), F.lit(False))
 
 
 def floats_of(columns: Mapping[str, str]) -> list[str]:

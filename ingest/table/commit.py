@@ -12,7 +12,7 @@ from pyspark.errors import PySparkException
 from ingest.cleaning.flow import DROPPED, NOT_FINITE
 from ingest.errors import CommitLost
 from ingest.spark.errors import first_line, mapped_actions, space_hint
-from ingest.spark.parallel import for_each
+from ingest.spark.executors import map_paths
 from ingest.table.arrange import HASH
 from millrace.config import Config
 from millrace.config.checks.flow import SPLIT
@@ -169,7 +169,7 @@ def keep_digests(
     size = 0
     with mapped_errors("table", version.name):
         size = sum(store.files.size(path) for path in paths)
-        found = for_each(spark, digest_at, paths, size)
+        found = map_paths(spark, digest_at, paths, size)
     known |= {path: digest for path, digest in zip(paths, found, strict=True) if isinstance(digest, str)}
     tables.keep_digests(store, version, {file.path: known[file.path] for file in version.files})
 

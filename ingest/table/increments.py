@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import RecipeChanged
-from ingest.sources.files import SourceFile, SourceSnapshot, snapshot_of, take_digests
+from ingest.sources.find import compute_digests
+from ingest.sources.snapshot import SourceFile, SourceSnapshot, snapshot_of
 from ingest.table.ledger import Ledger, read_ledger
 from millrace.config import Product
 from millrace.errors import InputMissing
@@ -86,7 +87,7 @@ def find_increment(product: Product, spark: "SparkSession | None", recipe: str, 
     places = ledger.places() if ledger else set()
     fresh = [entry for entry in entries if (entry.path, entry.size, entry.modified_ns) not in places]
     settled, skipped = _settled(fresh, section.settle_s)
-    files = take_digests(name, section, settled, spark)
+    files = compute_digests(name, section, settled, spark)
     new, also = _sorted_out(files, ledger)
     skipped += also
     for path, reason in skipped[:SHOWN_SKIPPED]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ingest.sources.files import SourceFile
+from ingest.sources.snapshot import SourceFile
 from millrace.errors import ArtifactNotFound, StorageError
 from millrace.tables.versions import TableVersion, read_commit
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.errors import ColumnsMismatch
-from ingest.sources.snapshots import find_snapshots
+from ingest.sources.find import find_snapshots
 from millrace.errors import ConfigError
 from tests.ingest.small import Small, load
 

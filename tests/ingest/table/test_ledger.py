@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, write_deltalake
 
-from ingest.sources.files import SourceFile
+from ingest.sources.snapshot import SourceFile
 from ingest.table import ledger
 from ingest.table.ledger import Ledger, next_entry, own_commit, read_ledger
 from millrace.errors import StorageError

@@ -13,7 +13,7 @@ from ingest.staging.archives import Part, find_parts
 from ingest.staging.header import check_header
 from ingest.staging.lines import LineCounter, LongLine, without_long_lines
 from ingest.staging.shape import Shape
-from ingest.staging.staged_file import StagedFile, copying, key_of, place, uri_of
+from ingest.staging.staged_file import StagedFile, copying, key_of, make_readable, uri_of
 from millrace.config.checks.reader_options import ReaderOptions
 from millrace.storage import files_of
 
@@ -53,7 +53,7 @@ def _stage_part(part: Part, target: str, shape: Shape, options: ReaderOptions) -
         counter = LineCounter(header, options.quote)
         uri = _copy(part, target, counter, options, long_lines)
         lines = counter.finish()
-    uri = uri or place(part.path, target)
+    uri = uri or make_readable(part.path, target)
     return StagedFile(uri, key_of(part.path, uri), part.name, header, lines, columns, tuple(long_lines))
 
 

@@ -46,7 +46,7 @@ class StagedFile:
     long_lines: tuple[LongLine, ...] = ()
 
 
-def place(path: str, target: str) -> str:
+def make_readable(path: str, target: str) -> str:
     """Make a plain file readable for every executor under a name that Spark takes as it is; returns where."""
     if _PLAIN_PATH.fullmatch(path) and not path.endswith(_PACKED):
         return path

@@ -97,7 +97,7 @@ def load_sources(
     loaded = {}
     for name, source in staged.items():
         source.check_unchanged()
-        loaded[name] = _account(source, frames[name], counts, product.config.ingest.max_rejected, spark)
+        loaded[name] = _check_counts(source, frames[name], counts, product.config.ingest.max_rejected, spark)
     total = sum(each.rows for each in loaded.values())
     logger.info("read %d rows of %d sources in %.1f s", total, len(loaded), time.monotonic() - started)
     return loaded
@@ -118,7 +118,7 @@ def _count(frames: Mapping[str, "DataFrame"]) -> dict[tuple[str, str], tuple[int
     return {(row[0], row[1]): (row[2], row[3]) for row in counts.collect()}
 
 
-def _account(
+def _check_counts(
     staged: StagedSource,
     frame: "DataFrame",
     counts: dict[tuple[str, str], tuple[int, int]],

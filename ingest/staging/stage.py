@@ -1,9 +1,4 @@
-"""Brings source files to where Spark can read them: unpacked, in UTF-8, under names of our own.
-
-Spark never sees a user's file name, unless it lies on HDFS and there is nothing in it that Spark would take for more
-than a name: brackets and stars are expanded, compression is guessed from an ending, and what starts with an underscore
-is hidden.
-"""
+"""Stages text files for Spark: unpacks them, converts them to UTF-8, checks headers and counts lines."""
 
 import codecs
 from collections.abc import Iterator
@@ -19,17 +14,17 @@ from millrace.storage import files_of
 
 
 def stage(path: str, prefix: str, shape: Shape, options: ReaderOptions) -> list[StagedFile]:
-    """Check the header of every text in a source's file, count its lines and make it readable.
+    """Check the header of every text in a source file, count its lines and make it readable for Spark.
 
     Args:
-        path: The source's file.
-        prefix: Begin of the staged files' paths.
+        path: The source file.
+        prefix: Start of the paths of the staged files.
         shape: The declared columns.
-        options: How the text is written.
+        options: The reader options of the source.
 
     Raises:
-        HeaderMismatch: A header is not the declared columns.
-        FileUnreadable: A damaged archive, or bytes that are not text.
+        HeaderMismatch: A header differs from the declared columns.
+        FileUnreadable: An archive is damaged, or bytes are not text in the declared encoding.
         StorageError: The disk is full.
     """
     return [_stage_part(part, f"{prefix}-{number:05d}", shape, options) for number, part in enumerate(find_parts(path))]
@@ -47,7 +42,7 @@ def _stage_part(part: Part, target: str, shape: Shape, options: ReaderOptions) -
     lines, long_lines = counter.finish(), list[LongLine]()
     if lines.too_long:
         if options.multi_line:
-            raise FileUnreadable(part.name, reason="a line is too long for a text whose values may span lines")
+            raise FileUnreadable(part.name, reason="a line is too long for a text with values that may span lines")
         if uri:
             files_of(target).remove(target)
         counter = LineCounter(header, options.quote)

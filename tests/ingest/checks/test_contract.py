@@ -129,9 +129,9 @@ def test_a_library_that_fails_itself(frame: "DataFrame", monkeypatch: pytest.Mon
 KILLED = """
 import sys
 import psutil
-from ingest import contract
+from ingest.checks import contract
+from millrace.config.sections.ingest import Contract
 from millrace.config.sections.profile import Spark
-from millrace.config.sections.product import Contract
 from pipelines.jobs.exits import guard
 from pipelines.jobs.session import build_session
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.cleaning.flow import Flow
-from ingest.cleaning.steps import apply_steps, find_doubles
+from ingest.cleaning.steps import apply_steps, find_not_unique
 from ingest.errors import ExpressionFailed, ExpressionInvalid, RowsMultiplied
 from ingest.sources.load import LoadedSource
 from ingest.sources.snapshot import SourceSnapshot
@@ -77,7 +77,7 @@ def test_double_keys_that_nothing_meets_do_no_harm(spark: "SparkSession", stack:
 def test_doubles_are_found_for_each_join(spark: "SparkSession") -> None:
     steps = [join(), join(on={"tag": "title"}, columns={"t2": "title"})]
     ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": steps})
-    found = find_doubles(ingest, {"things": source(spark, THINGS), "kinds": source(spark, DOUBLE_KINDS)})
+    found = find_not_unique(ingest, {"things": source(spark, THINGS), "kinds": source(spark, DOUBLE_KINDS)})
     assert found == {"kinds on kind"}
 
 

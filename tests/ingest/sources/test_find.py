@@ -77,7 +77,7 @@ def test_digests(tmp_path: Path) -> None:
     small.source(data, sha256=found)
     find_files(small.build(), "things")
     small.source(data + b"4,x,1,1\n", sha256=found)
-    with pytest.raises(DigestMismatch, match=f"declared is {found}"):
+    with pytest.raises(DigestMismatch, match=f"expected {found}"):
         find_files(small.build(), "things")
 
 

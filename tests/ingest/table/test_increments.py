@@ -105,7 +105,7 @@ def test_what_may_not_be_added(growing: Growing) -> None:
     growing.snapshot_of("a.csv", rows(0, 50))
     growing.run()
     growing.snapshot_of("b.csv", rows(45, 10))
-    with pytest.raises(KeyBroken, match="5 rows have a key that the table holds already") as broken:
+    with pytest.raises(KeyBroken, match="5 rows have a key that is already in the table") as broken:
         growing.run()
     assert "{'id': 45}" in str(broken.value)
     growing.snapshot_of("b.csv", csv(HEADER, "60,a,1,1", "61,b,1,1000"))

@@ -41,7 +41,7 @@ def test_every_file_of_every_commit(store: Store, monkeypatch: pytest.MonkeyPatc
         assert (found.number, found.version, found.recipe) == (number, number - 1, "r")
         assert found.taken == {f"digest{n}": (f"/in/{n}", n, 7) for n in range(1, number + 1)}
     assert found is not None
-    assert ("/in/3", 3, 7) in found.places()
+    assert ("/in/3", 3, 7) in found.stamps()
     # The sixth repeats all before: older commits may be gone.
     log = Path(table.uri, "_delta_log")
     (log / f"{2:020}.json").rename(log / "away")

@@ -18,7 +18,7 @@ BUCKETS: Final = 1_000_000
 def split_of(section: HashSplit | TimeSplit, key_hash: "Column") -> "Column":
     """The name of a row's split; null if the column of a time split is null."""
     if isinstance(section, TimeSplit):
-        validation, test = _moment(section.validation_from), _moment(section.test_from)
+        validation, test = _parse_time(section.validation_from), _parse_time(section.test_from)
         moment = F.col(quoted(section.column)).cast("timestamp")
         return (
             F.when(moment >= F.lit(test), F.lit("test"))
@@ -35,6 +35,6 @@ def split_of(section: HashSplit | TimeSplit, key_hash: "Column") -> "Column":
     )
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -298,7 +298,7 @@ def test_stopped_before_the_rejects(
 
 
 def generated(seed: int) -> tuple[bytes, dict[str, int]]:
-    """Lines of every kind in a random order, and what should become of them, told without Spark."""
+    """Lines of every kind in a random order, and what should become of them, computed without Spark."""
     chance = random.Random(seed)
     kinds = {
         "out": lambda n: f"{n},name {n},{chance.randint(1, 5)},{chance.random():.3f}",

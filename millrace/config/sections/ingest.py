@@ -57,7 +57,7 @@ class Step(Section):
     """Remove columns."""
 
     @model_validator(mode="after")
-    def _one_key(self) -> "Step":
+    def _check_one_key(self) -> "Step":
         given = [name for name in self.model_fields_set if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"expected exactly one of the keys {', '.join(type(self).model_fields)}")
@@ -74,7 +74,7 @@ class HashSplit(Section):
     """Share of the rows for the test."""
 
     @model_validator(mode="after")
-    def _leaves_train(self) -> "HashSplit":
+    def _check_shares(self) -> "HashSplit":
         if self.validation + self.test >= 1:
             raise ValueError("validation + test leave nothing to train on; expected less than 1 in all")
         return self
@@ -92,13 +92,13 @@ class TimeSplit(Section):
     """Start of the test split."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "TimeSplit":
-        if _moment("validation_from", self.validation_from) >= _moment("test_from", self.test_from):
+    def _check_order(self) -> "TimeSplit":
+        if _parse_time("validation_from", self.validation_from) >= _parse_time("test_from", self.test_from):
             raise ValueError("validation_from must be before test_from")
         return self
 
 
-def _moment(key: str, text: str) -> datetime:
+def _parse_time(key: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -128,13 +128,13 @@ class Ingest(Section):
         return list(dict.fromkeys([self.base, *(step.join.source for step in self.steps if step.join)]))
 
 
-def _one_name(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _check_one_name(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if len(item) != 1:
         raise ValueError("expected one expectation name and its arguments, such as name: {column: x}")
     return item
 
 
-Expectation = Annotated[dict[str, dict[str, Any]], AfterValidator(_one_name)]
+Expectation = Annotated[dict[str, dict[str, Any]], AfterValidator(_check_one_name)]
 
 
 class Contract(Section):

@@ -12,7 +12,7 @@ TEXT_FORMATS: Final = ("csv", "json", "text")
 """Formats whose files may be compressed with gzip, bzip2 or zip."""
 
 
-def _listed(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
@@ -20,7 +20,7 @@ def _listed(value: Any) -> Any:
 
 Paths = Annotated[
     tuple[str, ...],
-    BeforeValidator(_listed),
+    BeforeValidator(_as_tuple),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
 
@@ -42,7 +42,7 @@ class Jdbc(Section):
     """Name of the environment variable with the password."""
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "Jdbc":
+    def _check_table_or_query(self) -> "Jdbc":
         if (self.table is None) == (self.query is None):
             raise ValueError("expected exactly one of table, query")
         return self
@@ -81,7 +81,7 @@ class Source(Section):
     """With `incremental`: skip files that changed in the last so many seconds, until the next run."""
 
     @model_validator(mode="after")
-    def _comes_from_somewhere(self) -> "Source":
+    def _check_format_and_path(self) -> "Source":
         if (self.format == "jdbc") != (self.jdbc is not None):
             raise ValueError("format jdbc needs the section jdbc, and other formats must not have it")
         if bool(self.path) == (self.jdbc is not None):

@@ -120,10 +120,10 @@ def test_columns_without_a_value(spark: "SparkSession") -> None:
     assert find_empty(frame.where("id < 0"), frame.columns) == []
 
 
-@pytest.mark.parametrize(("allowed", "told"), [(0.5, False), (0.49, True)])
-def test_the_share_that_may_be_dropped(allowed: float, told: bool) -> None:
+@pytest.mark.parametrize(("allowed", "fails"), [(0.5, False), (0.49, True)])
+def test_the_share_that_may_be_dropped(allowed: float, fails: bool) -> None:
     filters = {"old": 2, "join:kinds": 3}
-    with pytest.raises(TooManyFiltered, match="drop 5 of 10 rows") if told else nullcontext():
+    with pytest.raises(TooManyFiltered, match="drop 5 of 10 rows") if fails else nullcontext():
         check_filtered(filters, 10, allowed)
 
 

@@ -1,4 +1,4 @@
-"""Windows: what picks rows by an order is told which one."""
+"""Windows: a function that depends on the order of rows needs an order without ties."""
 
 from typing import TYPE_CHECKING
 

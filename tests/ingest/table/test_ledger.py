@@ -1,4 +1,4 @@
-"""The ledger: which files a table holds, told by its own log alone."""
+"""The ledger: which files a table has already, read from its own log alone."""
 
 import json
 from pathlib import Path

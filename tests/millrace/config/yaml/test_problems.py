@@ -344,11 +344,11 @@ def line_of(path: Path, piece: str) -> int:
 def test_a_mistake_is_told(mistake: Mistake, tmp_path: Path) -> None:
     path = write_product(tmp_path, (mistake.old, mistake.new))
     problems = problems_of(path)
-    told = next((p for p in problems if p.key == mistake.key), None)
-    assert told is not None, "\n".join(map(str, problems))
-    assert told.where == f"{path}:{line_of(path, mistake.at)}"
-    assert mistake.found in told.found
-    assert mistake.allowed in told.allowed
+    reported = next((p for p in problems if p.key == mistake.key), None)
+    assert reported is not None, "\n".join(map(str, problems))
+    assert reported.where == f"{path}:{line_of(path, mistake.at)}"
+    assert mistake.found in reported.found
+    assert mistake.allowed in reported.allowed
 
 
 def test_a_correct_file_has_no_problem(tmp_path: Path) -> None:

@@ -1,42 +1,39 @@
-"""What can be wrong with sources, steps and rows.
+"""The errors of ingest.
 
 ConfigError
 ├── ExpressionInvalid   a step's SQL expression that Spark cannot analyse
-├── CallBroken          a user's function that fails or breaks its declaration
-├── RecipeChanged       steps or contract changed since an incremental table was begun
-└── ContractUnfit       an expectation that could never fail on this table
+├── CallBroken          a user's function that fails or does not do what its step declares
+├── RecipeChanged       steps or contract changed since an incremental table was created
+└── ContractUnfit       an expectation that cannot fail on this table
 DataRejected
-├── DigestMismatch      a source file is not the one that was declared
+├── DigestMismatch      a source file has another digest than declared
 ├── SourceChanged       a source file changed while it was read
 ├── FileUnreadable      a damaged archive, or bytes that are not text
-├── HeaderMismatch      a file's header is not the declared columns
-├── ColumnsMismatch     a file's columns or types are not the declared ones
-├── BadFiles            more than one file of a source cannot be taken
+├── HeaderMismatch      a file's header differs from the declared columns
+├── ColumnsMismatch     a file's columns or types differ from the declared ones
+├── BadFiles            more than one file of a source is bad
 ├── TooManyRejected     more malformed rows than the product allows
-├── LinesLost           Spark saw another number of lines than the file holds
-├── RowsMultiplied      a join or a user's function made rows
+├── LinesLost           Spark parsed another number of lines than the file has
+├── RowsMultiplied      a join or a user's function adds rows
 ├── TooManyFiltered     filters, joins and functions dropped more rows than the product allows
-├── OrderTied           a window picks rows by an order that leaves ties
-├── ExpressionFailed    an expression could not be computed for some row
+├── OrderTied           a window function depends on an order of rows that has ties
+├── ExpressionFailed    an expression fails for some row
 ├── KeyBroken           a key that is null or not unique
 └── ContractFailed      a guard or an expectation failed (in ingest.checks.failures)
 InputMissing
 └── SourceEmpty         a source without rows
 Refused
-└── CommitLost          another writer replaced the table first
+└── CommitLost          another writer changed the table first
 """
 
 from collections.abc import Mapping, Sequence
 
 from millrace.errors import MAX_EXAMPLES, ConfigError, DataRejected, InputMissing, Refused, shorten
 
-SHOWN_FAILURES = 12
-"""Failures that a message names; with two lines each they fill one screen."""
-
 SHOWN_FILES = 500
-"""Bad files that a message names; whoever delivered them wants to know all."""
+"""Most bad files that a message lists: many, because all of them have to be delivered again."""
 
-TRY_CAST_HINT = "use try_cast, try_divide or nullif where a value may not fit, or filter such rows"
+TRY_CAST_HINT = "use try_cast, try_divide or nullif for values that may not fit, or filter such rows"
 
 
 class ExpressionInvalid(ConfigError):
@@ -54,13 +51,13 @@ class CallBroken(ConfigError):
     def __init__(self, function: str, *, reason: str) -> None:
         super().__init__(
             f"{function}: {shorten(reason, 400)}",
-            hint="declare in the step's adds and drops what the function does",
+            hint="declare the columns that the function adds and drops in the step's adds and drops",
         )
         self.function = function
 
 
 class ContractUnfit(ConfigError):
-    """An expectation that could never fail, whatever the data."""
+    """An expectation that cannot fail for any data."""
 
     def __init__(self, rule: str, *, reason: str) -> None:
         super().__init__(f"contract.expectations: {rule}: {reason}")
@@ -68,23 +65,23 @@ class ContractUnfit(ConfigError):
 
 
 class RecipeChanged(ConfigError):
-    """An incremental table whose rows were made in another way than the next ones would be."""
+    """An incremental table whose rows were made with other steps, columns or contract than the new rows would be."""
 
     def __init__(self, table: str, *, version: int, reason: str) -> None:
         super().__init__(
-            f"table '{table}': {reason} (version {version}); rows made in two ways never share a table",
-            hint="run with --full to make it anew from all files that are there, or take the change back",
+            f"table '{table}': {reason} (version {version}); a table must not mix rows made in different ways",
+            hint="run with --full to rebuild the table from all files that are there now, or undo the change",
         )
         self.table = table
 
 
 class DigestMismatch(DataRejected):
-    """A source file that is not the one that was declared."""
+    """A source file with another digest than declared."""
 
     def __init__(self, source: str, path: str, *, expected: str, found: str) -> None:
         super().__init__(
-            f"sources.{source}: {path} has SHA-256 {found}, declared is {expected}",
-            hint="fetch the file again; if the new one is meant, declare its digest",
+            f"sources.{source}: {path} has SHA-256 {found}, expected {expected}",
+            hint="download the file again; if the new file is correct, declare its digest",
         )
         self.source = source
         self.expected = expected
@@ -92,7 +89,7 @@ class DigestMismatch(DataRejected):
 
 
 class SourceChanged(DataRejected):
-    """A source file that somebody wrote to while it was read."""
+    """A source file that was written to while it was read."""
 
     def __init__(self, source: str, path: str) -> None:
         super().__init__(
@@ -111,7 +108,7 @@ class FileUnreadable(DataRejected):
 
 
 class HeaderMismatch(DataRejected):
-    """A file whose header is not the declared columns, in their order."""
+    """A file whose header is not the list of declared columns, in their order."""
 
     def __init__(self, file: str, *, expected: Sequence[str], found: Sequence[str]) -> None:
         wanted, there = set(expected), set(found)
@@ -126,9 +123,9 @@ class HeaderMismatch(DataRejected):
             )
             parts = [f"the order differs from column {first + 1} on"]
         super().__init__(
-            f"{file}: the header is not the declared columns: {', '.join(parts)}; "
+            f"{file}: the header differs from the declared columns: {', '.join(parts)}; "
             f"expected {_names(expected)}; found {_names(found)}",
-            hint="correct sources.<name>.columns; a file without a header takes options.header: false",
+            hint="correct sources.<name>.columns; for a file without a header set options.header: false",
         )
         self.file = file
         self.expected = tuple(expected)
@@ -136,7 +133,7 @@ class HeaderMismatch(DataRejected):
 
 
 class ColumnsMismatch(DataRejected):
-    """A file whose columns or types are not the declared ones."""
+    """A file whose columns or types differ from the declared ones."""
 
     def __init__(self, file: str, problems: Sequence[str], *, found: Sequence[str]) -> None:
         super().__init__(
@@ -148,14 +145,14 @@ class ColumnsMismatch(DataRejected):
 
 
 class BadFiles(DataRejected):
-    """Files of a source that cannot be taken, every one by name."""
+    """Several bad files of a source; the message lists each of them with its problem."""
 
     def __init__(self, source: str, problems: Sequence[str], *, of: int, allowed: int = 0) -> None:
         shown = "".join(f"\n  {shorten(problem, 300)}" for problem in problems[:SHOWN_FILES])
         more = f"\n  and {len(problems) - SHOWN_FILES} more" if len(problems) > SHOWN_FILES else ""
-        limit = f", allowed are {allowed}" if allowed else ""
+        limit = f", allowed: {allowed}" if allowed else ""
         super().__init__(
-            f"sources.{source}: {len(problems)} of {of} files cannot be taken{limit}{shown}{more}",
+            f"sources.{source}: {len(problems)} of {of} files are bad{limit}{shown}{more}",
             hint="deliver these files again, or set on_bad_file: quarantine and max_bad_files to leave them out",
         )
         self.source = source
@@ -169,7 +166,7 @@ class TooManyRejected(DataRejected):
         shown = "".join(f"\n  {shorten(example)}" for example in examples[:MAX_EXAMPLES])
         super().__init__(
             f"sources.{source}: {rejected} of {rows} rows are malformed, allowed is a share of {allowed:g}{shown}",
-            hint="mend the file, its declared columns or options, or raise ingest.max_rejected",
+            hint="fix the file, its declared columns or its options, or raise ingest.max_rejected",
         )
         self.source = source
         self.rejected = rejected
@@ -177,7 +174,7 @@ class TooManyRejected(DataRejected):
 
 
 class LinesLost(DataRejected):
-    """Spark saw another number of lines than the file holds."""
+    """Spark parsed another number of lines than the file has."""
 
     def __init__(self, file: str, *, lines: int, parsed: int) -> None:
         super().__init__(f"{file} holds {lines} lines of data, but Spark parsed {parsed} of them")
@@ -187,7 +184,7 @@ class LinesLost(DataRejected):
 
 
 class RowsMultiplied(DataRejected):
-    """A join or a user's function that would make rows."""
+    """A join or a user's function that would add rows."""
 
     def __init__(self, step: str, *, before: int, after: int, reason: str) -> None:
         super().__init__(f"{step}: {before} rows would become {after}: {reason}")
@@ -205,25 +202,25 @@ class TooManyFiltered(DataRejected):
         shown = ", ".join(f"{name}: {count}" for name, count in by_count if count)
         super().__init__(
             f"ingest.steps drop {dropped} of {rows} rows, allowed is a share of {allowed:g} ({shorten(shown, 400)})",
-            hint="mend the step that drops too many; if they shall go, raise ingest.max_filtered",
+            hint="fix the step that drops too many rows; if they are meant to be dropped, raise ingest.max_filtered",
         )
         self.dropped = dropped
         self.rows = rows
 
 
 class OrderTied(DataRejected):
-    """A window picks rows by an order in which some share a place: another run would pick others."""
+    """A window function depends on an order of rows that has ties, so another run could give another result."""
 
     def __init__(self, where: str, window: str, *, rows: int) -> None:
         super().__init__(
-            f"{where}: {rows} rows share their place in {shorten(window)}: what it gives is a matter of chance",
-            hint="add columns to its ORDER BY until no two rows tie, the key for instance",
+            f"{where}: {rows} rows are tied in the order of {shorten(window)}: its result is not deterministic",
+            hint="add columns to its ORDER BY until no two rows are tied, for example the key",
         )
         self.rows = rows
 
 
 class ExpressionFailed(DataRejected):
-    """An expression that could not be computed for some row."""
+    """An expression that fails for some row."""
 
     def __init__(self, what: str, *, reason: str) -> None:
         super().__init__(f"{what}: {shorten(reason, 400)}", hint=TRY_CAST_HINT)
@@ -237,7 +234,7 @@ class KeyBroken(DataRejected):
         shown = "".join(f"\n  {shorten(example)}" for example in examples[:MAX_EXAMPLES])
         super().__init__(
             f"ingest.key ({', '.join(key)}): {count} {reason}{shown}",
-            hint="add the columns that tell the rows apart, or filter the rows that are double",
+            hint="add columns to the key until it is unique, or filter the duplicate rows",
         )
         self.count = count
         self.examples = tuple(examples[:MAX_EXAMPLES])
@@ -252,13 +249,13 @@ class SourceEmpty(InputMissing):
 
 
 class CommitLost(Refused):
-    """Another writer replaced the table between this run's start and its commit."""
+    """Another writer changed the table between this run's start and its commit."""
 
     def __init__(self, table: str, *, parent: int | None, reason: str) -> None:
         since = "it did not exist" if parent is None else f"version {parent}"
         super().__init__(
-            f"table '{table}' changed since this run began ({since}): {shorten(reason)}",
-            hint="run again: it starts from what is there now",
+            f"table '{table}' changed since this run started ({since}): {shorten(reason)}",
+            hint="run again; the new run starts from the current version",
         )
         self.table = table
         self.parent = parent

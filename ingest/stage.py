@@ -1,4 +1,4 @@
-"""The ingest stage: from declared sources to one checked version of the clean table."""
+"""The ingest stage: makes a checked version of the clean table from the declared sources."""
 
 import contextlib
 import logging
@@ -17,9 +17,9 @@ from ingest.checks.statistics import Statistics, find_empty, measure
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, add, is_kept
 from ingest.cleaning.steps import apply_steps
 from ingest.errors import SourceEmpty
-from ingest.sources.load import Source, load_sources
-from ingest.sources.snapshots import find_snapshots
-from ingest.sources.staged import open_sources
+from ingest.sources.find import find_snapshots
+from ingest.sources.load import LoadedSource, load_sources
+from ingest.sources.staged import stage_sources
 from ingest.staging.folder import staging_folder
 from ingest.table import commit
 from ingest.table.arrange import arrange, partitions_for, sort
@@ -42,15 +42,15 @@ STAGE = "ingest"
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One run, and what it starts from.
+class _Inputs:
+    """What one run starts from.
 
     Attributes:
-        config: The product.
+        config: The configuration of the product.
         spark: The session.
-        parent: The clean table's current version.
-        increment: The new files of an incremental source.
-        allow_empty: Whether no rows at all make a version too.
+        parent: The current version of the clean table; None if there is none.
+        increment: The new files of an incremental source; None for other sources.
+        allow_empty: Whether a version without rows may be committed.
     """
 
     config: Config
@@ -60,8 +60,8 @@ class _Run:
     allow_empty: bool
 
     @property
-    def grows(self) -> TableVersion | None:
-        """The version that rows are added to; None where they replace what is there."""
+    def append_to(self) -> TableVersion | None:
+        """The version that rows are appended to; None if they replace the rows of the table."""
         return self.parent if self.increment and self.increment.ledger else None
 
 
@@ -74,37 +74,37 @@ def run(
     full: bool = False,
     allow_empty: bool = False,
 ) -> RunRecord:
-    """Read, clean, check and commit.
+    """Read, clean and check the rows, and commit them as a new version.
 
-    Nothing becomes visible unless every check passed; then the rejects, then the clean table's new version. A run
-    with the same sources, steps and contract as the current version changes nothing; nor does a run of an incremental
-    source without new files.
+    If a check fails, nothing becomes visible. Otherwise the rejects are written first, and then the new version of the
+    clean table. A run with the same sources, steps and contract as the current version changes nothing, and neither
+    does a run of an incremental source without new files.
 
     Args:
         product: The product.
         spark: The session.
-        store: Where its tables lie.
-        run_id: The run's name.
-        full: Make an incremental table anew from all files that are there.
-        allow_empty: Commit a version without rows where the base source has none.
+        store: The store of its tables.
+        run_id: Id of the run.
+        full: Rebuild an incremental table from all files that are there now.
+        allow_empty: Commit a version without rows if the base source has none.
 
     Raises:
         ConfigError: An option, an expression or a function is wrong.
-        InputMissing: A source is not there or holds no rows.
+        InputMissing: A source does not exist or has no rows.
         DataRejected: The data broke a rule; the current version stays.
-        Refused: Another writer was faster.
-        StorageError: Storage or Spark failed.
+        Refused: Another writer changed the table first.
+        Unavailable: Storage or Spark failed.
     """
     started = time.monotonic()
     config = product.config
     functions = _function_digests(config)
     parent = commit.newest(store, config.product)
     if parent is not None and not all(file.sha256 for file in parent.files):
-        commit.keep_digests(spark, store, parent, None)  # its writer was killed before it could
+        commit.keep_digests(spark, store, parent, None)  # its run was killed before it stored them
     increment = _increment(product, spark, functions, parent, full=full)
     if parent is not None and increment is not None and increment.ledger and not increment.snapshot.files:
         return _nothing_new(parent, run_id, started, increment)
-    this = _Run(config, spark, parent, increment, allow_empty)
+    inputs = _Inputs(config, spark, parent, increment, allow_empty)
     fail_here("ingest.before_staging")
     with staging_folder(store, run_id) as folder, contextlib.ExitStack() as stack:
         new = increment.snapshot if increment else None
@@ -113,19 +113,19 @@ def run(
         key = commit.commit_key(config, digests)
         if parent is not None and parent.commit.get("commit_key") == key:
             return _nothing_new(parent, run_id, started, increment)
-        opened = open_sources(product, snapshots, spark, folder)
-        if increment is not None and not opened[config.ingest.base].snapshot.files and not allow_empty:
-            if this.grows is None:
+        staged = stage_sources(product, snapshots, spark, folder)
+        if increment is not None and not staged[config.ingest.base].snapshot.files and not allow_empty:
+            if inputs.append_to is None:
                 raise SourceEmpty(config.ingest.base, "none of its files")
-            return _nothing_new(this.grows, run_id, started, increment, opened[config.ingest.base].bad_files)
-        sources = load_sources(product, opened, spark, stack, allow_empty=allow_empty)
-        rows, metadata = _clean(this, sources, stack)
+            return _nothing_new(inputs.append_to, run_id, started, increment, staged[config.ingest.base].bad_files)
+        sources = load_sources(product, staged, spark, stack, allow_empty=allow_empty)
+        rows, metadata = _clean(inputs, sources, stack)
         metadata = {"commit_key": key, "run_id": run_id, **metadata}
-        _record(config.product, metadata, run_id=run_id, outcome="failed")  # its accounts are checked before the commit
+        _record(config.product, metadata, run_id=run_id, outcome="failed")  # checks the counts before the commit
         fail_here("ingest.before_rejects")
         _write_rejects(config, sources, store, metadata)
         fail_here("ingest.before_commit")
-        version = commit.write_clean(rows, store, config.product, metadata, parent, append=this.grows is not None)
+        version = commit.write_clean(rows, store, config.product, metadata, parent, append=inputs.append_to is not None)
         fail_here("ingest.after_commit")
         commit.keep_digests(spark, store, version, parent)
     outcome: Outcome = "committed" if version.commit["run_id"] == run_id else "already_committed"
@@ -143,21 +143,21 @@ def _increment(
 
 
 def _function_digests(config: Config) -> dict[str, str]:
-    """Digests of the modules of user functions: an edited function is a new input."""
+    """Digests of the modules of user functions, so that an edited function counts as a new input."""
     functions = (step.call.function for step in config.ingest.steps if step.call)
     return {f"call:{function}": digest_of_module(function) for function in functions}
 
 
 def _clean(
-    this: _Run, sources: Mapping[str, Source], stack: contextlib.ExitStack
+    inputs: _Inputs, sources: Mapping[str, LoadedSource], stack: contextlib.ExitStack
 ) -> tuple["DataFrame", dict[str, Any]]:
-    """Steps, guards and contract.
+    """Apply the steps, the guards and the contract.
 
     Returns:
-        The rows of the new version, persisted and arranged, and what its commit says of them.
+        The rows of the new version, persisted and arranged, and the metadata of its commit.
     """
     started = time.monotonic()
-    config = this.config
+    config = inputs.config
     base = sources[config.ingest.base]
     flow = apply_steps(config.ingest, sources, stack)
     guards.check_fit(config.contract, flow.kept.schema)
@@ -177,10 +177,10 @@ def _clean(
     )
     guards.check_filtered(filters, base.rows - base.rejected, config.ingest.max_filtered)
     rows = frame.where(is_kept()).drop(NOT_FINITE)
-    if base.rows or not this.allow_empty:
-        _check(this, rows, statistics)
+    if base.rows or not inputs.allow_empty:
+        _check(inputs, rows, statistics)
     else:
-        logger.warning("there are no rows: nothing is checked, and the version is empty")
+        logger.warning("the base source has no rows: no checks run, and the new version is empty")
     if partitions_for(statistics.kept) != partitions_for(entered):
         rows = sort(rows, config.ingest.key, partitions_for(statistics.kept))
     return rows, {
@@ -194,50 +194,56 @@ def _clean(
         "filters": filters,
         "splits": dict(statistics.splits),
         "split": config.ingest.split.model_dump(mode="json"),
-        **_warn_of_gaps(statistics, find_empty(rows, flow.columns)),
+        **_warn_of_nulls(statistics, find_empty(rows, flow.columns)),
         **({} if base.rows else {"empty": True}),
-        **_growth(this, base, statistics.kept),
+        **_increment_metadata(inputs, base, statistics.kept),
     }
 
 
-def _warn_of_gaps(statistics: Statistics, empty: list[str]) -> dict[str, Any]:
-    """What became null and what is null throughout: for the record, and for people."""
+def _warn_of_nulls(statistics: Statistics, empty: list[str]) -> dict[str, Any]:
+    """Log the values that became null and the columns without values, and return both for the run record."""
     not_finite = {name: count for name, count in statistics.replaced.items() if count}
     for name, count in not_finite.items():
-        logger.warning("column '%s': %d values were NaN or infinite and are null now", name, count)
+        logger.warning("column '%s': %d values were NaN or infinite and became null", name, count)
     if empty:
         logger.warning("columns without a single value: %s", ", ".join(empty))
     return {"not_finite": not_finite, "empty_columns": empty}
 
 
-def _growth(this: _Run, base: Source, kept: int) -> dict[str, Any]:
-    """What the commit of an incremental table says beside."""
-    if this.increment is None:
+def _increment_metadata(inputs: _Inputs, base: LoadedSource, kept: int) -> dict[str, Any]:
+    """The additional commit metadata of an incremental table."""
+    if inputs.increment is None:
         return {}
-    entry = next_entry(this.increment.recipe, this.increment.ledger, base.snapshot.files)
-    return {INCREMENT: entry, "rows_total": kept + (this.grows.rows_of() if this.grows else 0)}
+    entry = next_entry(inputs.increment.recipe, inputs.increment.ledger, base.snapshot.files)
+    before = inputs.append_to.rows_of() if inputs.append_to else 0
+    return {INCREMENT: entry, "rows_total": before + kept}
 
 
-def _check(this: _Run, rows: "DataFrame", statistics: Statistics) -> None:
-    """Judge the rows; those that are added to others are judged alone, so that bad ones cannot hide among good."""
-    config = this.config
-    failures = guards.find_failures(
-        config.contract, statistics, config.features.label, this.grows.rows_of() if this.grows else 0
-    )
+def _check(inputs: _Inputs, rows: "DataFrame", statistics: Statistics) -> None:
+    """Check the new rows alone, so that good rows in the table cannot hide a bad delivery.
+
+    Raises:
+        DataRejected: A check failed.
+    """
+    config, old = inputs.config, inputs.append_to
+    before = old.rows_of() if old else 0
+    failures = guards.find_failures(config.contract, statistics, config.features.label, before)
     if not failures and statistics.kept:
         check_key(rows, config.ingest.key, statistics)
-        if this.grows:
-            table = this.spark.read.format("delta").option("versionAsOf", this.grows.version).load(this.grows.uri)
+        if old:
+            table = inputs.spark.read.format("delta").option("versionAsOf", old.version).load(old.uri)
             check_new_keys(rows, table, config.ingest.key)
         for name, count in statistics.splits.items():
-            if not count and not this.grows:
+            if not count and not old:
                 logger.warning("split '%s' holds no rows", name)
         failures = contract.run_suite(config.contract, rows.drop(DROPPED), config.product, config.ingest.key)
     if failures:
         raise ContractFailed(config.product, failures)
 
 
-def _write_rejects(config: Config, sources: Mapping[str, Source], store: Store, metadata: Mapping[str, Any]) -> None:
+def _write_rejects(
+    config: Config, sources: Mapping[str, LoadedSource], store: Store, metadata: Mapping[str, Any]
+) -> None:
     frames = [source.rejects for source in sources.values() if source.rejects is not None]
     if not frames:
         return
@@ -253,8 +259,8 @@ def _nothing_new(
     increment: Increment | None,
     bad_files: Mapping[str, str] | None = None,
 ) -> RunRecord:
-    logger.info("nothing new: version %d holds this already", parent.version)
-    own = own_commit(parent)  # somebody may have tidied up since
+    logger.info("nothing new: version %d has these rows already", parent.version)
+    own = own_commit(parent)  # newer commits may be maintenance, such as VACUUM
     version = replace(parent, commit=own[1] if own else parent.commit)
     record = _finish(version, run_id, "already_committed", started, increment)
     if not bad_files:
@@ -267,8 +273,8 @@ def _finish(
 ) -> RunRecord:
     product = version.name.partition("/")[0]
     record = _record(product, version.commit, run_id=run_id, outcome=outcome)
-    told = {*record.model_dump(), "run_id", INCREMENT}
-    details = {name: value for name, value in version.commit.items() if name not in told}
+    known = {*record.model_dump(), "run_id", INCREMENT}
+    details = {name: value for name, value in version.commit.items() if name not in known}
     return record.model_copy(
         update={
             "version": version.version,
@@ -284,6 +290,6 @@ def _finish(
 
 
 def _record(product: str, commit: Mapping[str, Any], *, run_id: str, outcome: Outcome) -> RunRecord:
-    """The record of a commit, its accounts checked."""
+    """The run record of a commit; checks that its counts add up."""
     counts = {name: commit[name] for name in ("rows_in", "rows_out", "rejected", "filtered", "filters")}
     return RunRecord(stage=STAGE, run_id=run_id, product=product, outcome=outcome, **counts).check_accounts()

@@ -1,1 +1,1 @@
-"""Whether the cleaned rows may become the table's next version."""
+"""The checks that the cleaned rows must pass before they become the next version of the table."""

@@ -1,4 +1,4 @@
-"""Runs the product's contract as a Great Expectations suite on Spark, and believes nothing that it did not see run."""
+"""Runs the product's contract as a Great Expectations suite on Spark; an expectation without a result has failed."""
 
 import logging
 import os
@@ -23,34 +23,34 @@ Rule = tuple[str, Mapping[str, Any]]
 """An expectation's name and its arguments."""
 
 Result = Mapping[str, Any]
-"""What Great Expectations says of one: its number in the suite, success, result, exceptions."""
+"""The result of one expectation: its number in the suite, success, result, exceptions."""
 
 ERROR: Final = "expectation_error"
-"""What the reason starts with where an expectation could not be computed."""
+"""The reason starts with this if an expectation cannot be computed."""
 
 OBSERVES_VALUES: Final = ("_min_", "_max_", "median", "most_common", "quantile", "distinct")
-"""Parts of the names of expectations that report values of single rows, not a figure about all of them."""
+"""Parts of the names of expectations that report values of single rows, not a figure about all rows."""
 
 
 def run_suite(contract: Contract, frame: "DataFrame", name: str, key: tuple[str, ...]) -> list[Failure]:
-    """Validate kept rows.
+    """Validate the kept rows.
 
     Args:
-        contract: Expectations by Great Expectations' own names.
+        contract: The expectations.
         frame: The rows, persisted.
         name: Name of the suite.
-        key: Columns that name a row against an expectation.
+        key: Key columns, which identify example rows in failures.
 
     Returns:
-        The expectations that did not hold, raised, or gave no result.
+        The expectations that failed, raised an exception, or gave no result.
 
     Raises:
-        ContractUnfit: Great Expectations does not take an expectation's arguments.
-        StorageError: Spark failed.
+        ContractUnfit: Great Expectations refuses the arguments of an expectation.
+        Unavailable: Spark failed.
     """
     started = time.monotonic()
     rules: list[Rule] = [pair for item in contract.expectations for pair in item.items()]
-    # Examples cost two jobs for each expectation, so only those that failed are asked for them.
+    # Examples cost two Spark jobs per expectation, so only failed expectations run again with examples.
     failed = [(rules[n], f) for n, f in _failures(rules, frame, name, (), contract)]
     if failed:
         again = dict(_failures([rule for rule, _ in failed], frame, name, key, contract))
@@ -65,13 +65,13 @@ def run_suite(contract: Contract, frame: "DataFrame", name: str, key: tuple[str,
 def _failures(
     rules: list[Rule], frame: "DataFrame", name: str, key: tuple[str, ...], contract: Contract
 ) -> Iterator[tuple[int, Failure]]:
-    """Number and failure of each rule that did not hold."""
+    """Yield number and failure of each rule that failed."""
     try:
         with mapped_actions("the contract"):
             results = _validate(rules, frame, name, key)
     except MillraceError:
         raise
-    except Exception as error:  # whatever the library raises: nothing is validated
+    except Exception as error:  # the library may raise any exception, and then nothing is validated
         _check_alive(frame)
         logger.warning("Great Expectations failed", exc_info=error)
         info = {"raised_exception": True, "exception_message": f"{type(error).__name__}: {error}"}
@@ -86,24 +86,24 @@ def _failures(
 
 
 def _check_alive(frame: "DataFrame") -> None:
-    """Tell an expectation that cannot be computed from a Spark that computes nothing any more.
+    """Check that Spark still runs, after an expectation could not be computed.
 
     Raises:
-        StorageError: Spark is gone; the data may be good.
+        Unavailable: Spark has died; the data may be good.
     """
     with mapped_actions("the contract"):
         frame.sparkSession.range(1).count()
 
 
 def _validate(rules: list[Rule], frame: "DataFrame", name: str, key: tuple[str, ...]) -> list[Result]:
-    # Read when the library is imported; nothing may leave the machine.
+    # The library reads this at import. Without it, the library sends usage data to a server.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.registry import get_expectation_impl
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    # What cannot be computed is told as a failure of its rule; Spark's own report of it quotes values.
+    # An expectation that cannot be computed becomes a failure; Spark's own log line about it would quote values.
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -116,7 +116,7 @@ def _validate(rules: list[Rule], frame: "DataFrame", name: str, key: tuple[str, 
         except (ValueError, TypeError) as error:
             raise ContractUnfit(rule, reason=shorten(" ".join(str(error).split()))) from error
     suite = gx.ExpectationSuite(name=name, expectations=expectations)
-    # A validation definition would keep its results as JSON, which fails on some that the library itself makes.
+    # A validation definition would store its results as JSON, which fails for some of the library's own results.
     outcome = batch.get_batch({"dataframe": frame}).validate(suite, result_format=_result_format(key))
     return [
         {
@@ -154,7 +154,7 @@ def _failure(
     if result["success"]:
         missing = 0 if rule in NULL_RULES else found.get("missing_count") or 0
         if "element_count" in found and found["element_count"] <= missing:
-            return Failure(rule, column, reason="passed without seeing a single value")
+            return Failure(rule, column, reason="passed without checking a single value")
         return None
     wanted = {k: v for k, v in arguments.items() if k not in ("column", "column_A", "column_B", "column_list")}
     reason = ", ".join(f"{key} {shorten(value, 60)}" for key, value in wanted.items())
@@ -166,14 +166,17 @@ def _failure(
 
 
 def _may_show(rule: str, column: str, observed: object, shown: tuple[str, ...]) -> bool:
-    """Whether what was observed tells of all rows, not of one: messages end up in logs that many can read."""
+    """Whether the observed value may be shown: it is a figure about all rows, or of a column in `show_values`.
+
+    Messages go to logs that many people can read, so values of single rows are hidden.
+    """
     if not column or column in shown:
         return True
     return isinstance(observed, int | float) and not any(word in rule for word in OBSERVES_VALUES)
 
 
 def _exception(info: Mapping[str, Any]) -> str | None:
-    """The first message in an ``exception_info``, which holds one entry or one for each metric."""
+    """The first message in an ``exception_info``, which has one entry, or one entry per metric."""
     entries = [info] if "raised_exception" in info else list(info.values())
     for entry in entries:
         if isinstance(entry, dict) and entry.get("raised_exception"):

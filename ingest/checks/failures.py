@@ -1,4 +1,4 @@
-"""What a contract that did not hold says: rule, column, count, keys of some rows, and no values."""
+"""The failures of a contract: rule, column, number of rows, keys of some rows, and no other values."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,19 +7,19 @@ from typing import Final
 from millrace.errors import DataRejected, shorten
 
 SHOWN_FAILURES: Final = 12
-"""Failures that a message names; with two lines each they fill one screen."""
+"""Most failures that a message lists; with two lines each they fill one screen."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One rule of the contract that did not hold.
+    """One rule of the contract that failed.
 
     Attributes:
         rule: Name of the guard or expectation.
-        column: What it looked at; empty for the whole table.
-        count: Rows against it, where rows can be counted.
+        column: The checked column; empty for the whole table.
+        count: Number of rows that break the rule, if rows can be counted.
         reason: What was expected and what was found.
-        examples: Keys of some offending rows.
+        examples: Keys of some of these rows.
     """
 
     rule: str
@@ -37,11 +37,11 @@ class Failure:
 
 
 class ContractFailed(DataRejected):
-    """The table broke its contract; the current version stays.
+    """The rows broke the contract; the current version stays.
 
     Attributes:
         failures: Every rule that failed, with at most 20 examples each.
-        details: The same for the run's record.
+        details: The same for the run record.
     """
 
     def __init__(self, product: str, failures: Sequence[Failure]) -> None:
@@ -50,7 +50,7 @@ class ContractFailed(DataRejected):
             lines.append(f"  and {len(failures) - SHOWN_FAILURES} more")
         super().__init__(
             f"{product}: the contract failed in {len(failures)} rules\n" + "\n".join(lines),
-            hint="mend the data or the contract; the current table version stays as it is",
+            hint="fix the data or the contract; the current table version stays",
         )
         self.failures = tuple(failures)
         self.details = {"failures": [asdict(failure) for failure in failures]}

@@ -1,6 +1,6 @@
-"""What is checked before Great Expectations is asked, since it passes empty, all-null and mistyped columns.
+"""Checks before the contract runs: Great Expectations passes empty tables, columns of nulls and wrong types.
 
-All figures come from one aggregation over the persisted rows; uniqueness of the key takes another.
+All figures come from one aggregation over the persisted rows; the uniqueness of the key takes another one.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 NULL_RULES: Final = frozenset({"expect_column_values_to_be_null"})
 VALUE_ARGUMENTS: Final = ("min_value", "max_value", "value_set", "sum_total", "double_sided")
 
-
 COUNTING: Final = ("value_lengths", "unique_value_count", "proportion", "row_count", "column_count")
 """Parts of the names of expectations whose bounds are counts, whatever the column's type."""
 
 
 def check_fit(contract: Contract, schema: "StructType") -> None:
-    """Refuse expectations that no data could fail.
+    """Refuse expectations that cannot fail for any data.
 
     Raises:
-        ContractUnfit: A column is not there, a number is compared with a string, nothing is compared at all.
+        ContractUnfit: A column does not exist, a number is compared with a string, or nothing is compared.
     """
     types = {field.name: field.dataType.simpleString() for field in schema}
     for column, rules in contract_columns(contract).items():
@@ -40,7 +39,7 @@ def check_fit(contract: Contract, schema: "StructType") -> None:
 def _check_arguments(rule: str, arguments: Mapping[str, Any], types: Mapping[str, str]) -> None:
     mostly = arguments.get("mostly", 1)
     if isinstance(mostly, int | float) and mostly <= 0:
-        raise ContractUnfit(rule, reason="mostly: 0 holds for any data")
+        raise ContractUnfit(rule, reason="with mostly: 0 it passes for any data")
     if "value_set" in arguments and not arguments["value_set"]:
         raise ContractUnfit(rule, reason="value_set is empty")
     column = arguments.get("column")
@@ -66,20 +65,20 @@ def _clash(value: object, type_name: str) -> bool:
 def find_failures(
     contract: Contract, statistics: Statistics, label: str | None = None, before: int = 0
 ) -> list[Failure]:
-    """The guards that did not hold.
+    """Find the guards that fail.
 
     Args:
-        contract: Its columns must have values, whatever its expectations say.
-        statistics: Of the rows.
-        label: A column that must have values too.
-        before: Rows that the table has already.
+        contract: Every column that it names must have values.
+        statistics: Figures about the rows.
+        label: Another column that must have values.
+        before: Number of rows that the table has already.
     """
     failures = []
     kept = statistics.kept
     if before + kept < contract.min_rows:
         failures.append(Failure("min_rows", reason=f"expected {contract.min_rows} rows, found {before + kept}"))
     if not kept:
-        return failures  # of nothing there is nothing more to say
+        return failures  # without rows no other guard applies
     required = {label: ["label"]} if label else {}
     for column, rules in (required | contract_columns(contract)).items():
         count = statistics.non_null[column]
@@ -95,15 +94,15 @@ def find_failures(
 
 
 def check_filtered(filters: Mapping[str, int], entered: int, allowed: float) -> None:
-    """Hold filters, inner joins and functions to the share of rows that they may drop.
+    """Check that filters, inner joins and functions dropped at most the allowed share of the rows.
 
     Args:
-        filters: Rows dropped, by what dropped them.
-        entered: Well-formed rows at the start of the steps.
+        filters: Number of dropped rows, by filter, join or function.
+        entered: Number of well-formed rows before the steps.
         allowed: Largest share.
 
     Raises:
-        TooManyFiltered: They dropped more.
+        TooManyFiltered: They dropped more rows.
     """
     if sum(filters.values()) > allowed * entered:
         raise TooManyFiltered(filters, rows=entered, allowed=allowed)

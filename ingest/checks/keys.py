@@ -1,4 +1,4 @@
-"""Whether the key names each row once, in the new rows and together with those of the table."""
+"""Checks that the key is unique, in the new rows and together with the rows of the table."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) -> None:
-    """Hold the key to its promise.
+    """Check that the key is unique and never null.
 
     Args:
         frame: Kept rows, persisted, partitioned by the key's hash.
         key: The key's columns.
-        statistics: Of the same rows.
+        statistics: Figures about the same rows.
 
     Raises:
-        KeyBroken: A null or a value that stands twice, with examples.
+        KeyBroken: A key is null or not unique; the message has examples.
     """
     names = [quoted(name) for name in key]
     if statistics.null_keys:
@@ -41,36 +41,36 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) 
             examples=[str(row.asDict()) for row in rows],
         )
     with mapped_actions("the key"):
-        # One number tells keys apart but for accidents, and rows lie by it already: nothing is moved.
+        # Rows are partitioned by the hash already, so this moves no data; equal keys have equal hashes.
         if not frame.groupBy(HASH_COLUMN).count().where("count > 1").limit(1).collect():
             return
-        doubles = frame.groupBy(HASH_COLUMN, *names).count().where("count > 1")
-        first = doubles.drop(HASH).limit(MAX_EXAMPLES).collect()
+        repeated = frame.groupBy(HASH_COLUMN, *names).count().where("count > 1")
+        first = repeated.drop(HASH).limit(MAX_EXAMPLES).collect()
         if first:
-            count = doubles.agg(F.sum("count")).collect()[0][0]
+            count = repeated.agg(F.sum("count")).collect()[0][0]
             examples = [str(row.asDict()) for row in first]
-            raise KeyBroken(key, reason="rows share their key with another", count=count, examples=examples)
+            raise KeyBroken(key, reason="rows have a key that is not unique", count=count, examples=examples)
 
 
 HASH_COLUMN: Final = quoted(HASH)
 
 
 def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...]) -> None:
-    """Refuse rows whose key the table holds already.
+    """Refuse rows whose key is already in the table.
 
     Args:
         frame: Kept rows, persisted; their own keys are unique.
-        table: The rows that they would be added to.
+        table: The rows of the table.
         key: The key's columns.
 
     Raises:
-        KeyBroken: With examples.
+        KeyBroken: A key is already in the table; the message has examples.
     """
     names = [quoted(name) for name in key]
     with mapped_actions("the key"):
-        doubles = table.select(*names).join(frame.select(*names), list(key), "left_semi")
-        first = doubles.limit(MAX_EXAMPLES).collect()
+        repeated = table.select(*names).join(frame.select(*names), list(key), "left_semi")
+        first = repeated.limit(MAX_EXAMPLES).collect()
         if first:
             examples = [str(row.asDict()) for row in first]
-            reason = "rows have a key that the table holds already"
-            raise KeyBroken(key, reason=reason, count=doubles.count(), examples=examples)
+            reason = "rows have a key that is already in the table"
+            raise KeyBroken(key, reason=reason, count=repeated.count(), examples=examples)

@@ -1,4 +1,4 @@
-"""The figures that the checks need, from one aggregation over the persisted rows."""
+"""Computes the figures that the checks need, in one aggregation over the persisted rows."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
 from ingest.cleaning.flow import DROPPED, Flow, add, had_not_finite, is_kept
-from ingest.spark.columns import quoted
+from ingest.spark.columns import is_not_finite, quoted
 from ingest.spark.errors import mapped_actions
 from ingest.table.split import SPLITS
 from millrace.config.checks.flow import SPLIT
@@ -22,17 +22,17 @@ PEEKED_ROWS: Final = 100
 
 @dataclass(frozen=True)
 class Statistics:
-    """One pass over all rows that reached the end of the steps.
+    """Figures about all rows after the steps.
 
     Attributes:
-        rows: Rows, dropped ones too.
-        kept: Rows that no filter dropped; the other figures are about these.
-        splits: Rows by split.
-        dropped: Rows by filter.
-        null_keys: Rows with a null in a key column or without a split.
-        non_null: Rows with a value, by column of the contract and the label.
-        not_finite: NaN and infinite values, by float column.
-        replaced: NaN and infinite values that became null, by column; dropped rows count too.
+        rows: Number of rows, including dropped ones.
+        kept: Number of rows that no filter dropped; most other figures are about these.
+        splits: Number of rows by split.
+        dropped: Number of dropped rows by filter.
+        null_keys: Number of rows with a null in a key column or without a split.
+        non_null: Number of rows with a value, by column, for the label and the columns of the contract.
+        not_finite: Number of NaN and infinite values, by float column.
+        replaced: Number of NaN and infinite values that became null, by column, including dropped rows.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class Statistics:
 
 
 def contract_columns(contract: Contract) -> dict[str, list[str]]:
-    """Expectations by the column that they name."""
+    """The names of expectations by the column that they check."""
     columns: dict[str, list[str]] = {}
     for item in contract.expectations:
         for rule, arguments in item.items():
@@ -65,17 +65,18 @@ def _columns_of(arguments: Mapping[str, Any]) -> Iterable[str]:
 def measure(
     frame: "DataFrame", flow: Flow, key: tuple[str, ...], contract: Contract, label: str | None = None
 ) -> Statistics:
-    """Take every figure that the guards and the accounts need, in one job.
+    """Compute every figure for the guards and the run record, in one Spark job.
 
     Args:
         frame: All rows of the flow, arranged and persisted.
-        flow: Names what rows may be marked with.
+        flow: The flow after the steps; it knows the marks that rows may have.
         key: The key's columns.
-        contract: Names columns to count the values of.
-        label: Another such column.
+        contract: Values of the columns that it names are counted.
+        label: Another column whose values are counted.
     """
     counted = dict.fromkeys([*contract_columns(contract), *([label] if label else [])])
-    floats = [f.name for f in frame.schema if isinstance(f.dataType, FloatType | DoubleType)]
+    types = {field.name: field.dataType for field in frame.schema}
+    floats = [n for n, t in types.items() if isinstance(t, FloatType | DoubleType) and n not in flow.floats]
     null_key = F.col(SPLIT).isNull()
     for name in key:
         null_key = null_key | F.col(quoted(name)).isNull()
@@ -86,43 +87,43 @@ def measure(
         **{("split", name): is_kept() & (F.col(SPLIT) == name) for name in SPLITS},
         **{("dropped", name): F.col(quoted(DROPPED)) == name for name in flow.filters},
         **{("value", name): is_kept() & F.col(quoted(name)).isNotNull() for name in counted},
-        **{("float", name): is_kept() & _not_finite(F.col(quoted(name))) for name in floats if name not in flow.floats},
+        **{
+            ("float", name): is_kept() & is_not_finite(F.col(quoted(name)))
+            for name in floats
+            if name not in flow.floats
+        },
         **{("replaced", name): had_not_finite(name) for name in flow.floats},
     }
     with mapped_actions("the steps"):
         row = frame.select(*(F.count_if(condition) for condition in figures.values())).first()
     counts = dict(zip(figures, row or (), strict=True))
 
-    def family(kind: str) -> dict[str, int]:
+    def counts_of(kind: str) -> dict[str, int]:
         return {name: count for (of, name), count in counts.items() if of == kind}
 
     return Statistics(
         rows=counts["rows", ""],
         kept=counts["kept", ""],
         null_keys=counts["null_keys", ""],
-        splits=family("split"),
-        dropped=family("dropped"),
-        non_null=family("value"),
-        not_finite=family("float"),
-        replaced=add(flow.not_finite, family("replaced")),
+        splits=counts_of("split"),
+        dropped=counts_of("dropped"),
+        non_null=counts_of("value"),
+        not_finite=counts_of("float"),
+        replaced=add(flow.not_finite, counts_of("replaced")),
     )
 
 
 def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
-    """Columns without a single value; nearly always some rows tell that there are none, and the rest is not read.
+    """Find the columns without a single value; usually the first rows are enough to find none.
 
     Args:
         frame: Kept rows, persisted.
-        columns: Names to look at.
+        columns: Names of the columns to check.
     """
     with mapped_actions("the steps"):
         rows = frame.select(*map(quoted, columns)).limit(PEEKED_ROWS).collect()
-        doubtful = [name for n, name in enumerate(columns) if rows and all(row[n] is None for row in rows)]
-        if not doubtful:
+        candidates = [name for n, name in enumerate(columns) if rows and all(row[n] is None for row in rows)]
+        if not candidates:
             return []
-        counts = frame.agg(*(F.count(quoted(name)) for name in doubtful)).collect()[0]
-    return [name for name, count in zip(doubtful, counts, strict=True) if not count]
-
-
-def _not_finite(column: "Column") -> "Column":
-    return F.isnan(column) | (F.abs(column) == float("inf"))
+        counts = frame.agg(*(F.count(quoted(name)) for name in candidates)).collect()[0]
+    return [name for name, count in zip(candidates, counts, strict=True) if not count]

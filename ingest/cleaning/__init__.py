@@ -1,1 +1,1 @@
-"""The steps of a product file, as Spark transformations."""
+"""The cleaning steps of a product file, as Spark transformations."""

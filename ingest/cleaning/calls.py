@@ -1,4 +1,4 @@
-"""The `call` step: a user's function over the rows, held to what the step declares."""
+"""The `call` step: applies a user's function to the rows and checks the result against the step's declaration."""
 
 import contextlib
 import logging
@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 def apply_call(flow: Flow, call: Call, stack: contextlib.ExitStack) -> Flow:
-    """Call a function with the kept rows.
+    """Call a function with the kept rows and check what it returns.
 
     Args:
-        flow: Settled rows: none of them is marked.
+        flow: The rows; none of them is marked as dropped.
         call: The step.
-        stack: Unpersists frames in the end.
+        stack: Unpersists the frames when it closes.
 
     Raises:
-        CallBroken: It raised, or its columns are not the declared ones.
-        RowsMultiplied: It gave back more rows than it got.
+        CallBroken: It raised an exception, or its columns are not the declared ones.
+        RowsMultiplied: It returned more rows than it got.
     """
     before = flow.kept.persist()
     stack.callback(before.unpersist)
@@ -40,7 +40,7 @@ def apply_call(flow: Flow, call: Call, stack: contextlib.ExitStack) -> Flow:
     with mapped_actions(call.function):
         rows_before, rows_after = before.count(), after.count()
     if rows_after > rows_before:
-        reason = "a function may drop rows, never add them"
+        reason = "a function may drop rows, but must not add any"
         raise RowsMultiplied(call.function, before=rows_before, after=rows_after, reason=reason)
     logger.info("%s: %d rows in, %d out", call.function, rows_before, rows_after)
     filtered = add(flow.filtered, {call.function: rows_before - rows_after})
@@ -51,7 +51,7 @@ def _call(call: Call, frame: DataFrame) -> DataFrame:
     function = load_function(call.function)
     try:
         result = function(frame)
-    except Exception as error:  # a user's function may raise anything; it is theirs to mend
+    except Exception as error:  # a user's function may raise any exception
         raise CallBroken(call.function, reason=f"{type(error).__name__}: {error}") from error
     if not isinstance(result, DataFrame):
         raise CallBroken(call.function, reason=f"returned {type(result).__name__}, expected a DataFrame")
@@ -64,14 +64,14 @@ def _check_columns(call: Call, before: "StructType", after: "StructType") -> Non
     expected |= {name: type_name.replace(" ", "") for name, type_name in call.adds.items()}
     found = {field.name: field.dataType.simpleString() for field in after}
     if len(found) != len(after.fields):
-        raise CallBroken(call.function, reason="returned two columns of one name")
+        raise CallBroken(call.function, reason="returned two columns with the same name")
     for name, type_name in found.items():
         if name not in expected:
             raise CallBroken(call.function, reason=f"returned the undeclared column '{name}'")
         if type_name != expected[name]:
             raise CallBroken(
                 call.function,
-                reason=f"column '{name}' is of type {type_name}, declared is {expected[name]}",
+                reason=f"column '{name}' is of type {type_name}, expected {expected[name]}",
             )
     for name in expected:
         if name not in found:

@@ -1,6 +1,7 @@
-"""Rows on their way through the steps.
+"""The rows between cleaning steps.
 
-A dropped row stays, marked, until all of them are counted in one pass; so does a row that lost a NaN or an infinity.
+A dropped row is only marked, until all dropped rows are counted in one pass. The same holds for rows with a NaN or an
+infinite number that became null.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
-from ingest.spark.columns import quoted
+from ingest.spark.columns import is_not_finite, quoted
 from ingest.spark.errors import mapped_actions
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 DROPPED: Final = "#dropped"
-"""Name of the filter that dropped the row; null while it is kept."""
-
+"""Name of the filter that dropped the row; null for kept rows."""
 
 NOT_FINITE: Final = "#not_finite"
-"""Columns of the row whose NaN or infinity became null; null in nearly every row, and there only if a step needs it."""
+"""Names of the row's columns whose NaN or infinity became null; null in most rows. Added only if a step needs it."""
 _MARKS: Final = (DROPPED, NOT_FINITE)
 
 
@@ -40,20 +40,20 @@ def had_not_finite(name: str) -> "Column":
 
 
 def add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    """Counts by filter, added up."""
+    """Add counts by name."""
     return {name: left.get(name, 0) + right.get(name, 0) for name in {**left, **right}}
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Rows between two steps.
+    """The rows between two steps.
 
     Attributes:
-        frame: The columns so far, and the marks.
+        frame: The columns so far, and the mark columns `DROPPED` and `NOT_FINITE`.
         filters: Names that `DROPPED` may hold, in the order of the steps.
-        floats: Names that `NOT_FINITE` may hold; if there are none, so is the mark.
-        filtered: Rows that are gone already, by filter.
-        not_finite: Values made null and counted already, by column.
+        floats: Names that `NOT_FINITE` may hold; without any, the frame has no such column.
+        filtered: Number of rows that are already removed, by filter.
+        not_finite: Number of values that became null and are already counted, by column.
     """
 
     frame: "DataFrame"
@@ -64,17 +64,17 @@ class Flow:
 
     @classmethod
     def start(cls, frame: "DataFrame") -> "Flow":
-        """A flow of rows none of which is dropped."""
+        """Make a flow of rows none of which is dropped."""
         return cls(_unmarked(frame))
 
     @property
     def columns(self) -> list[str]:
-        """The columns that a user sees."""
+        """The columns without the mark columns."""
         return [name for name in self.frame.columns if name not in _MARKS]
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The columns that a user does not see."""
+        """The mark columns of the frame."""
         return _MARKS if self.floats else (DROPPED,)
 
     @property
@@ -83,7 +83,11 @@ class Flow:
         return self.frame.where(is_kept()).drop(*_MARKS)
 
     def settle(self, stack: "contextlib.ExitStack") -> "Flow":
-        """Count what is marked so far and go on with the kept rows alone."""
+        """Count the marks so far, remove the dropped rows and clear the marks.
+
+        Args:
+            stack: Unpersists the frame when it closes.
+        """
         if not self.filters and not self.floats:
             return self
         self.frame.persist()
@@ -98,32 +102,28 @@ class Flow:
         return Flow(_unmarked(self.kept), filtered=filtered, not_finite=add(self.not_finite, replaced))
 
     def finite(self, *names: str) -> "Flow":
-        """Make NaN and infinity of computed columns null, and mark the row: one NaN would spoil every average.
+        """Replace NaN and infinity in computed columns by null, and mark the row: one NaN makes every average NaN.
 
-        Sources need it not: their readers reject such values.
+        Columns of sources do not need this, because readers reject such values.
         """
         types = {f.name: f.dataType for f in self.frame.schema}
         floats = [name for name in names if isinstance(types[name], FloatType | DoubleType)]
         if not floats:
             return self
-        odd = {name: _is_odd(F.col(quoted(name))) for name in floats}
-        lost = F.array_compact(F.array(*(F.when(condition, F.lit(name)) for name, condition in odd.items())))
+        conditions = {name: is_not_finite(F.col(quoted(name))) for name in floats}
+        replaced = F.array_compact(F.array(*(F.when(condition, F.lit(name)) for name, condition in conditions.items())))
         mark = F.col(quoted(NOT_FINITE)) if self.floats else F.lit(None).cast("array<string>")
         before = F.coalesce(mark, F.array().cast("array<string>"))
-        mark = F.when(reduce(or_, odd.values()), F.array_union(before, lost)).otherwise(mark)
-        values = {name: F.when(~condition, F.col(quoted(name))) for name, condition in odd.items()}
+        mark = F.when(reduce(or_, conditions.values()), F.array_union(before, replaced)).otherwise(mark)
+        values = {name: F.when(~condition, F.col(quoted(name))) for name, condition in conditions.items()}
         known = tuple(dict.fromkeys((*self.floats, *floats)))
         return replace(self, frame=self.frame.withColumns({**values, NOT_FINITE: mark}), floats=known)
 
     def with_frame(self, frame: "DataFrame", *filters: str) -> "Flow":
-        """The flow after a step, with the filters that it may have used."""
+        """The flow after a step, which may have used some filters."""
         names = tuple(dict.fromkeys((*self.filters, *filters)))
         return replace(self, frame=frame, filters=names)
 
 
 def _unmarked(frame: "DataFrame") -> "DataFrame":
     return frame.withColumn(DROPPED, F.lit(None).cast("string"))
-
-
-def _is_odd(column: "Column") -> "Column":
-    return F.isnan(column) | F.coalesce(F.abs(column) == float("inf"), F.lit(False))

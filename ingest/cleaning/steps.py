@@ -1,4 +1,4 @@
-"""The cleaning steps that a product declares, laid onto the rows; only `call` and a join with double keys run Spark."""
+"""Applies the cleaning steps of a product to the rows; most of them start no Spark job until the rows are needed."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from ingest.cleaning.calls import apply_call
 from ingest.cleaning.flow import DROPPED, Flow, is_kept
 from ingest.cleaning.windows import check_order, windows_of
 from ingest.errors import ExpressionInvalid, RowsMultiplied
-from ingest.sources.load import Source
+from ingest.sources.load import LoadedSource
 from ingest.spark.columns import hash_of, quoted
 from ingest.spark.errors import mapped_actions, mapped_analysis
 from millrace.config.sections.ingest import Filter, Ingest, Join, Step
@@ -28,50 +28,50 @@ logger = logging.getLogger(__name__)
 _MATCHED: Final = "#matched"
 
 
-def apply_steps(ingest: Ingest, sources: Mapping[str, Source], stack: contextlib.ExitStack) -> Flow:
-    """Run all steps over the base source's good rows.
+def apply_steps(ingest: Ingest, sources: Mapping[str, LoadedSource], stack: contextlib.ExitStack) -> Flow:
+    """Apply all steps to the good rows of the base source.
 
     Raises:
         ConfigError: An expression or a function is wrong.
-        DataRejected: A join or a function multiplies rows.
+        DataRejected: A join or a function adds rows.
     """
-    tools = _Tools(sources, find_doubles(ingest, sources), stack)
+    context = _Context(sources, find_not_unique(ingest, sources), stack)
     flow = Flow.start(sources[ingest.base].frame)
     for number, step in enumerate(ingest.steps):
-        flow = _apply(flow, step, f"ingest.steps.{number}", tools)
+        flow = _apply(flow, step, f"ingest.steps.{number}", context)
     return flow
 
 
 @dataclass(frozen=True)
-class _Tools:
-    """What steps need beside the rows.
+class _Context:
+    """What steps need besides the rows.
 
     Attributes:
-        sources: What can be joined.
-        doubles: Joins whose key is not unique on the other side.
-        stack: Unpersists frames in the end.
+        sources: The sources that can be joined.
+        not_unique: Joins whose key is not unique in the other source, by `_join_name`.
+        stack: Unpersists the frames when it closes.
     """
 
-    sources: Mapping[str, Source]
-    doubles: set[str]
+    sources: Mapping[str, LoadedSource]
+    not_unique: set[str]
     stack: contextlib.ExitStack
 
 
-def _apply(flow: Flow, step: Step, where: str, tools: _Tools) -> Flow:
+def _apply(flow: Flow, step: Step, where: str, context: _Context) -> Flow:
     if step.join:
-        return _join(flow, step.join, f"{where}.join", tools)
+        return _join(flow, step.join, f"{where}.join", context)
     if step.filter:
-        return _filter(flow, step.filter, f"{where}.filter", tools.stack)
+        return _filter(flow, step.filter, f"{where}.filter", context.stack)
     if step.call:
-        return apply_call(flow.settle(tools.stack), step.call, tools.stack)
+        return apply_call(flow.settle(context.stack), step.call, context.stack)
     for name, expression in (step.derive or {}).items():
-        flow = _derive(flow, name, expression, f"{where}.derive.{name}", tools.stack)
+        flow = _derive(flow, name, expression, f"{where}.derive.{name}", context.stack)
     return flow.with_frame(flow.frame.drop(*(step.drop or ())))
 
 
 def _derive(flow: Flow, name: str, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:
     flow = _prepare(flow, expression, where, stack)
-    # A dropped row may be just the one that the expression cannot be computed for.
+    # The expression may fail for a dropped row, so it is computed for kept rows only.
     guarded = f"CASE WHEN `{DROPPED}` IS NULL THEN (\n{expression}\n) END"
     return flow.with_frame(_with_column(flow, name, guarded, where, expression)).finite(name)
 
@@ -91,7 +91,7 @@ def _filter(flow: Flow, step: Filter, where: str, stack: contextlib.ExitStack) -
 
 
 def _prepare(flow: Flow, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:
-    """Make dropped rows disappear before an expression that looks at other rows, and see that their order is total."""
+    """Remove dropped rows before a window function, which uses other rows, and check that its order has no ties."""
     windows = windows_of(expression)
     if windows and flow.filters:
         flow = flow.settle(stack)
@@ -105,11 +105,11 @@ def _with_column(flow: Flow, name: str, sql: str, where: str, expression: str) -
         try:
             frame = flow.frame.withColumn(name, F.expr(sql))
         except AnalysisException:
-            flow.frame.select(F.expr(expression))  # fails too, most often, and then in the user's own words
+            flow.frame.select(F.expr(expression))  # usually fails too, with an error that quotes the user's expression
             raise
-    # The table that is checked and the table that is written must be the same, and a rerun must give it again.
+    # The checked rows and the written rows must be the same, and the rows of a rerun too.
     if _is_deterministic(flow.frame) and not _is_deterministic(frame):
-        raise ExpressionInvalid(where, expression, reason="gives another value each time; a hash of the key does not")
+        raise ExpressionInvalid(where, expression, reason="gives another value each time; use a hash of the key")
     return frame
 
 
@@ -117,8 +117,8 @@ def _is_deterministic(frame: "DataFrame") -> bool:
     return bool(frame._jdf.queryExecution().analyzed().deterministic())
 
 
-def _join(flow: Flow, join: Join, where: str, tools: _Tools) -> Flow:
-    other = tools.sources[join.source].frame
+def _join(flow: Flow, join: Join, where: str, context: _Context) -> Flow:
+    other = context.sources[join.source].frame
     _check_types(flow, join, where, other)
     keys = [F.col(theirs).alias(f"#on{n}") for n, theirs in enumerate(join.on.values())]
     values = [F.col(theirs).alias(name) for name, theirs in join.columns.items()]
@@ -128,7 +128,7 @@ def _join(flow: Flow, join: Join, where: str, tools: _Tools) -> Flow:
         condition = condition & (F.col(quoted(mine)) == F.col(quoted(f"#on{number}")))
     with mapped_analysis(where, join.source):
         joined = flow.frame.join(right, condition, "left")
-        if _join_name(join) in tools.doubles:
+        if _join_name(join) in context.not_unique:
             _check_multiplies(flow, joined, join)
         columns = [quoted(name) for name in (*flow.columns, *join.columns)]
         if join.how == "left":
@@ -141,20 +141,20 @@ def _join(flow: Flow, join: Join, where: str, tools: _Tools) -> Flow:
 
 
 def _check_types(flow: Flow, join: Join, where: str, other: "DataFrame") -> None:
-    """Refuse to compare a string with a number: Spark would cast, and fail on the first odd value."""
+    """Refuse to compare a string with a number: Spark would cast, and fail at the first string that is no number."""
     for mine, theirs in join.on.items():
         left, right = flow.frame.schema[mine].dataType, other.schema[theirs].dataType
         if not _comparable(left, right):
             found = f"{mine} ({left.simpleString()}) = {theirs} ({right.simpleString()})"
-            raise ExpressionInvalid(f"{where}.on", found, reason="the types differ; derive a cast first")
+            raise ExpressionInvalid(f"{where}.on", found, reason="the types differ; derive a column with a cast first")
 
 
 def _comparable(left: DataType, right: DataType) -> bool:
     return left == right or (isinstance(left, NumericType) and isinstance(right, NumericType))
 
 
-def find_doubles(ingest: Ingest, sources: Mapping[str, Source]) -> set[str]:
-    """Sources with a key that stands twice, by some join's ``on``; all of them looked at in one job."""
+def find_not_unique(ingest: Ingest, sources: Mapping[str, LoadedSource]) -> set[str]:
+    """Find the joins whose key occurs more than once in the other source, in one Spark job for all of them."""
     frames = []
     for step in ingest.steps:
         if step.join:
@@ -166,8 +166,8 @@ def find_doubles(ingest: Ingest, sources: Mapping[str, Source]) -> set[str]:
         return set()
     keys = reduce(lambda left, right: left.unionAll(right), frames)
     with mapped_actions("the joins"):
-        doubles = keys.groupBy("join", "hash").count().where("count > 1")
-        return {row[0] for row in doubles.select("join").distinct().collect()}
+        repeated = keys.groupBy("join", "hash").count().where("count > 1")
+        return {row[0] for row in repeated.select("join").distinct().collect()}
 
 
 def _join_name(join: Join) -> str:
@@ -175,11 +175,11 @@ def _join_name(join: Join) -> str:
 
 
 def _check_multiplies(flow: Flow, joined: "DataFrame", join: Join) -> None:
-    """Refuse a join that makes rows; asked only where the other side's key is not unique."""
+    """Refuse a join that adds rows; called only if the key is not unique in the other source."""
     with mapped_actions(f"join {join.source}"):
         before = flow.frame.where(is_kept()).count()
         after = joined.where(is_kept()).count()
     if after > before:
         reason = f"its key ({', '.join(join.on.values())}) is not unique"
         raise RowsMultiplied(f"join {join.source}", before=before, after=after, reason=reason)
-    logger.info("join %s: its key is not unique, but no row meets a double one", join.source)
+    logger.info("join %s: its key is not unique, but no row matches a repeated key", join.source)

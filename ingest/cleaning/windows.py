@@ -1,4 +1,4 @@
-"""Window functions that pick rows by their order: without a total order two runs would pick different rows."""
+"""Checks window functions that depend on the order of rows: with ties, two runs could give different results."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +17,11 @@ _BY_ORDER: Final = (
     exp.RowNumber, exp.Ntile, exp.Lag, exp.Lead, exp.First, exp.FirstValue, exp.Last, exp.LastValue, exp.NthValue,
     exp.AnyValue, exp.ArrayAgg,
 )  # fmt: skip
-"""Functions whose result depends on which of two equal rows comes first; `rank` and sums do not."""
+"""Functions whose result depends on which of two tied rows comes first, unlike `rank` and sums."""
 
 
 def windows_of(expression: str) -> list[exp.Window]:
-    """The windows of an expression; none where it cannot be parsed, which Spark will say better."""
+    """The windows of an expression; none if it cannot be parsed, because Spark reports that better."""
     try:
         return list(sqlglot.parse_one(f"({expression}\n)", dialect="spark").find_all(exp.Window))
     except SqlglotError:
@@ -29,17 +29,17 @@ def windows_of(expression: str) -> list[exp.Window]:
 
 
 def check_order(frame: "DataFrame", window: exp.Window, where: str, expression: str) -> None:
-    """Refuse a window whose result is a matter of chance.
+    """Refuse a window whose result is not deterministic.
 
     Args:
-        frame: The rows that it looks at; counted only where their order matters.
-        window: Function and window.
-        where: The step.
+        frame: The rows; they are counted only if their order matters.
+        window: The function with its window.
+        where: Key of the step, for messages.
         expression: As the user wrote it.
 
     Raises:
-        ExpressionInvalid: Its order matters and is not given.
-        OrderTied: Rows share a place in it.
+        ExpressionInvalid: The order matters, but there is no ORDER BY.
+        OrderTied: Rows are tied in the order.
     """
     best = window.this.find(exp.ArgMax, exp.ArgMin)
     if not best and not _counts_rows(window) and not window.this.find(*_BY_ORDER):
@@ -50,12 +50,12 @@ def check_order(frame: "DataFrame", window: exp.Window, where: str, expression: 
     elif order is not None:
         ranks = [ordered.this for ordered in order.expressions]
     else:
-        reason = "its result depends on the order of rows; add ORDER BY, and the key to it"
+        reason = "its result depends on the order of rows; add an ORDER BY that includes the key"
         raise ExpressionInvalid(where, expression, reason=reason)
     columns = [*(window.args.get("partition_by") or ()), *ranks]
     with mapped_analysis(where, expression):
-        places = frame.groupBy(*(F.expr(column.sql("spark")).alias(f"#{n}") for n, column in enumerate(columns)))
-        tied = places.count().where("count > 1").agg(F.sum("count"))
+        groups = frame.groupBy(*(F.expr(column.sql("spark")).alias(f"#{n}") for n, column in enumerate(columns)))
+        tied = groups.count().where("count > 1").agg(F.sum("count"))
     with mapped_actions(where):
         row = tied.first()
     if row and row[0]:
@@ -63,7 +63,7 @@ def check_order(frame: "DataFrame", window: exp.Window, where: str, expression: 
 
 
 def _counts_rows(window: exp.Window) -> bool:
-    """Whether its frame ends a number of rows before or after the current one."""
+    """Whether the window frame is bounded by a number of rows before or after the current row."""
     spec = window.args.get("spec")
     if spec is None or str(spec.args.get("kind")).upper() != "ROWS":
         return False

@@ -1,4 +1,7 @@
-"""Readers: one module for each format that a source may have."""
+"""Readers: one module for each format that a source may have.
+
+`ingest.readers.typed` says how to add a format.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checked:
-    """What only Spark can find out of staged files before their rows are parsed.
+    """What a reader finds with Spark in staged files, before any row is parsed.
 
     Attributes:
-        rows: Rows by `StagedFile.file`, where the file itself does not say.
-        bad: Files that cannot be taken, by `StagedFile.file`.
+        rows: Number of rows by `StagedFile.file`, for files whose rows only Spark can count.
+        bad: Errors of bad files, by `StagedFile.file`.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -27,43 +30,52 @@ class Checked:
 
 
 class Reader(Protocol):
-    """Reads files of one format; sent to executors, so it holds nothing but values."""
+    """Reads files of one format. It is pickled and sent to executors, so it holds only plain values."""
 
     @property
     def shape(self) -> Shape:
-        """The columns that the files hold."""
+        """The declared columns."""
 
     @property
     def counts_lines(self) -> bool:
-        """Whether every staged file says how many rows Spark must find in it."""
+        """Whether the number of rows of every staged file is known, and must equal the number that Spark parses."""
 
     @property
     def has_lines(self) -> bool:
-        """Whether a row is a line of a text."""
+        """Whether each row is one line of text."""
 
     def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Check one file and make it readable for Spark; runs wherever the file is near.
+        """Check one file and make it readable for Spark; runs in this process or on an executor.
+
+        Args:
+            path: The source file.
+            prefix: Start of the paths of the staged files.
+            retry: The policy for reading and writing files.
 
         Raises:
-            DataRejected: The file is damaged, or holds other columns than declared.
+            DataRejected: The file is damaged, or has other columns than declared.
         """
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Look at all files with Spark, before a row is parsed."""
+        """Check all files with Spark, before any row is parsed."""
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
         """Parse staged files.
 
-        The caller must persist the result before it filters: Spark parses only the columns that a query asks for, and
-        what is not parsed is not found malformed.
+        The caller must persist the result before it filters: Spark parses only the columns that a query uses, and does
+        not notice malformed values in the others.
 
         Returns:
-            The declared columns, `FILE`, and for rows that are to be rejected `REASON` and `RECORD`; these two are null
-            in good rows.
+            The declared columns, `FILE`, `REASON` and `RECORD`. The last two are null in good rows; in rejected rows
+            they hold a reason and the raw text.
         """
 
     def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Rejected rows of what `read` returned, with a reason that names the column and the value where it can.
+        """Select the rejected rows, with a reason that names the column and the value if possible.
+
+        Args:
+            frame: The rows from `read`, persisted.
+            files: The same files.
 
         Returns:
             The columns `FILE`, `REASON` and `RECORD`.

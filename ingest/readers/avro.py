@@ -1,22 +1,15 @@
-"""Reads Avro: the writer's schema is compared with the declared columns, and every block is decoded once."""
+"""Reads Avro: compares the writer's schema with the declared columns and decodes every block once."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import fastavro
 
 from ingest.errors import FileUnreadable
-from ingest.readers import Checked
-from ingest.readers.typed import explained, read_typed, staged
-from ingest.staging.shape import Shape
-from ingest.staging.staged_file import StagedFile
+from ingest.readers.typed import FileContent, TypedReader
 from millrace.errors import DataRejected, shorten
-from millrace.retry import NO_RETRY, RetryPolicy
+from millrace.retry import RetryPolicy
 from millrace.storage import open_input
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 _TYPES: Final = {
     "boolean": "boolean", "int": "int", "long": "bigint", "float": "float", "double": "double", "string": "string",
@@ -26,7 +19,7 @@ _LOGICAL: Final = {"date": "date", "timestamp-millis": "timestamp", "timestamp-m
 
 
 def sql_type(schema: Any) -> str:
-    """A field's type as Spark SQL calls it; a union with null is the other type."""
+    """A field's type in Spark SQL; for a union of null and one type, that type."""
     if isinstance(schema, list):
         others = [kind for kind in schema if kind != "null"]
         return sql_type(others[0]) if len(others) == 1 else "union"
@@ -38,16 +31,13 @@ def sql_type(schema: Any) -> str:
     return _TYPES.get(str(schema), str(schema))
 
 
-@dataclass(frozen=True)
-class AvroReader:
-    """Reads Avro's object container files."""
+class AvroReader(TypedReader):
+    """Reads Avro object container files."""
 
-    shape: Shape
-    counts_lines: bool = True
-    has_lines: bool = False
+    spark_format: ClassVar[str] = "avro"
 
-    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Compare the schema, then decode every record."""
+    def inspect(self, path: str, retry: RetryPolicy) -> FileContent:
+        """Compare the schema with the declared columns, then decode every record."""
         try:
             with open_input(path, retry) as source:
                 file = fastavro.reader(source)
@@ -58,21 +48,9 @@ class AvroReader:
                 rows = sum(1 for _ in file)
         except DataRejected:
             raise
-        except Exception as error:  # of damaged bytes the decoder makes whatever they look like
+        except Exception as error:  # damaged bytes can make the decoder raise any exception
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             reason = shorten(f"{type(error).__name__}: {error}")
-            raise FileUnreadable(path, reason=f"damaged or no Avro file: {reason}") from error
-        return staged(path, prefix, rows, list(types), retry)
-
-    def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Nothing more: schemas have been compared."""
-        return Checked()
-
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """By Spark's own reader."""
-        return read_typed(spark, files, self.shape, "avro")
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """The reason says all."""
-        return explained(frame)
+            raise FileUnreadable(path, reason=f"damaged or not an Avro file: {reason}") from error
+        return FileContent(rows, tuple(types))

@@ -1,7 +1,7 @@
-"""Parses staged CSV files with Spark so that each line ends up as a row or as a reject with a reason.
+"""Parses staged CSV files with Spark: each line becomes a row, or a reject with a reason.
 
-Lines are read as text and parsed by ``from_csv``, so that the raw text of every row is at hand. Where a value may span
-lines only Spark's CSV reader can tell records apart; what is left of the raw text is then the parsed values.
+Lines are read as text and parsed with ``from_csv``, so that the raw text of every row is available. If values may span
+lines, only Spark's CSV reader can separate the records; the raw text of a reject is then rebuilt from its values.
 """
 
 from collections.abc import Sequence
@@ -38,52 +38,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DelimitedReader:
-    """Reads CSV, with a header or without one."""
+    """Reads CSV files with or without a header."""
 
     shape: Shape
     options: ReaderOptions
 
     @property
     def counts_lines(self) -> bool:
-        """Only where a line is a row."""
+        """Whether each line is one row; no, if values may span lines."""
         return not self.options.multi_line
 
     @property
     def has_lines(self) -> bool:
-        """Only where a line is a row."""
+        """Whether each line is one row; no, if values may span lines."""
         return not self.options.multi_line
 
     def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Compare headers and count lines."""
+        """Compare the headers, count the lines and make them readable for Spark."""
         return stage(path, prefix, self.shape, self.options, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Nothing more: the header has been compared."""
+        """Find no more errors: `stage` compared the headers."""
         return Checked()
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """Parse every file by the columns of its own header."""
-        frames = [self._read(spark, alike, columns) for columns, alike in self._layouts(files)]
+        """Parse every file with the columns of its own header."""
+        frames = [self._read(spark, group, columns) for columns, group in self._layouts(files)]
         return reduce(lambda left, right: left.unionAll(right), frames)
 
     def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Find the column and the value that does not fit."""
+        """Find the column and the value that does not fit, for each rejected row."""
         layouts = self._layouts(files)
         if len(layouts) == 1:
             return self._explain(frame, layouts[0][0])
         parts = []
-        for columns, alike in layouts:
-            mine = frame.where(F.col(quoted(FILE)).isin([file.file for file in alike]))
-            parts.append(self._explain(mine, columns))
+        for columns, group in layouts:
+            of_layout = frame.where(F.col(quoted(FILE)).isin([file.file for file in group]))
+            parts.append(self._explain(of_layout, columns))
         return reduce(lambda left, right: left.unionAll(right), parts)
 
     def _layouts(self, files: Sequence[StagedFile]) -> list[tuple[dict[str, str], list[StagedFile]]]:
-        """Columns with their types, and the files that hold just these in just this order."""
+        """Group the files by their columns and the order of these; returns columns with types, and the files."""
         layouts: dict[tuple[str, ...], list[StagedFile]] = {}
         for file in files:
             layouts.setdefault(file.columns or tuple(self.shape.columns), []).append(file)
         types = self.shape.columns
-        return [({name: types.get(name, "string") for name in names}, alike) for names, alike in layouts.items()]
+        return [({name: types.get(name, "string") for name in names}, group) for names, group in layouts.items()]
 
     def _read(self, spark: "SparkSession", files: list[StagedFile], columns: dict[str, str]) -> "DataFrame":
         schema = f"{ddl(columns)}, {quoted(CORRUPT)} string"
@@ -109,7 +109,7 @@ class DelimitedReader:
         bad = frame.where(F.col(quoted(REASON)).isNotNull())
         bad = bad.withColumn("values", F.from_csv(quoted(RECORD), schema, settings))
         typed = {name: type_name for name, type_name in columns.items() if type_name != "string"}
-        found = [_trouble(name, type_name, self.options) for name, type_name in typed.items()]
+        found = [_mismatch(name, type_name, self.options) for name, type_name in typed.items()]
         fields = _field_count(F.col(quoted(RECORD)), self.options)
         count = F.concat(F.lit(f"expected {len(columns)} fields, found "), fields.cast("string"))
         reason = (
@@ -129,7 +129,7 @@ def _records(spark: "SparkSession", files: Sequence[StagedFile], schema: str, se
 
 
 def _reason(columns: dict[str, str], files: Sequence[StagedFile]) -> "Column":
-    """Why a row is to be rejected, in a word; the details are found out for rejected rows alone."""
+    """The reason to reject a row, in short; `DelimitedReader.explain` finds the details of rejected rows."""
     reason = F.when(F.col(f"row.{quoted(CORRUPT)}").isNotNull(), F.lit(MALFORMED))
     for name in floats_of(columns):
         reason = reason.when(is_not_finite(F.col(f"row.{quoted(name)}")), F.lit(NOT_FINITE))
@@ -138,7 +138,7 @@ def _reason(columns: dict[str, str], files: Sequence[StagedFile]) -> "Column":
     return F.coalesce(text_reason(files), reason)
 
 
-def _trouble(name: str, type_name: str, options: ReaderOptions) -> "Column":
+def _mismatch(name: str, type_name: str, options: ReaderOptions) -> "Column":
     text = F.col(f"values.{quoted(name)}")
     pattern = options.spark.get(f"{type_name}Format")
     if pattern is None:
@@ -154,7 +154,7 @@ def _trouble(name: str, type_name: str, options: ReaderOptions) -> "Column":
 
 
 def _field_count(record: "Column", options: ReaderOptions) -> "Column":
-    """Fields in a record: the separators outside quotes, and one."""
+    """Count the fields of a record: the separators outside quotes, plus one."""
     if options.quote:
         quote = f"\\{options.quote}"
         record = F.regexp_replace(record, f"{quote}[^{quote}]*{quote}", "")

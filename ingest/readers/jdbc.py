@@ -1,16 +1,13 @@
-"""Reads a database: its rows are staged once as Parquet, so that all that follows sees the same ones."""
+"""Reads a database: copies its rows once to Parquet, so that all later steps see the same rows."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from ingest.readers import Checked
-from ingest.readers.typed import explained, read_typed
+from ingest.readers.typed import FileContent, TypedReader
 from ingest.spark.columns import quoted
 from ingest.spark.errors import first_line
 from ingest.staging.lines import LineCount
@@ -26,34 +23,19 @@ from millrace.storage import files_of
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_NAMELESS: Final = ("No suitable driver", "ClassNotFoundException")
-_WRONG: Final = ("42", "28")
-"""Classes of SQLSTATEs: no such table or column, no such user or a wrong password."""
+_NO_DRIVER: Final = ("No suitable driver", "ClassNotFoundException")
+_CONFIG_STATES: Final = ("42", "28")
+"""Classes of SQLSTATEs for mistakes in the configuration: unknown table or column, unknown user, wrong password."""
 
 
-@dataclass(frozen=True)
-class JdbcReader:
-    """Reads what `fetch` has staged."""
+class JdbcReader(TypedReader):
+    """Reads the Parquet files that `fetch` staged."""
 
-    shape: Shape
-    counts_lines: bool = True
-    has_lines: bool = False
+    spark_format: ClassVar[str] = "parquet"
 
-    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Nothing: `fetch` has staged all there is."""
+    def inspect(self, path: str, retry: RetryPolicy) -> FileContent:
+        """Not used: `fetch` compares the columns and stages the rows."""
         raise NotImplementedError
-
-    def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Nothing more: the columns have been compared."""
-        return Checked()
-
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """From the staged Parquet."""
-        return read_typed(spark, files, self.shape, "parquet")
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """The reason says all."""
-        return explained(frame)
 
 
 def fetch(
@@ -62,19 +44,19 @@ def fetch(
     """Copy a table or the result of a query into the staging folder.
 
     Returns:
-        A digest of the rows, whatever their order, and the staged files.
+        A digest of the rows, which does not depend on their order, and the staged files.
 
     Raises:
-        ConfigError: No driver, no such table, a wrong password.
+        ConfigError: The driver or the table does not exist, or the password is wrong.
         ColumnsMismatch: The columns are not the declared ones.
-        Unavailable: The database does not answer.
+        Unavailable: The database does not respond.
     """
     if source.jdbc is None:
-        raise ValueError("a source of format jdbc has its section")
+        raise ValueError("a source of format jdbc needs the section jdbc")
     what = f"sources.{name}"
     try:
         frame = _load(spark, what, source, source.jdbc)
-        # A database does not tell small letters from capitals, unless it was told to.
+        # Databases usually ignore the case of column names.
         found = {name.lower(): name for name in frame.columns}
         names = {found[column.lower()]: column for column in shape.columns if column.lower() in found}
         frame = frame.select(*(F.col(quoted(c)).alias(names.get(c, c)) for c in frame.columns))
@@ -105,7 +87,7 @@ def _load(spark: "SparkSession", what: str, source: Source, jdbc: Jdbc) -> "Data
 
 
 def _shown(jdbc: Jdbc) -> str:
-    """What a user calls it; an address may hold a password."""
+    """Name of the data in messages: not the URL, which may contain a password."""
     return f"table {jdbc.table}" if jdbc.table else f"query {shorten(jdbc.query, 60)}"
 
 
@@ -117,11 +99,13 @@ def _digest(frame: "DataFrame") -> str:
 
 def _translated(what: str, error: Exception) -> ConfigError | Unavailable:
     text = str(error)
-    said = shorten(first_line(error), 400)
+    reason = shorten(first_line(error), 400)
     state = getattr(error, "getSqlState", lambda: "")() or text.rpartition("SQLSTATE: ")[2][:2]
-    if any(word in text for word in _NAMELESS):
-        hint = "put the driver's jar where Spark finds it, and name its class in jdbc.driver"
-        return ConfigError(f"{what}: there is no driver for this address: {said}", hint=hint)
-    if state.startswith(_WRONG):
-        return ConfigError(f"{what}: {said}")
-    return Unavailable(f"{what}: {said}", hint="is the database up, and can it be reached from here?")
+    if any(word in text for word in _NO_DRIVER):
+        hint = "add the driver's jar to Spark's class path, and set jdbc.driver to its class"
+        return ConfigError(f"{what}: found no driver for this URL: {reason}", hint=hint)
+    if state.startswith(_CONFIG_STATES):
+        return ConfigError(f"{what}: {reason}")
+    return Unavailable(
+        f"{what}: {reason}", hint="check that the database is running and can be reached from this machine"
+    )

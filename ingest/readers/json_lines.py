@@ -1,4 +1,4 @@
-"""Parses JSON lines: each line an object, whose keys and types are compared with the declared columns."""
+"""Parses JSON lines: each line is an object; its keys and types are compared with the declared columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 _NUMBERS: Final = ("BIGINT", "DECIMAL", "DOUBLE", "FLOAT", "INT")
 _KINDS: Final = {"string": (), "boolean": ("BOOLEAN",), "date": ("STRING",), "timestamp": ("STRING", *_NUMBERS)}
-"""What JSON values a type can come from, by Spark's name for them; none named: any. Numbers come from numbers."""
+"""Kinds of JSON values, as Spark calls them, that fit a declared type; an empty tuple means any kind. Types that are
+not listed are numbers and need a JSON number."""
 
 
 @dataclass(frozen=True)
 class JsonReader:
-    """Reads one object a line; keys may stand in any order, and a value may be null."""
+    """Reads one object per line; keys may be in any order, and a value may be null."""
 
     shape: Shape
     options: ReaderOptions
@@ -45,11 +46,11 @@ class JsonReader:
     has_lines: bool = True
 
     def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Count lines."""
+        """Count the lines and make them readable for Spark."""
         return stage(path, prefix, self.shape, self.options, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Compare the keys of all lines of a file, and the kinds of their values, with the declared columns."""
+        """Compare the keys and the kinds of values of all lines of a file with the declared columns."""
         lines = read_lines(spark, files).select(quoted(FILE), F.expr("try_parse_json(text)").alias("value"))
         pairs = lines.lateralJoin(spark.tvf.variant_explode(F.col("value").outer()).alias("pair"))
         kind = F.regexp_extract(F.expr("schema_of_variant(pair.value)"), r"^\w+", 0)
@@ -57,7 +58,7 @@ class JsonReader:
             found = pairs.select(quoted(FILE), F.col("pair.key").alias("key"), kind.alias("kind")).distinct().collect()
         kinds: dict[str, dict[str, set[str]]] = {}
         for file, key, name in found:
-            if key is not None:  # a line that holds no object is a malformed row, whatever its file is
+            if key is not None:  # a line without an object is a malformed row, not a bad file
                 kinds.setdefault(file, {}).setdefault(key, set()).add(name)
         bad = {}
         for staged in files:
@@ -69,7 +70,10 @@ class JsonReader:
         return Checked(bad=bad)
 
     def _types(self, kinds: Mapping[str, set[str]]) -> dict[str, str]:
-        """Types as the shape knows them; a column that has some fitting values is right, and its other rows are not."""
+        """Types for `Shape.check`; a column with at least one fitting value counts as of the declared type.
+
+        The other values of such a column only make their rows malformed.
+        """
         types = {}
         for name, found in kinds.items():
             wanted = self.shape.columns.get(name, "")
@@ -80,7 +84,7 @@ class JsonReader:
         return types
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """Parse every line."""
+        """Parse every line with the declared columns."""
         settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
         schema = f"{ddl(self.shape.columns)}, {quoted(CORRUPT)} string"
         parsed = read_lines(spark, files).withColumn("row", F.from_json("text", schema, settings))
@@ -97,15 +101,15 @@ class JsonReader:
         """Find the column and the value that does not fit, by parsing each column alone."""
         bad = frame.where(F.col(quoted(REASON)).isNotNull())
         bad = bad.withColumn("value", F.expr(f"try_parse_json({quoted(RECORD)})"))
-        troubles = [self._trouble(name, type_name) for name, type_name in self.shape.columns.items()]
+        mismatches = [self._mismatch(name, type_name) for name, type_name in self.shape.columns.items()]
         is_object = F.expr("schema_of_variant(value) LIKE 'OBJECT%'")
         malformed = F.when(~F.coalesce(is_object, F.lit(False)), F.lit("the line is not one JSON object")).otherwise(
-            F.coalesce(*troubles, F.lit("the line does not fit the declared columns"))
+            F.coalesce(*mismatches, F.lit("the line does not fit the declared columns"))
         )
         reason = F.when(F.col(quoted(REASON)) == MALFORMED, malformed).otherwise(F.col(quoted(REASON)))
         return bad.select(quoted(FILE), reason.alias(REASON), quoted(RECORD))
 
-    def _trouble(self, name: str, type_name: str) -> "Column":
+    def _mismatch(self, name: str, type_name: str) -> "Column":
         settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
         schema = f"{quoted(name)} {type_name}, {quoted(CORRUPT)} string"
         alone = F.from_json(quoted(RECORD), schema, settings)

@@ -1,25 +1,17 @@
-"""Reads Parquet: footers are compared with the declared columns, and every page is decoded once before Spark is asked.
+"""Reads Parquet: compares footers with the declared columns and decodes every page once before Spark reads.
 
-Spark would read a column that is missing as nulls, and of many damaged files name only the first.
+Spark alone would read a missing column as nulls, and report only the first of many damaged files.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import ClassVar, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.errors import FileUnreadable
-from ingest.readers import Checked
-from ingest.readers.typed import explained, read_typed, staged
-from ingest.staging.shape import Shape
-from ingest.staging.staged_file import StagedFile
-from millrace.retry import NO_RETRY, RetryPolicy
+from ingest.readers.typed import FileContent, TypedReader
+from millrace.retry import RetryPolicy
 from millrace.storage import is_of_storage, open_input
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 _TYPES: Final = {
     pa.bool_(): "boolean", pa.int8(): "tinyint", pa.int16(): "smallint", pa.int32(): "int", pa.int64(): "bigint",
@@ -29,7 +21,7 @@ _TYPES: Final = {
 
 
 def sql_type(kind: pa.DataType, physical: str) -> str:
-    """A column's type as Spark SQL calls it; what Spark cannot read under any keeps Arrow's name."""
+    """A column's type in Spark SQL; a type that Spark cannot read keeps its Arrow name."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_timestamp(kind) and (physical == "INT96" or kind.unit in ("us", "ms")):
@@ -39,16 +31,13 @@ def sql_type(kind: pa.DataType, physical: str) -> str:
     return _TYPES.get(kind, str(kind))
 
 
-@dataclass(frozen=True)
-class ParquetReader:
-    """Reads Parquet files, whole ones alone."""
+class ParquetReader(TypedReader):
+    """Reads Parquet files; a damaged file is rejected as a whole."""
 
-    shape: Shape
-    counts_lines: bool = True
-    has_lines: bool = False
+    spark_format: ClassVar[str] = "parquet"
 
-    def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Compare the footer, then decode every page of the declared columns with its checksum, where it has one."""
+    def inspect(self, path: str, retry: RetryPolicy) -> FileContent:
+        """Compare the footer, then decode every page of the declared columns and check its checksum, if it has one."""
         try:
             with open_input(path, retry) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
                 schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -60,19 +49,7 @@ class ParquetReader:
         except (pa.ArrowException, OSError) as error:
             if is_of_storage(error):
                 raise
-            raise FileUnreadable(path, reason=f"damaged or no Parquet file: {error}") from error
+            raise FileUnreadable(path, reason=f"damaged or not a Parquet file: {error}") from error
         if decoded != rows:
-            raise FileUnreadable(path, reason=f"its footer says {rows} rows, it holds {decoded}")
-        return staged(path, prefix, rows, schema.names, retry)
-
-    def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Nothing more: footers have been compared."""
-        return Checked()
-
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """By Spark's own reader."""
-        return read_typed(spark, files, self.shape, "parquet")
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """The reason says all."""
-        return explained(frame)
+            raise FileUnreadable(path, reason=f"its footer declares {rows} rows, but it has {decoded}")
+        return FileContent(rows, tuple(schema.names))

@@ -1,11 +1,11 @@
-"""What all readers share: lines of staged texts, and the name of the file that a row comes from."""
+"""Functions that readers share: read lines of text, find the file of a row, select rejected rows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from ingest.spark.columns import FILE, NOT_UTF8, NUL
+from ingest.spark.columns import FILE, NOT_UTF8, NUL, REASON, RECORD, quoted
 from ingest.staging.lines import BLANK
 from ingest.staging.staged_file import StagedFile
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def file_column(files: Sequence[StagedFile]) -> "Column":
-    """Which of the files a row comes from, as `StagedFile.file` says it."""
+    """The file that a row comes from, equal to its `StagedFile.file`."""
     whole = any("/" in file.file for file in files)
     return F.col("_metadata.file_path" if whole else "_metadata.file_name").alias(FILE)
 
 
 def read_lines(spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-    """Lines of texts that are neither blank nor headers, as ``text`` and `FILE`."""
+    """Read the lines that are neither blank nor headers, as the columns ``text`` and `FILE`."""
     text = spark.read.text([file.uri for file in files])
     text = text.select(F.col("value").alias("text"), file_column(files))
     text = text.where(F.length(F.btrim("text", F.lit(BLANK.decode()))) > 0)
@@ -32,7 +32,7 @@ def read_lines(spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame
 
 
 def text_reason(files: Sequence[StagedFile]) -> "Column":
-    """Why a line's text cannot be taken, whatever its format; null where it can."""
+    """The reason to reject a line's text, for any format; null for valid text."""
     conditions = []
     if not all(file.lines.is_utf8 for file in files):
         conditions.append((~F.expr("is_valid_utf8(text)"), NOT_UTF8))
@@ -42,3 +42,8 @@ def text_reason(files: Sequence[StagedFile]) -> "Column":
     for condition, name in reversed(conditions):
         reason = F.when(condition, F.lit(name)).otherwise(reason)
     return reason
+
+
+def rejected_rows(frame: "DataFrame") -> "DataFrame":
+    """Select the rows that have a reason, as `FILE`, `REASON` and `RECORD`."""
+    return frame.where(F.col(quoted(REASON)).isNotNull()).select(quoted(FILE), quoted(REASON), quoted(RECORD))

@@ -1,4 +1,4 @@
-"""Which reader reads a format."""
+"""Chooses the reader of a format."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -25,24 +25,24 @@ _READERS: Final[Mapping[str, Callable[[Source, Shape], Reader]]] = {
     "sequencefile": lambda _, shape: SequenceReader(shape),
     "jdbc": lambda _, shape: JdbcReader(shape),
 }
-_WIDTH: Final = {"text": (1, 1, "one"), "sequencefile": (1, 2, "one or two")}
-"""Least and greatest number of columns in files that have no names for them."""
+_COLUMN_COUNT: Final = {"text": (1, 1, "one"), "sequencefile": (1, 2, "one or two")}
+"""For formats without column names: least and greatest number of columns, and the same in words."""
 
 
 def reader_for(name: str, source: Source, columns: dict[str, str]) -> Reader:
-    """The reader of a source.
+    """Make the reader of a source.
 
     Args:
         name: Name of the source.
         source: Its section.
-        columns: Those that stand in the files; others stand in the names of folders.
+        columns: The declared columns whose values are in the files, not in the names of folders.
 
     Raises:
-        ConfigError: The format cannot hold so many columns.
+        ConfigError: The number or type of the columns does not suit the format.
     """
-    least, most, words = _WIDTH.get(source.format, (1, len(columns) or 1, ""))
+    least, most, words = _COLUMN_COUNT.get(source.format, (1, len(columns) or 1, ""))
     if not least <= len(columns) <= most:
-        raise ConfigError(f"sources.{name}.columns: {source.format} has {words or 'some'}, found {len(columns)}")
+        raise ConfigError(f"sources.{name}.columns: {source.format} has {words or 'columns'}, found {len(columns)}")
     if source.format == "text" and next(iter(columns.values())) != "string":
-        raise ConfigError(f"sources.{name}.columns: a line of text is a string, and nothing else")
+        raise ConfigError(f"sources.{name}.columns: the column of a text source must be a string")
     return _READERS[source.format](source, Shape(columns, frozenset(source.optional), source.extra_columns))

@@ -1,4 +1,4 @@
-"""Reads plain text: each line the value of the one declared column."""
+"""Reads plain text: each line is the value of the one declared column."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from ingest.readers import Checked
-from ingest.readers.raw import read_lines, text_reason
+from ingest.readers.raw import read_lines, rejected_rows, text_reason
 from ingest.spark.columns import FILE, REASON, RECORD, quoted
 from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextReader:
-    """Reads lines; a blank one is a reject."""
+    """Reads lines; a blank line is rejected."""
 
     shape: Shape
     options: ReaderOptions
@@ -29,20 +29,20 @@ class TextReader:
     has_lines: bool = True
 
     def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Count lines."""
+        """Count the lines and make them readable for Spark."""
         return stage(path, prefix, self.shape, self.options, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
-        """Nothing: a line can hold anything."""
+        """Find no errors: every line is a valid value."""
         return Checked()
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """Each line under the declared column's name."""
+        """Read each line as a value of the declared column."""
         (name,) = self.shape.columns
         rows = read_lines(spark, files).select("text", quoted(FILE), text_reason(files).alias(REASON))
         record = F.when(F.col(quoted(REASON)).isNotNull(), F.expr("make_valid_utf8(text)"))
         return rows.select(F.col("text").alias(name), quoted(FILE), quoted(REASON), record.alias(RECORD))
 
     def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """The reason says all."""
-        return frame.where(F.col(quoted(REASON)).isNotNull()).select(quoted(FILE), quoted(REASON), quoted(RECORD))
+        """Return the rejected rows; `read` gave the full reason already."""
+        return rejected_rows(frame)

@@ -1,1 +1,1 @@
-"""The declared sources: found, staged, parsed, with what was rejected."""
+"""The declared sources: finds their files, checks and stages them, loads their rows and collects rejects."""

@@ -1,4 +1,4 @@
-"""Line numbers of rejects, looked up in the files that have some: Spark splits files, and knows no numbers."""
+"""Looks up the line numbers of rejects in their files: Spark splits files and gives no line numbers."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from ingest.spark.columns import FILE, REASON, RECORD, quoted
 from ingest.spark.errors import mapped_actions
-from ingest.spark.parallel import for_each
+from ingest.spark.executors import map_paths
 from ingest.staging.lines import BLANK
 from ingest.staging.staged_file import StagedFile
 from millrace.retry import NO_RETRY, RetryPolicy
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 MOST_NUMBERS: Final = 10_000
-"""Rejects of a source whose lines are looked up; the lines of more are not told."""
+"""Most rejects of a source that get a line number; further ones have none."""
 _LONGEST: Final = 4_096
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Where rejects of one file stand; lines count from 1.
+    """Line numbers of the rejects in one file, counted from 1.
 
     Attributes:
-        texts: Numbers of each text, in order.
-        blank: Numbers of blank lines.
-        headers: Numbers of lines that repeat the header.
+        texts: Line numbers of each text, in order.
+        blank: Line numbers of blank lines.
+        headers: Line numbers of repeated headers.
     """
 
     texts: Mapping[str, list[int]]
@@ -43,29 +43,29 @@ class Numbers:
 def find_numbers(
     explained: "DataFrame", files: Sequence[StagedFile], spark: "SparkSession", retry: RetryPolicy = NO_RETRY
 ) -> tuple["DataFrame", dict[str, Numbers]]:
-    """Add the column ``line`` to rejects, and find the lines that Spark never saw.
+    """Add the column ``line`` to rejects, and find the rejected lines that Spark did not read.
 
     Args:
-        explained: Rejects by `FILE`, `REASON` and `RECORD`, of files whose lines are rows.
+        explained: Rejects as `FILE`, `REASON` and `RECORD`, from files with one row per line.
         files: The files.
         spark: The session.
         retry: The policy for reading the files.
 
     Returns:
-        The rejects, and what was found by `StagedFile.file`.
+        The rejects, and the line numbers by `StagedFile.file`.
     """
     short = explained.where(F.length(quoted(RECORD)) <= _LONGEST).select(quoted(FILE), quoted(RECORD))
     with mapped_actions("reading the sources"):
         wanted: dict[str, set[str]] = {}
         for file, record in short.limit(MOST_NUMBERS).collect():
             wanted.setdefault(file, set()).add(record)
-    looked = [file for file in files if file.file in wanted or file.lines.rejected]
-    paths = [file.uri.removeprefix("file://") for file in looked]
-    by_path = dict(zip(paths, looked, strict=True))
+    to_scan = [file for file in files if file.file in wanted or file.lines.rejected]
+    paths = [file.uri.removeprefix("file://") for file in to_scan]
+    by_path = dict(zip(paths, to_scan, strict=True))
     with mapped_errors("folder", "staging"):
         size = sum(files_of(path, retry).size(path) for path in paths)
-        found = for_each(spark, partial(_scan, by_path, wanted, retry), paths, size)
-    numbers = {file.file: each for file, each in zip(looked, found, strict=True) if isinstance(each, Numbers)}
+        found = map_paths(spark, partial(_scan, by_path, wanted, retry), paths, size)
+    numbers = {file.file: each for file, each in zip(to_scan, found, strict=True) if isinstance(each, Numbers)}
     rows = [
         (file, text, n, line)
         for file, each in numbers.items()

@@ -1,4 +1,4 @@
-"""Declared sources as rows: staged, checked file by file, parsed, persisted and counted."""
+"""Loads staged sources: parses, persists and counts their rows, and checks the counts."""
 
 import contextlib
 import logging
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import functions as F
 
 from ingest.errors import LinesLost, SourceEmpty, TooManyRejected
-from ingest.sources.files import SourceSnapshot
 from ingest.sources.rejects import rejects_of
+from ingest.sources.snapshot import SourceSnapshot
 from ingest.sources.staged import StagedSource
 from ingest.spark.columns import FILE, REASON, quoted
 from ingest.spark.errors import mapped_actions
@@ -29,16 +29,16 @@ SHOWN_REJECTS: Final = 5
 
 
 @dataclass(frozen=True)
-class Source:
-    """A source's rows.
+class LoadedSource:
+    """The rows of a source.
 
     Attributes:
-        snapshot: Where they come from.
-        frame: Good rows, exactly the declared columns.
-        rejects: Malformed and blank rows, in `REJECT_COLUMNS`; None where there are none.
-        rows: All rows, malformed and blank ones too.
-        rejected: Malformed and blank ones.
-        bad_files: Files that were left out, and why.
+        snapshot: The files that the rows come from.
+        frame: Good rows, with exactly the declared columns.
+        rejects: Malformed and blank rows, in `REJECT_COLUMNS`; None if there are none.
+        rows: Number of all rows, including malformed and blank ones.
+        rejected: Number of malformed and blank rows.
+        bad_files: Files that were left out, each with the reason.
         dropped: Columns that were left out.
     """
 
@@ -51,43 +51,43 @@ class Source:
     dropped: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, object]:
-        """What the commit and the run's record say of it."""
+        """The description of this source in the commit and in the run record."""
         files = self.snapshot.files
-        told: dict[str, object] = {"file": files[0].name} if len(files) == 1 else {"files": len(files)}
-        told |= {"sha256": self.snapshot.sha256, "rows": self.rows, "rejected": self.rejected}
+        summary: dict[str, object] = {"file": files[0].name} if len(files) == 1 else {"files": len(files)}
+        summary |= {"sha256": self.snapshot.sha256, "rows": self.rows, "rejected": self.rejected}
         if self.bad_files:
-            told["bad_files"] = dict(self.bad_files)
+            summary["bad_files"] = dict(self.bad_files)
         if self.dropped:
-            told["dropped_columns"] = list(self.dropped)
-        return told
+            summary["dropped_columns"] = list(self.dropped)
+        return summary
 
 
 def load_sources(
     product: Product,
-    opened: Mapping[str, StagedSource],
+    staged: Mapping[str, StagedSource],
     spark: "SparkSession",
     stack: contextlib.ExitStack,
     *,
     allow_empty: bool = False,
-) -> dict[str, Source]:
+) -> dict[str, LoadedSource]:
     """Parse, persist and count the used sources.
 
     Args:
         product: The product.
-        opened: What `open_sources` returned; the staged files must live as long as the frames.
+        staged: Result of `stage_sources`; the staged files must exist as long as the frames.
         spark: The session.
-        stack: Unpersists the frames in the end.
+        stack: Unpersists the frames when it closes.
         allow_empty: Whether the base source may hold no rows.
 
     Raises:
-        DataRejected: The share of malformed rows, or lines that got lost.
-        SourceEmpty: A source without rows.
+        DataRejected: Too many rows are malformed, or Spark lost lines.
+        SourceEmpty: A source has no rows.
     """
     started = time.monotonic()
-    for name, item in opened.items():
-        if item.rows == 0 and not (allow_empty and name == product.config.ingest.base):
-            raise SourceEmpty(name, item.shown)
-    frames = {name: item.parse(spark) for name, item in opened.items()}
+    for name, source in staged.items():
+        if source.rows == 0 and not (allow_empty and name == product.config.ingest.base):
+            raise SourceEmpty(name, source.shown)
+    frames = {name: source.parse(spark) for name, source in staged.items()}
     fail_here("ingest.before_reading")
     for frame in frames.values():
         frame.persist()
@@ -95,16 +95,16 @@ def load_sources(
     with mapped_actions("reading the sources"):
         counts = _count(frames)
     loaded = {}
-    for name, item in opened.items():
-        item.check_unchanged()
-        loaded[name] = _account(item, frames[name], counts, product.config.ingest.max_rejected, spark)
-    total = sum(source.rows for source in loaded.values())
+    for name, source in staged.items():
+        source.check_unchanged()
+        loaded[name] = _check_counts(source, frames[name], counts, product.config.ingest.max_rejected, spark)
+    total = sum(each.rows for each in loaded.values())
     logger.info("read %d rows of %d sources in %.1f s", total, len(loaded), time.monotonic() - started)
     return loaded
 
 
 def _count(frames: Mapping[str, "DataFrame"]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Rows and malformed rows by source and staged file: one job for all of them."""
+    """Count rows and malformed rows by source and staged file, in one Spark job."""
     marked = [
         frame.select(
             F.lit(name).alias("source"),
@@ -118,17 +118,17 @@ def _count(frames: Mapping[str, "DataFrame"]) -> dict[tuple[str, str], tuple[int
     return {(row[0], row[1]): (row[2], row[3]) for row in counts.collect()}
 
 
-def _account(
-    item: StagedSource,
+def _check_counts(
+    staged: StagedSource,
     frame: "DataFrame",
     counts: dict[tuple[str, str], tuple[int, int]],
     allowed: float,
     spark: "SparkSession",
-) -> Source:
+) -> LoadedSource:
     rows = rejected = trailing = 0
-    for file in item.staged:
-        parsed, malformed = counts.get((item.name, file.file), (0, 0))
-        if item.reader.counts_lines:
+    for file in staged.files:
+        parsed, malformed = counts.get((staged.name, file.file), (0, 0))
+        if staged.reader.counts_lines:
             if parsed != file.lines.rows:
                 raise LinesLost(file.name, lines=file.lines.rows, parsed=parsed)
             left_out = file.lines.rejected + len(file.long_lines)
@@ -136,12 +136,12 @@ def _account(
             trailing += file.lines.trailing_blank
         rows += parsed
         rejected += malformed
-    rejects = rejects_of(item, frame, spark) if rejected else None
-    # Blank lines at a file's end are accounted for, but say nothing about its quality.
+    rejects = rejects_of(staged, frame, spark) if rejected else None
+    # Blank lines at the end of a file are counted, but they are no sign of bad data.
     if rejects is not None and rejected - trailing > allowed * (rows - trailing):
-        raise TooManyRejected(item.name, rejected=rejected, rows=rows, allowed=allowed, examples=_examples(rejects))
-    good = frame.where(F.col(quoted(REASON)).isNull()).select(*map(quoted, item.columns))
-    return Source(item.snapshot, good, rejects, rows, rejected, item.bad_files, item.dropped)
+        raise TooManyRejected(staged.name, rejected=rejected, rows=rows, allowed=allowed, examples=_examples(rejects))
+    good = frame.where(F.col(quoted(REASON)).isNull()).select(*map(quoted, staged.columns))
+    return LoadedSource(staged.snapshot, good, rejects, rows, rejected, staged.bad_files, staged.dropped)
 
 
 def _examples(rejects: "DataFrame") -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows for the table of rejects: each with its source, file, line where that is known, reason and text."""
+"""Makes the rows of the rejects table: source, file, line (if known), reason and text of each rejected row."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -18,29 +18,29 @@ REJECT_COLUMNS: Final = ("source", "source_file", "line", "reason", "record")
 _SCHEMA: Final = "source string, source_file string, line bigint, reason string, record string"
 
 
-def rejects_of(item: StagedSource, frame: "DataFrame", spark: "SparkSession") -> "DataFrame":
-    """Rejects of a source.
+def rejects_of(staged: StagedSource, frame: "DataFrame", spark: "SparkSession") -> "DataFrame":
+    """The rejected rows of a source, in `REJECT_COLUMNS`.
 
     Args:
-        item: The source.
-        frame: What it was parsed to, persisted.
+        staged: The source.
+        frame: Its parsed rows, persisted.
         spark: The session.
     """
-    explained = item.reader.explain(frame, item.staged)
+    explained = staged.reader.explain(frame, staged.files)
     numbers: dict[str, Numbers] = {}
-    if item.reader.has_lines:
-        explained, numbers = find_numbers(explained, item.staged, spark, item.retry)
+    if staged.reader.has_lines:
+        explained, numbers = find_numbers(explained, staged.files, spark, staged.retry)
     else:
         explained = explained.withColumn("line", F.lit(None).cast("bigint"))
-    names = spark.createDataFrame([(file.file, file.name) for file in item.staged], "file string, name string")
+    names = spark.createDataFrame([(file.file, file.name) for file in staged.files], "file string, name string")
     found = explained.join(F.broadcast(names), F.col(quoted(FILE)) == F.col("file"), "left").select(
-        F.lit(item.name).alias("source"),
+        F.lit(staged.name).alias("source"),
         F.col("name").alias("source_file"),
         F.col("line"),
         F.col(quoted(REASON)).alias("reason"),
         F.col(quoted(RECORD)).alias("record"),
     )
-    rows = [(item.name, *row) for file in item.staged for row in _unread(file, numbers.get(file.file))]
+    rows = [(staged.name, *row) for file in staged.files for row in _unread(file, numbers.get(file.file))]
     if not rows:
         return found
     unread = spark.createDataFrame(rows, f"{_SCHEMA}, count bigint")
@@ -49,7 +49,7 @@ def rejects_of(item: StagedSource, frame: "DataFrame", spark: "SparkSession") ->
 
 
 def _unread(file: StagedFile, numbers: Numbers | None) -> Iterator[tuple[Any, ...]]:
-    """Lines that Spark never saw as rows: file, line, reason, text, and how many such there are."""
+    """Yield the rejected lines that Spark did not read: file, line, reason, text and number of such lines."""
     for line in file.long_lines:
         yield file.name, line.number, f"longer than {MAX_LINE_BYTES >> 20} MiB", line.start, 1
     if numbers is None:

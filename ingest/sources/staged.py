@@ -1,4 +1,4 @@
-"""A source's files once each has been looked at: good ones staged, bad ones refused or left out by name."""
+"""Checks and stages every file of a source; bad files end the run or are left out, each with its name."""
 
 import logging
 import time
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from ingest.errors import BadFiles, FileUnreadable
 from ingest.readers import Reader
 from ingest.readers.registry import reader_for
-from ingest.sources.files import SourceSnapshot, snapshot_of
 from ingest.sources.partitions import add_partitions
+from ingest.sources.snapshot import SourceSnapshot, snapshot_of
 from ingest.spark.columns import FILE, REASON, RECORD, ddl
-from ingest.spark.parallel import for_each
+from ingest.spark.executors import map_paths
 from ingest.staging.lines import LineCount
 from ingest.staging.staged_file import StagedFile
 from millrace.config import Product
-from millrace.config.sections.sources import Source as Section
+from millrace.config.sections.sources import Source
 from millrace.errors import DataRejected, shorten
 from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of, mapped_errors
@@ -30,23 +30,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StagedSource:
-    """A source that can be parsed.
+    """A source whose files are checked and staged, ready to be parsed.
 
     Attributes:
         snapshot: The good files.
         columns: The declared columns, in order.
-        reader: How they are read.
-        staged: What Spark reads.
-        origins: Number of the file in the snapshot, for each staged one.
-        bad_files: Files that are left out, and why.
-        shown: What a user calls it all.
-        retry: The policy for reading staged files.
+        reader: The reader of its format.
+        files: The staged files, which Spark reads.
+        origins: For each staged file, the index of its source file in the snapshot.
+        bad_files: Files that are left out, each with the reason.
+        shown: Name of the source's data in messages.
+        retry: The policy for reading the files.
     """
 
     snapshot: SourceSnapshot
     columns: dict[str, str]
     reader: Reader
-    staged: tuple[StagedFile, ...]
+    files: tuple[StagedFile, ...]
     origins: tuple[int, ...]
     bad_files: Mapping[str, str]
     shown: str
@@ -59,40 +59,40 @@ class StagedSource:
 
     @property
     def rows(self) -> int:
-        """Rows that there are, before any is parsed."""
-        return sum(file.lines.rows + len(file.long_lines) for file in self.staged)
+        """Number of rows, counted before any row is parsed."""
+        return sum(file.lines.rows + len(file.long_lines) for file in self.files)
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """Columns of its files that are not declared."""
-        names = (name for file in self.staged for name in self.reader.shape.extras(file.columns))
+        """Columns in its files that are not declared."""
+        names = (name for file in self.files for name in self.reader.shape.extras(file.columns))
         return tuple(dict.fromkeys(names))
 
     def check_unchanged(self) -> None:
-        """Compare the files with what they were.
+        """Check that no source file changed since its digest was computed.
 
         Raises:
-            SourceChanged: Somebody wrote to one.
+            SourceChanged: A file changed.
         """
         for file in self.snapshot.files:
             file.check_unchanged()
 
     def parse(self, spark: "SparkSession") -> "DataFrame":
-        """All rows, by `Reader.read`, with the columns that stand in the names of folders."""
-        if not self.staged:
+        """Parse all rows with `Reader.read`, and add the columns whose values come from folder names."""
+        if not self.files:
             return spark.createDataFrame([], ddl({**self.columns, **dict.fromkeys((FILE, REASON, RECORD), "string")}))
-        frame = self.reader.read(spark, self.staged)
+        frame = self.reader.read(spark, self.files)
         values = {
-            staged.file: self.snapshot.files[origin].values
-            for staged, origin in zip(self.staged, self.origins, strict=False)
+            file.file: self.snapshot.files[origin].values
+            for file, origin in zip(self.files, self.origins, strict=False)
         }
         return add_partitions(frame, spark, self.columns, values)
 
 
-def open_sources(
+def stage_sources(
     product: Product, snapshots: Mapping[str, SourceSnapshot], spark: "SparkSession", folder: str
 ) -> dict[str, StagedSource]:
-    """Look at every file of the used sources, and stage what is good.
+    """Check every file of the used sources, and stage the good ones.
 
     Args:
         product: The product.
@@ -101,52 +101,59 @@ def open_sources(
         folder: Staging folder.
 
     Raises:
-        DataRejected: Bad files, every one by name.
-        SourceEmpty: A source whose files are all empty.
+        DataRejected: Bad files; the message names each of them.
     """
     started = time.monotonic()
     retry = RetryPolicy(product.config.store.wait_s)
-    opened = {
-        name: _open(product.config.sources[name], snapshot, spark, f"{folder}/{name}", retry)
+    staged = {
+        name: _stage_source(product.config.sources[name], snapshot, spark, f"{folder}/{name}", retry)
         for name, snapshot in snapshots.items()
     }
-    files = sum(len(item.snapshot.files) for item in opened.values())
-    logger.info("looked at %d files in %.1f s", files, time.monotonic() - started)
-    return opened
+    files = sum(len(source.snapshot.files) for source in staged.values())
+    logger.info("checked %d files in %.1f s", files, time.monotonic() - started)
+    return staged
 
 
-def _open(
-    section: Section, snapshot: SourceSnapshot, spark: "SparkSession", folder: str, retry: RetryPolicy
+def _stage_source(
+    section: Source, snapshot: SourceSnapshot, spark: "SparkSession", folder: str, retry: RetryPolicy
 ) -> StagedSource:
     columns = {n: t for n, t in section.columns.items() if n not in snapshot.partition_columns}
     reader = reader_for(snapshot.source, section, columns)
-    results = [list(snapshot.staged)] if snapshot.staged else _stage(reader, snapshot, spark, folder, retry)
+    results = [list(snapshot.staged)] if snapshot.staged else _stage_files(reader, snapshot, spark, folder, retry)
     bad = {n: result for n, result in enumerate(results) if isinstance(result, DataRejected)}
     pairs = [(n, file) for n, result in enumerate(results) if not isinstance(result, DataRejected) for file in result]
     if pairs:
         checked = reader.check(spark, [file for _, file in pairs])
         bad |= {n: checked.bad[file.file] for n, file in pairs if file.file in checked.bad}
         pairs = [(n, _with_rows(file, checked.rows.get(file.file))) for n, file in pairs if n not in bad]
-    bad_files = _judge(section, snapshot, bad)
+    bad_files = _leave_out(section, snapshot, bad)
     good = [n for n in range(len(snapshot.files)) if n not in bad]
-    position = {n: place for place, n in enumerate(good)}
+    index = {n: new for new, n in enumerate(good)}
     kept = snapshot_of(snapshot.source, [snapshot.files[n] for n in good], snapshot.skipped) if bad else snapshot
-    shown = snapshot.files[0].path if len(snapshot.files) == 1 else f"each of {len(snapshot.files)} files"
-    shown = snapshot.staged[0].name if snapshot.staged else shown
-    staged = tuple(file for _, file in pairs)
-    origins = () if snapshot.staged else tuple(position[n] for n, _ in pairs)
-    opened = StagedSource(kept, dict(section.columns), reader, staged, origins, bad_files, shown, retry)
-    if opened.dropped:
-        logger.warning("sources.%s: columns that are not declared: %s", opened.name, ", ".join(opened.dropped))
-    odd = sum(file.lines.odd_quotes for file in staged)
-    if odd and reader.counts_lines:
+    files = tuple(file for _, file in pairs)
+    origins = () if snapshot.staged else tuple(index[n] for n, _ in pairs)
+    staged = StagedSource(kept, dict(section.columns), reader, files, origins, bad_files, _shown(snapshot), retry)
+    _warn(staged)
+    return staged
+
+
+def _shown(snapshot: SourceSnapshot) -> str:
+    if snapshot.staged:
+        return snapshot.staged[0].name
+    return snapshot.files[0].path if len(snapshot.files) == 1 else f"each of {len(snapshot.files)} files"
+
+
+def _warn(staged: StagedSource) -> None:
+    if staged.dropped:
+        logger.warning("sources.%s: columns that are not declared: %s", staged.name, ", ".join(staged.dropped))
+    odd = sum(file.lines.odd_quotes for file in staged.files)
+    if odd and staged.reader.counts_lines:
         logger.warning(
-            "%s: %d lines hold an odd number of quotes; if values span lines, set options.multiLine", opened.name, odd
+            "%s: %d lines hold an odd number of quotes; if values span lines, set options.multiLine", staged.name, odd
         )
-    return opened
 
 
-def _stage(
+def _stage_files(
     reader: Reader, snapshot: SourceSnapshot, spark: "SparkSession", folder: str, retry: RetryPolicy
 ) -> "list[list[StagedFile] | DataRejected]":
     files = snapshot.files
@@ -155,10 +162,10 @@ def _stage(
     paths = [file.path for file in files]
     numbers = {path: number for number, path in enumerate(paths)}
     size = sum(file.stamp[0] for file in files)
-    return for_each(spark, partial(_stage_one, reader, folder, numbers, retry), paths, size)
+    return map_paths(spark, partial(_stage_file, reader, folder, numbers, retry), paths, size)
 
 
-def _stage_one(
+def _stage_file(
     reader: Reader, folder: str, numbers: Mapping[str, int], retry: RetryPolicy, path: str
 ) -> list[StagedFile]:
     with mapped_errors("file", path):
@@ -171,8 +178,8 @@ def _with_rows(file: StagedFile, rows: int | None) -> StagedFile:
     return file if rows is None else replace(file, lines=LineCount(rows=rows))
 
 
-def _judge(section: Section, snapshot: SourceSnapshot, bad: Mapping[int, DataRejected]) -> dict[str, str]:
-    """Refuse bad files, or say which are left out."""
+def _leave_out(section: Source, snapshot: SourceSnapshot, bad: Mapping[int, DataRejected]) -> dict[str, str]:
+    """Return the bad files with their reasons if the source allows to leave them out; raise otherwise."""
     if not bad:
         return {}
     of, reasons = len(snapshot.files), {snapshot.files[n].path: str(error) for n, error in sorted(bad.items())}

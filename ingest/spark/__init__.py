@@ -1,1 +1,1 @@
-"""What every room of ingest needs of Spark: column names, errors, work on executors."""
+"""Spark helpers for all of ingest: column names and expressions, error mapping, work on executors."""

@@ -1,4 +1,4 @@
-"""Names and expressions of columns that every room of ingest uses."""
+"""Names of internal columns, and column expressions that all of ingest uses."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -19,31 +19,31 @@ NOT_FINITE: Final = "not finite"
 NOT_UTF8: Final = "bytes that are not UTF-8"
 NUL: Final = "a NUL character"
 SHOWN_VALUE: Final = 80
-"""Characters of an offending value that a reason quotes."""
+"""Most characters of a bad value that a reason quotes."""
 
 
 def quoted(name: str) -> str:
-    """A column's name as Spark SQL takes it, whatever is in it."""
+    """Quote a column's name for Spark SQL."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def ddl(columns: Mapping[str, str]) -> str:
-    """A schema as Spark's readers take it."""
+    """Columns and their types as a DDL schema for Spark's readers."""
     return ", ".join(f"{quoted(name)} {type_name}" for name, type_name in columns.items())
 
 
 def is_not_finite(column: "Column") -> "Column":
-    """Condition: NaN or infinite."""
-    return F.isnan(column) | (F.abs(column) == F.lit(float("inf")))
+    """Condition: the value is NaN or infinite; false for null."""
+    return F.isnan(column) | F.coalesce(F.abs(column) == F.lit(float("inf")), F.lit(False))
 
 
 def floats_of(columns: Mapping[str, str]) -> list[str]:
-    """Columns that can be NaN or infinite."""
+    """The columns that can hold NaN or infinite numbers."""
     return [name for name, type_name in columns.items() if type_name in ("float", "double")]
 
 
 def not_finite_reason(columns: Mapping[str, str], prefix: str = "") -> "Column":
-    """Which column holds NaN or an infinite number, as a reason; null where none does."""
+    """The reason to reject a row with NaN or an infinite number: column and value; null for other rows."""
     reasons = [
         F.when(
             is_not_finite(F.col(f"{prefix}{quoted(name)}")),
@@ -57,8 +57,8 @@ def not_finite_reason(columns: Mapping[str, str], prefix: str = "") -> "Column":
 def hash_of(key: Sequence[str]) -> "Column":
     """A 64-bit hash of the key's values as text.
 
-    It does not change when a column's type widens or when other columns come and go. A null differs from every text,
-    and it takes part: Spark's hash alone would skip it.
+    It does not change if a column gets a wider type or if other columns are added or removed. A null changes the hash
+    and differs from every text; Spark's own hash skips nulls.
     """
     values = [F.col(quoted(name)).cast("string") for name in key]
     marked = [F.coalesce(F.concat(F.lit("="), value), F.lit("-")) for value in values]

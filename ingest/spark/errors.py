@@ -1,4 +1,4 @@
-"""The one place where Spark's errors become the project's."""
+"""Maps Spark's errors to the project's errors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,38 +11,38 @@ from ingest.errors import ExpressionFailed, ExpressionInvalid
 from millrace.errors import ConfigError, Unavailable, shorten
 
 DATA_STATE: Final = "22"
-"""Class of the SQLSTATEs that mean: a value did not fit."""
+"""Class of the SQLSTATEs for data errors: a value that does not fit."""
 
 SYNTAX_STATE: Final = "42"
-"""Class of the SQLSTATEs that mean: what was asked makes no sense."""
+"""Class of the SQLSTATEs for syntax errors and unknown names."""
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without plans, stacks and advice."""
+    """The message of an error, without plans, stack traces and advice."""
     text = str(error).strip() or type(error).__name__
     if isinstance(error, PythonException):
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
         return lines[-1] if lines else text
     if isinstance(error, Py4JJavaError):
-        text = "\n".join(text.splitlines()[1:]).lstrip(": ") or text  # the first line names only the bridge
+        text = "\n".join(text.splitlines()[1:]).lstrip(": ") or text  # the first line is py4j's own
     first, *rest = text.splitlines()
     causes = [line.removeprefix("Caused by: ") for line in rest if line.startswith("Caused by: ")]
-    # That a task failed says nothing; why is told last.
+    # The first line only says that a task failed; the last cause says why.
     return f"{causes[-1]} ({first})" if causes and "TASK_WRITE_FAILED" in first else first
 
 
 def space_hint(reason: str) -> str:
-    """What to do where storage is full; empty where it is something else."""
+    """A hint for errors about full storage; empty for other errors."""
     full = any(words in reason.lower() for words in ("quota", "no space left"))
-    return "raise the quota or free some space, then run it again" if full else ""
+    return "raise the quota or free some space, then run again" if full else ""
 
 
 @contextlib.contextmanager
 def mapped_analysis(where: str, expression: str) -> Iterator[None]:
-    """Around building a step: nothing runs yet, so what fails is the expression itself.
+    """Map errors while a step is built; no Spark job runs yet, so the expression itself is wrong.
 
     Raises:
-        ExpressionInvalid: Spark does not understand it.
+        ExpressionInvalid: Spark cannot analyse the expression.
     """
     try:
         yield
@@ -52,11 +52,11 @@ def mapped_analysis(where: str, expression: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mapped_actions(what: str) -> Iterator[None]:
-    """Around everything that makes Spark compute.
+    """Map errors of Spark actions, that is of code that starts Spark jobs.
 
     Raises:
-        ExpressionFailed: A value did not fit an expression, or a user's function raised on a row.
-        ConfigError: Spark found out only now that a pattern of dates, say, is none.
+        ExpressionFailed: A value does not fit an expression, or a user's function raised an exception for a row.
+        ConfigError: A mistake that Spark finds only while it runs, such as an invalid date pattern.
         Unavailable: Spark itself failed.
     """
     try:
@@ -68,7 +68,7 @@ def mapped_actions(what: str) -> Iterator[None]:
         if isinstance(error, PythonException) or state.startswith(DATA_STATE):
             raise ExpressionFailed(what, reason=_with_fragment(error)) from error
         raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
-    except (Py4JError, ConnectionError) as error:  # the latter where the JVM died a while ago
+    except (Py4JError, ConnectionError) as error:  # ConnectionError if the JVM is already dead
         raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
 
 

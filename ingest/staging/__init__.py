@@ -1,1 +1,1 @@
-"""Brings source files to where Spark can read them: unpacked, in UTF-8, under names of our own."""
+"""Stages source files for Spark: unpacked, in UTF-8, under generated names."""

@@ -1,4 +1,4 @@
-"""Opens a source file as streams of bytes: plain, gzip, bzip2 or zip, known by their first bytes."""
+"""Opens a source file as streams of bytes: plain, gzip, bzip2 or zip, detected from the first bytes."""
 
 import bz2
 import contextlib
@@ -19,12 +19,12 @@ ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 CHUNK_BYTES: Final = 1 << 20
 BOMB_BYTES: Final = 1 << 30
 BOMB_RATIO: Final = 250
-"""An archive that grows by more than this, beyond the first `BOMB_BYTES`, is refused."""
+"""An archive that unpacks to more than this many times its size, and to more than `BOMB_BYTES`, is refused."""
 
 
 @contextlib.contextmanager
 def unpacking(name: str) -> Iterator[None]:
-    """Around reading an archive: the only place that knows what can be wrong with one."""
+    """Map the errors of reading an archive to `FileUnreadable`."""
     with mapped_errors("file", name):
         try:
             yield
@@ -35,18 +35,18 @@ def unpacking(name: str) -> Iterator[None]:
                 raise
             raise FileUnreadable(name, reason=f"the archive is damaged: {error}") from error
         except (RuntimeError, NotImplementedError) as error:
-            # What zipfile raises for an encrypted member and for a method that it does not know.
+            # zipfile raises these for an encrypted member and for an unknown compression method.
             raise FileUnreadable(name, reason=f"cannot be unpacked: {error}") from error
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file of text inside a source.
+    """One text file in a source file: the file itself, or a member of a zip.
 
     Attributes:
-        path: The source's file.
+        path: The source file.
         member: Name inside a zip; empty otherwise.
-        packing: How the text is packed; empty where it is plain.
+        packing: The compression; empty for plain text.
         retry: The policy for reading the file.
     """
 
@@ -57,15 +57,15 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What a user calls it: the file, or ``file.zip!member``."""
+        """Name for messages: the file, or ``file.zip!member``."""
         return f"{self.path}!{self.member}" if self.member else self.path
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes] | gzip.GzipFile | bz2.BZ2File]:
-        """Open the text.
+        """Open the text for reading.
 
         Raises:
-            FileUnreadable: The archive is damaged, encrypted or no archive that Python knows.
+            FileUnreadable: The archive is damaged, encrypted, or of an unknown compression method.
         """
         with unpacking(self.name), contextlib.ExitStack() as stack:
             file = stack.enter_context(open_input(self.path, self.retry))
@@ -80,10 +80,10 @@ class Part:
                 yield file
 
     def chunks(self) -> Iterator[bytes]:
-        """The text in pieces of `CHUNK_BYTES` at most.
+        """Read the text in pieces of at most `CHUNK_BYTES`.
 
         Raises:
-            FileUnreadable: As `open`, or what is unpacked grows beyond all measure.
+            FileUnreadable: As for `open`, or the archive unpacks to far more bytes than it has.
         """
         limit = max(BOMB_BYTES, files_of(self.path, self.retry).size(self.path) * BOMB_RATIO) if self.packing else 0
         size = 0
@@ -96,9 +96,9 @@ class Part:
 
 
 def find_parts(path: str, retry: RetryPolicy = NO_RETRY) -> list[Part]:
-    """The files of text in a source's file; its name says nothing, its first bytes decide.
+    """Find the text files in a source file; the first bytes decide, not the name.
 
-    Folders, hidden files and macOS's copies of them are no part of a zip.
+    Folders, hidden files and the metadata files of macOS in a zip are skipped.
 
     Raises:
         FileUnreadable: A zip without a readable directory.

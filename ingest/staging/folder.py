@@ -1,4 +1,4 @@
-"""The folder where a run stages its sources; it goes with the run."""
+"""The folder where a run stages its sources; it is removed when the run ends."""
 
 import contextlib
 import time
@@ -9,12 +9,12 @@ from millrace.storage import Store, mapped_errors
 
 STAGING: Final = ".staging"
 STALE_S: Final = 24 * 3600
-"""A staging folder older than this was left by a run that was killed."""
+"""Older staging folders belong to runs that were killed, and are removed."""
 
 
 @contextlib.contextmanager
 def staging_folder(store: Store, run_id: str) -> Iterator[str]:
-    """A folder beside the tables, where every executor can read it; removed at the end, whatever happens."""
+    """Give a folder in the store, which every executor can read; it is removed at the end, also after an error."""
     root = store.uri(STAGING)
     folder = f"{root}/{run_id}"
     with mapped_errors("folder", STAGING):

@@ -12,10 +12,10 @@ from millrace.errors import shorten
 
 
 def check_header(part: Part, shape: Shape, options: ReaderOptions) -> tuple[str | None, tuple[str, ...]]:
-    """Compare the first line that is not blank with the columns.
+    """Compare the first line that is not blank with the declared columns.
 
     Returns:
-        The line and its columns; the line is None where the file holds none.
+        The line and its columns; None and no columns if the file has only blank lines.
     """
     with part.open() as stream:
         text = io.TextIOWrapper(io.BytesIO(stream.read(CHUNK_BYTES)), options.encoding, errors="replace", newline=None)
@@ -42,5 +42,5 @@ def _fields(part: Part, lines: list[str], options: ReaderOptions) -> list[str]:
         found = next(reader)
     except csv.Error as error:
         first = shorten(repr(lines[0]), 100)
-        raise FileUnreadable(part.name, reason=f"its first line is no header: {error}: {first}") from error
+        raise FileUnreadable(part.name, reason=f"its first line is not a valid header: {error}: {first}") from error
     return [name.strip() if options.trims else name for name in found]

@@ -1,4 +1,4 @@
-"""Counts the lines of a text file on the way, in bounded memory, without asking Spark."""
+"""Counts the lines of a text file while it is read, in bounded memory and without Spark."""
 
 import codecs
 import re
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from typing import Final
 
 BLANK: Final = bytes(range(0x21))
-"""What Java's trim removes: a line of nothing else is a blank line to Spark."""
+"""The bytes that Java's trim removes; for Spark, a line with only these is blank."""
 
 MAX_LINE_BYTES: Final = 16 << 20
-"""A longer line never reaches Spark, which would hold it whole, several times over."""
+"""Longer lines are rejected before Spark reads them, because Spark would hold several copies in memory."""
 SHOWN_BYTES: Final = 200
 _BLANK_LINE: Final = re.compile(rb"\n[\x00-\x09\x0b-\x20]*+\n")
 
 
 @dataclass(frozen=True)
 class LineCount:
-    """What a file holds, apart from its header.
+    """The counts of lines in a file.
 
     Attributes:
-        rows: Lines of data, blank ones and repeated headers not among them.
+        rows: Lines of data, without blank lines and headers.
         blank: Blank lines before the last line that is not blank.
         trailing_blank: Blank lines at the end.
         headers: Lines equal to the header line.
-        odd_quotes: Lines with an odd number of quotes: perhaps a value over several lines.
+        odd_quotes: Lines with an odd number of quotes, a sign of values that span lines.
         is_utf8: Whether every byte belongs to a UTF-8 character.
-        has_nul: Whether a byte is zero.
-        too_long: Lines longer than `MAX_LINE_BYTES`, which are among the rows.
+        has_nul: Whether there is a NUL byte.
+        too_long: Lines longer than `MAX_LINE_BYTES`; they are also counted as rows.
     """
 
     rows: int = 0
@@ -46,16 +46,16 @@ class LineCount:
 
     @property
     def rejected(self) -> int:
-        """Lines that are no rows and never reach Spark."""
+        """Number of lines that are rejected before Spark reads them: blank lines and repeated headers."""
         return self.blank + self.trailing_blank + self.repeated_headers
 
 
 class LineCounter:
-    """Takes a file chunk by chunk; no line is ever held whole.
+    """Counts lines of a file chunk by chunk; it never holds a whole line in memory.
 
     Args:
-        header: The header line's text; None when the file has none.
-        quote: The quote character, or nothing.
+        header: Text of the header line; None if the file has none.
+        quote: The quote character; may be empty.
     """
 
     def __init__(self, header: str | None, quote: str) -> None:
@@ -73,7 +73,7 @@ class LineCounter:
         self._length = self._too_long = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the file; the first chunk holds at least three if the file does."""
+        """Count the next bytes of the file; the first chunk must have at least three bytes, if the file has them."""
         if self._is_utf8:
             try:
                 self._decoder.decode(chunk)
@@ -93,12 +93,12 @@ class LineCounter:
             return
         self._end_line()
         cut = rest.rfind(b"\n") + 1
-        self._take_lines(rest[:cut])
+        self._count_lines(rest[:cut])
         if cut < len(rest):
             self._extend(rest[cut:])
 
     def finish(self) -> LineCount:
-        """Count the last line, which may lack its end, and return the sums."""
+        """Count the last line, which may lack a line end, and return the counts."""
         if self._started:
             self._end_line()
         try:
@@ -108,8 +108,8 @@ class LineCounter:
         counts = (self._rows, self._blank, self._trailing, self._headers, self._odd)
         return LineCount(*counts, is_utf8=self._is_utf8, has_nul=self._has_nul, too_long=self._too_long)
 
-    def _take_lines(self, lines: bytes) -> None:
-        """Count whole lines: all at once where each is a row without quotes, in less than half the time."""
+    def _count_lines(self, lines: bytes) -> None:
+        """Count complete lines; if all are rows without quotes, count them at once, in less than half the time."""
         if not lines:
             return
         text = b"\n" + lines
@@ -152,18 +152,18 @@ class LineCounter:
 
 @dataclass(frozen=True)
 class LongLine:
-    """A line that was left out: its number, and how it begins."""
+    """A line that was left out: its number and its first bytes as text."""
 
     number: int
     start: str
 
 
 def without_long_lines(chunks: Iterable[bytes], found: list[LongLine]) -> Iterator[bytes]:
-    """Leave out lines longer than `MAX_LINE_BYTES`, in memory of about as much.
+    """Leave out lines longer than `MAX_LINE_BYTES`; about as much memory is used.
 
     Args:
-        chunks: The text; lines end with a line feed here.
-        found: Gets what was left out.
+        chunks: The text; its lines must end with a line feed.
+        found: The lines that were left out are appended to this list.
     """
     number, line = 1, b""
     skipping = False

@@ -1,4 +1,4 @@
-"""What a source declares of its files' columns, and what a file is told that holds others."""
+"""The declared columns of a source, and the comparison with the columns of a file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from ingest.errors import ColumnsMismatch
 
 @dataclass(frozen=True)
 class Shape:
-    """The columns that every file of a source must hold.
+    """The columns that every file of a source must have.
 
     Attributes:
         columns: Name to Spark SQL type, in order.
-        optional: Those that a file may lack.
-        extra: What becomes of a file with a column that is not declared.
+        optional: Columns that a file may lack.
+        extra: Whether a file with an undeclared column is rejected, or the column dropped.
     """
 
     columns: dict[str, str]
@@ -25,8 +25,8 @@ class Shape:
         """Compare a file's columns and types with the declared ones; their order does not matter.
 
         Args:
-            file: What the user calls it.
-            found: Name to type, as Spark SQL calls it; a type that is not known is empty and not compared.
+            file: Name of the file, for messages.
+            found: Columns of the file with their Spark SQL types; an empty type is unknown and not compared.
 
         Raises:
             ColumnsMismatch: A column is missing, of another type, or not declared.
@@ -44,11 +44,11 @@ class Shape:
             raise ColumnsMismatch(file, problems, found=list(found))
 
     def extras(self, found: Iterable[str]) -> list[str]:
-        """Columns that are not declared."""
+        """The columns that are not declared."""
         return [name for name in found if name not in self.columns]
 
     def layout(self, found: list[str]) -> tuple[str, ...] | None:
-        """A header's columns if it holds the declared ones in their order; else None."""
+        """The columns of a header if it has the declared ones in their order; else None."""
         known = [name for name in found if name in self.columns]
         wanted = [name for name in self.columns if name not in self.optional or name in known]
         if known != wanted or len(set(found)) != len(found) or (self.extra == "reject" and len(known) != len(found)):

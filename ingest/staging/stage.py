@@ -1,9 +1,4 @@
-"""Brings source files to where Spark can read them: unpacked, in UTF-8, under names of our own.
-
-Spark never sees a user's file name, unless it lies on HDFS and there is nothing in it that Spark would take for more
-than a name: brackets and stars are expanded, compression is guessed from an ending, and what starts with an underscore
-is hidden.
-"""
+"""Stages text files for Spark: unpacks them, converts them to UTF-8, checks headers and counts lines."""
 
 import codecs
 from collections.abc import Iterator
@@ -13,7 +8,7 @@ from ingest.staging.archives import Part, find_parts
 from ingest.staging.header import check_header
 from ingest.staging.lines import LineCounter, LongLine, without_long_lines
 from ingest.staging.shape import Shape
-from ingest.staging.staged_file import StagedFile, copying, key_of, place, uri_of
+from ingest.staging.staged_file import StagedFile, copying, key_of, make_readable, uri_of
 from millrace.config.checks.reader_options import ReaderOptions
 from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage import files_of
@@ -22,18 +17,18 @@ from millrace.storage import files_of
 def stage(
     path: str, prefix: str, shape: Shape, options: ReaderOptions, retry: RetryPolicy = NO_RETRY
 ) -> list[StagedFile]:
-    """Check the header of every text in a source's file, count its lines and make it readable.
+    """Check the header of every text in a source file, count its lines and make it readable for Spark.
 
     Args:
-        path: The source's file.
-        prefix: Begin of the staged files' paths.
+        path: The source file.
+        prefix: Start of the paths of the staged files.
         shape: The declared columns.
-        options: How the text is written.
+        options: The reader options of the source.
         retry: The policy for reading and writing files.
 
     Raises:
-        HeaderMismatch: A header is not the declared columns.
-        FileUnreadable: A damaged archive, or bytes that are not text.
+        HeaderMismatch: A header differs from the declared columns.
+        FileUnreadable: An archive is damaged, or bytes are not text in the declared encoding.
         StorageError: The disk is full.
     """
     parts = find_parts(path, retry)
@@ -52,13 +47,13 @@ def _stage_part(part: Part, target: str, shape: Shape, options: ReaderOptions) -
     lines, long_lines = counter.finish(), list[LongLine]()
     if lines.too_long:
         if options.multi_line:
-            raise FileUnreadable(part.name, reason="a line is too long for a text whose values may span lines")
+            raise FileUnreadable(part.name, reason="a line is too long for a text with values that may span lines")
         if uri:
             files_of(target, part.retry).remove(target)
         counter = LineCounter(header, options.quote)
         uri = _copy(part, target, counter, options, long_lines)
         lines = counter.finish()
-    uri = uri or place(part.path, target, part.retry)
+    uri = uri or make_readable(part.path, target, part.retry)
     return StagedFile(uri, key_of(part.path, uri), part.name, header, lines, columns, tuple(long_lines))
 
 

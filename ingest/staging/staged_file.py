@@ -1,8 +1,7 @@
-"""A file that Spark can read: under a name of our own, or a plain file on HDFS where it lies.
+"""Files that Spark can read: under a generated name in the staging folder, or directly on HDFS if the path is safe.
 
-Spark never sees a user's file name, unless it lies on HDFS and there is nothing in it that Spark would take for more
-than a name: brackets and stars are expanded, compression is guessed from an ending, and what starts with an underscore
-is hidden.
+Spark interprets file names: it expands brackets and stars, guesses a compression from the ending, and hides names that
+start with an underscore. So it gets a user's own file name only for files on HDFS whose path has none of these.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from millrace.storage import LocalFiles, files_of, open_input
 
 _PLAIN_PATH: Final = re.compile(r"hdfs://[\w.:-]+(/[A-Za-z0-9=][\w.=+-]*)+")
 _PACKED: Final = (".gz", ".bz2", ".deflate", ".lz4", ".snappy", ".zst", ".zstd", ".lzo", ".xz")
-"""Endings by which Hadoop guesses a compression."""
+"""Endings from which Hadoop guesses a compression."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class StagedFile:
     """One file that Spark can read.
 
     Attributes:
-        uri: Where it lies now, as Spark takes it.
-        file: What Spark calls it in its rows: the name, or the whole address.
-        name: What the user calls it.
-        header: Text of its header line; None without a header.
-        lines: What it holds, counted without Spark.
-        columns: Its columns in their order, where a header says so.
+        uri: Address of the file for Spark.
+        file: Name of the file in Spark's rows: the file name, or the whole address.
+        name: Name of the source file, for messages.
+        header: Text of the header line; None if there is none.
+        lines: The counts of its lines, made without Spark.
+        columns: Its columns in order, if it has column names.
         long_lines: Lines that were left out.
     """
 
@@ -47,8 +46,8 @@ class StagedFile:
     long_lines: tuple[LongLine, ...] = ()
 
 
-def place(path: str, target: str, retry: RetryPolicy = NO_RETRY) -> str:
-    """Make a plain file readable for every executor under a name that Spark takes as it is; returns where."""
+def make_readable(path: str, target: str, retry: RetryPolicy = NO_RETRY) -> str:
+    """Make an uncompressed file readable for every executor, by link or copy if needed, and return its address."""
     if _PLAIN_PATH.fullmatch(path) and not path.endswith(_PACKED):
         return path
     files = files_of(target, retry)
@@ -62,12 +61,12 @@ def place(path: str, target: str, retry: RetryPolicy = NO_RETRY) -> str:
 
 
 def uri_of(path: str) -> str:
-    """A staged file's path as Spark takes it."""
-    return path if "://" in path else f"file://{path}"  # Spark takes what is in it as it stands
+    """The address of a staged file for Spark."""
+    return path if "://" in path else f"file://{path}"  # not percent-encoded: Spark does not decode it
 
 
 def key_of(path: str, uri: str) -> str:
-    """What Spark's rows say of a file: short, unless files keep their own names, which may be alike."""
+    """The name of a file in Spark's rows: the file name, or for HDFS the whole address, as file names may be equal."""
     return uri.replace("file://", "file:") if path.startswith("hdfs://") else uri.rpartition("/")[2]
 
 

@@ -1,1 +1,1 @@
-"""The clean table: how its rows are arranged and split, and how a version is committed."""
+"""The clean table: arranges and splits its rows, finds new files, commits a version."""

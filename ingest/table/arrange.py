@@ -1,4 +1,4 @@
-"""Puts rows in the order that the table keeps: by split, then by a hash of the key, the same in every run."""
+"""Arranges rows in the order of the table: by split, then by a hash of the key, the same in every run."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -20,23 +20,23 @@ ROWS_PER_PARTITION: Final = 250_000
 
 
 def partitions_for(rows: int) -> int:
-    """Parts of a table; each becomes one file a split, independent of how many cores there are."""
+    """Number of partitions for a table; it does not depend on the number of cores. Each gives one file per split."""
     return max(1, -(-rows // ROWS_PER_PARTITION))
 
 
 def arrange(frame: "DataFrame", ingest: Ingest, rows: int) -> "DataFrame":
-    """Add `SPLIT` and `HASH`, and bring rows into partitions by the hash, sorted inside.
+    """Add `SPLIT` and `HASH`, partition the rows by the hash and sort each partition.
 
     Args:
-        frame: Rows after the steps, dropped ones too.
+        frame: Rows after the steps, including dropped ones.
         ingest: Names the key and the split.
-        rows: How many there are, about.
+        rows: Approximate number of rows.
 
     Raises:
-        ConfigError: The split's column is no time.
+        ConfigError: The column of a time split is not a date or timestamp.
     """
     key_hash = hash_of(ingest.key)
-    # Dropped rows may have no key; by the hash of a null they would all meet in one partition.
+    # Dropped rows may have no key. The hash of null keys would put them all into one partition.
     atoms = [quoted(f.name) for f in frame.schema if isinstance(f.dataType, AtomicType)]
     row_hash = F.when(is_kept(), key_hash).otherwise(F.xxhash64(*atoms))
     _check_split_column(frame, ingest)
@@ -47,7 +47,7 @@ def arrange(frame: "DataFrame", ingest: Ingest, rows: int) -> "DataFrame":
 
 
 def sort(frame: "DataFrame", key: tuple[str, ...], partitions: int) -> "DataFrame":
-    """Rows by hash into partitions; inside by split, hash and key, so that two runs write equal files."""
+    """Partition rows by hash and sort them by split, hash and key, so that two runs write equal files."""
     frame = frame.repartition(partitions, F.col(quoted(HASH)))
     return frame.sortWithinPartitions(SPLIT, quoted(HASH), *map(quoted, key))
 

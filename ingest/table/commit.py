@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from ingest.cleaning.flow import DROPPED, NOT_FINITE
 from ingest.errors import CommitLost
 from ingest.spark.errors import first_line, mapped_actions, space_hint
-from ingest.spark.parallel import for_each
+from ingest.spark.executors import map_paths
 from ingest.table.arrange import HASH
 from millrace.config import Config
 from millrace.config.checks.flow import SPLIT
@@ -29,42 +29,42 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TXN_APP: Final = "millrace.ingest"
-"""Delta transaction id of every write of a clean table: of two that start from one version, one commits."""
+"""Delta's transaction id for every write of a clean table: of two writers that start from one version, one commits."""
 
 _PLAIN: Final = {
-    # The data files stay plain Parquet, for readers that know nothing of Delta.
+    # The data files stay plain Parquet, for readers without Delta.
     "delta.enableDeletionVectors": "false",
     "delta.columnMapping.mode": "none",
-    # Readers take whole splits: the log needs row counts, not the least and greatest value of every column.
+    # Readers read whole splits, so the log needs row counts, but no minimum and maximum of every column.
     "delta.dataSkippingNumIndexedCols": "0",
 }
 _CLEAN: Final = {
     **_PLAIN,
-    # The log says which files were taken, for ever.
+    # The log is the only record of which files were read, so its entries must not expire.
     "delta.enableExpiredLogCleanup": "false",
 }
 
-_WHERE: Final = ("path", "sha256", "jdbc", "settle_s", "max_bad_files", "on_bad_file")
-"""Keys of a source that say where its bytes lie, or when and how carefully they are taken; only the bytes count."""
+_IGNORED_KEYS: Final = ("path", "sha256", "jdbc", "settle_s", "max_bad_files", "on_bad_file")
+"""Keys of a source that do not change its rows: where and when its bytes are read. The digests cover the bytes."""
 
 
 def commit_key(config: Config, digests: Mapping[str, str]) -> str:
-    """What a run's result depends on; two runs with equal keys have equal results.
+    """A digest of everything that the result of a run depends on; two runs with equal keys have equal results.
 
     Args:
-        config: The product; where it runs does not matter.
-        digests: SHA-256 of every source file and of every user function's module.
+        config: The product; the profile's sections do not count.
+        digests: Digests of the sources and of the modules of user functions.
     """
     sources = {name: section.model_dump(mode="json") for name, section in config.sources.items()}
     for section in sources.values():
-        for name in _WHERE:
+        for name in _IGNORED_KEYS:
             section.pop(name)
     parts = (config.product, "ingest", sources, config.ingest, config.contract, dict(digests))
     return digest_of(*parts)
 
 
 def newest(store: Store, product: str) -> TableVersion | None:
-    """The clean table's current version, if there is one."""
+    """The current version of the clean table; None if there is none."""
     try:
         return find_table(store, product, CLEAN)
     except ArtifactNotFound:
@@ -72,7 +72,7 @@ def newest(store: Store, product: str) -> TableVersion | None:
 
 
 def write_rejects(frame: "DataFrame", store: Store, product: str, key: str) -> None:
-    """Append the run's rejects, once however often the run is repeated."""
+    """Append the rejects of a run; a repeated run with the same key does not add them again."""
     started = time.monotonic()
     writer = frame.write.format("delta").mode("append").option("mergeSchema", "true")
     writer = writer.options(**_PLAIN, txnAppId=key, txnVersion=1)
@@ -80,7 +80,7 @@ def write_rejects(frame: "DataFrame", store: Store, product: str, key: str) -> N
     try:
         writer.save(path)
     except (PySparkException, Py4JError):
-        # Perhaps another run with the same key was first; then the same write adds nothing, and does not fail.
+        # If another run with the same key wrote them first, this second write adds nothing and does not fail.
         with mapped_actions("writing the rejects"):
             writer.save(path)
     logger.info("wrote the rejects in %.1f s", time.monotonic() - started)
@@ -95,28 +95,28 @@ def write_clean(
     *,
     append: bool = False,
 ) -> TableVersion:
-    """Replace the clean table by kept and arranged rows, or add them to it, as one version.
+    """Replace the rows of the clean table by kept and arranged rows, or append these, as one version.
 
-    An exception while writing means that nobody knows: the log is read back before anything is said.
+    After an exception the write may have succeeded or not, so the log is read to find out.
 
-    The commit is fenced: its number in Delta's record of transactions is one more than that of the version it follows,
-    and Delta leaves out a write whose number is not greater than the last one's. So a run that stood still while
-    another wrote the table changes nothing when it wakes up.
+    The commit is fenced: its transaction number in Delta's log is the parent's version plus one, and Delta ignores a
+    write whose number is not greater than the last one. A run that was paused while another run wrote the table
+    therefore changes nothing when it resumes.
 
     Args:
         frame: The rows.
-        store: Where the table lies.
-        product: Whose table it is.
-        metadata: What the commit records.
+        store: The store of the table.
+        product: The product of the table.
+        metadata: Metadata of the commit.
         parent: The version that the run started from.
-        append: Add to the parent's rows instead of replacing them.
+        append: Append to the parent's rows instead of replacing them.
 
     Returns:
-        The version that now holds the rows; its commit names another run if that one wrote the same first.
+        The version with the rows; if another run wrote the same rows first, its commit has that run's id.
 
     Raises:
-        CommitLost: Another writer replaced the table by something else.
-        StorageError: The table could not be written, or does not hold what was written.
+        CommitLost: Another writer changed the table.
+        StorageError: The table could not be written, or has another number of rows than were written.
     """
     started = time.monotonic()
     key, parent_version = metadata["commit_key"], parent.version if parent else None
@@ -144,11 +144,11 @@ def write_clean(
         if failure is not None and (current.version if current else None) == parent_version:
             reason = first_line(failure)
             raise StorageError(f"writing the clean table: {reason}", hint=space_hint(reason)) from failure
-        reason = first_line(failure) if failure else "another version came after this one"
+        reason = first_line(failure) if failure else "another writer committed a version"
         raise CommitLost(f"{product}/{CLEAN}", parent=parent_version, reason=reason) from failure
     if version.rows_of() != expected:
         raise StorageError(
-            f"version {version.version} of {version.name} holds {version.rows_of()} rows, written were {expected}"
+            f"version {version.version} of {version.name} has {version.rows_of()} rows, expected {expected}"
         )
     logger.info(
         "wrote version %d of %s in %.1f s",
@@ -162,7 +162,7 @@ def write_clean(
 def keep_digests(
     spark: "SparkSession | None", store: Store, version: TableVersion, parent: TableVersion | None
 ) -> None:
-    """Take the digest of every data file that has none yet, so that readers notice each changed byte."""
+    """Compute and store the digest of every data file that has none yet, so that readers notice a changed byte."""
     known = {file.path: file.sha256 for file in (*version.files, *(parent.files if parent else ())) if file.sha256}
     paths = [file.path for file in version.files if file.path not in known]
     if not paths and all(file.sha256 for file in version.files):
@@ -170,13 +170,13 @@ def keep_digests(
     size = 0
     with mapped_errors("table", version.name):
         size = sum(store.files.size(path) for path in paths)
-        found = for_each(spark, partial(digest_at, retry=store.retry), paths, size)
+        found = map_paths(spark, partial(digest_at, retry=store.retry), paths, size)
     known |= {path: digest for path, digest in zip(paths, found, strict=True) if isinstance(digest, str)}
     tables.keep_digests(store, version, {file.path: known[file.path] for file in version.files})
 
 
 def _own(store: Store, product: str, key: str, parent: int | None) -> TableVersion | None:
-    """The version after the parent that a run with this key committed; others may have come since."""
+    """The version after the parent with this commit key; newer versions may follow it."""
     current = newest(store, product)
     first = 0 if parent is None else parent + 1
     for version in range(current.version if current else -1, first - 1, -1):

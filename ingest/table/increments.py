@@ -1,4 +1,4 @@
-"""Which files of an incremental source are new, and why the others are left alone."""
+"""Finds the new files of an incremental source, and the reason why each other file is skipped."""
 
 import logging
 import time
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import RecipeChanged
-from ingest.sources.files import SourceFile, SourceSnapshot, snapshot_of, take_digests
+from ingest.sources.find import compute_digests
+from ingest.sources.snapshot import SourceFile, SourceSnapshot, snapshot_of
 from ingest.table.ledger import Ledger, read_ledger
 from millrace.config import Product
 from millrace.errors import InputMissing
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHOWN_SKIPPED: Final = 20
-WRITTEN: Final = "still being written: left for the next run"
+WRITTEN: Final = "still being written: skipped until the next run"
 
 
 @dataclass(frozen=True)
 class Increment:
-    """What a run adds to a table.
+    """What a run adds to an incremental table.
 
     Attributes:
-        snapshot: The new files, and those that are skipped.
-        recipe: Digest of how their rows are made.
-        ledger: What the table holds; None when it is made anew.
-        unchanged: Files that were taken before and are still what they were.
+        snapshot: The new files, and the skipped files.
+        recipe: Digest of the steps, contract and columns that make the rows.
+        ledger: Files that the table has already; None if it is built from scratch.
+        unchanged: Number of files that were read before and have not changed.
     """
 
     snapshot: SourceSnapshot
@@ -42,22 +43,22 @@ class Increment:
 
     @property
     def summary(self) -> dict[str, object]:
-        """What the run's record says of the files."""
+        """The description of the files in the run record."""
         skipped = [{"file": path, "reason": reason} for path, reason in self.snapshot.skipped]
         return {"new_files": len(self.snapshot.files), "taken_before": self.unchanged, "skipped": skipped}
 
 
 def find_ledger(parent: TableVersion | None, recipe: str, *, full: bool) -> Ledger | None:
-    """What the table that is there holds already; nothing when it is made anew.
+    """The ledger of the current table; None if the table is built from scratch.
 
     Raises:
-        RecipeChanged: Its rows were made in another way.
+        RecipeChanged: The table's rows were made with another recipe.
     """
     if parent is None or full:
         return None
     ledger = read_ledger(parent)
     if ledger is None:
-        raise RecipeChanged(parent.name, version=parent.version, reason="it was not made from increments alone")
+        raise RecipeChanged(parent.name, version=parent.version, reason="it was not made by incremental runs alone")
     if ledger.recipe != recipe:
         reason = "columns, steps, contract or functions changed since its rows were made"
         raise RecipeChanged(parent.name, version=parent.version, reason=reason)
@@ -65,16 +66,16 @@ def find_ledger(parent: TableVersion | None, recipe: str, *, full: bool) -> Ledg
 
 
 def find_increment(product: Product, spark: "SparkSession | None", recipe: str, ledger: Ledger | None) -> Increment:
-    """The base source's files that the table does not hold yet.
+    """Find the files of the base source that are not in the table yet.
 
     Args:
         product: The product.
         spark: The session.
-        recipe: Digest of how rows are made.
-        ledger: What the table holds.
+        recipe: Digest of the steps, contract and columns that make the rows.
+        ledger: Files that the table has already.
 
     Raises:
-        InputMissing: There is no file, and no table either.
+        InputMissing: There is neither a file nor a table.
     """
     name = product.config.ingest.base
     section = product.config.sources[name]
@@ -84,13 +85,13 @@ def find_increment(product: Product, spark: "SparkSession | None", recipe: str, 
     except InputMissing:
         if ledger is None:
             raise
-        entries = []  # what was taken may be moved away
-    places = ledger.places() if ledger else set()
-    fresh = [entry for entry in entries if (entry.path, entry.size, entry.modified_ns) not in places]
+        entries = []  # files that were read may be moved away
+    known = ledger.stamps() if ledger else set()
+    fresh = [entry for entry in entries if (entry.path, entry.size, entry.modified_ns) not in known]
     settled, skipped = _settled(fresh, section.settle_s)
-    files = take_digests(name, section, settled, spark, retry)
-    new, also = _sorted_out(files, ledger)
-    skipped += also
+    files = compute_digests(name, section, settled, spark, retry)
+    new, not_new = _select_new(files, ledger)
+    skipped += not_new
     for path, reason in skipped[:SHOWN_SKIPPED]:
         logger.info("sources.%s: skipped %s: %s", name, path, reason)
     if len(skipped) > SHOWN_SKIPPED:
@@ -99,7 +100,7 @@ def find_increment(product: Product, spark: "SparkSession | None", recipe: str, 
 
 
 def _settled(entries: Iterable[Entry], settle_s: float) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """Files that nobody has written to for a while."""
+    """Separate files that did not change in the last seconds from those that are skipped."""
     limit = (time.time() - settle_s) * 1e9
     settled, skipped = [], []
     for entry in entries:
@@ -110,9 +111,9 @@ def _settled(entries: Iterable[Entry], settle_s: float) -> tuple[list[Entry], li
     return settled, skipped
 
 
-def _sorted_out(files: Iterable[SourceFile], ledger: Ledger | None) -> tuple[list[SourceFile], list[tuple[str, str]]]:
-    """Files whose content is new, after a second look."""
-    first = {digest: place[0] for digest, place in ledger.taken.items()} if ledger else {}
+def _select_new(files: Iterable[SourceFile], ledger: Ledger | None) -> tuple[list[SourceFile], list[tuple[str, str]]]:
+    """Select the files with new content; a file that changed since it was listed is skipped."""
+    first = {digest: stamp[0] for digest, stamp in ledger.taken.items()} if ledger else {}
     earlier = set(first.values())
     new, skipped = [], []
     for file in files:
@@ -122,7 +123,7 @@ def _sorted_out(files: Iterable[SourceFile], ledger: Ledger | None) -> tuple[lis
             skipped.append((file.path, f"the same content as {first[file.digest]}"))
         else:
             if file.path in earlier:
-                logger.warning("%s was taken before with other content; its rows are added", file.path)
+                logger.warning("%s was read before with other content; its rows are added", file.path)
             first[file.digest] = file.path
             new.append(file)
     return new, skipped

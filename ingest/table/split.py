@@ -1,4 +1,4 @@
-"""Divides rows into train, validation and test so that a row's place depends on the row alone."""
+"""Divides rows into train, validation and test; the split of a row depends only on this row."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -16,9 +16,9 @@ BUCKETS: Final = 1_000_000
 
 
 def split_of(section: HashSplit | TimeSplit, key_hash: "Column") -> "Column":
-    """The name of a row's split; null where a time split's column is null."""
+    """The name of a row's split; null if the column of a time split is null."""
     if isinstance(section, TimeSplit):
-        validation, test = _moment(section.validation_from), _moment(section.test_from)
+        validation, test = _parse_time(section.validation_from), _parse_time(section.test_from)
         moment = F.col(quoted(section.column)).cast("timestamp")
         return (
             F.when(moment >= F.lit(test), F.lit("test"))
@@ -35,6 +35,6 @@ def split_of(section: HashSplit | TimeSplit, key_hash: "Column") -> "Column":
     )
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

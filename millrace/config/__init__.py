@@ -1,4 +1,4 @@
-"""The typed configuration of a product: read, checked and frozen before any engine starts."""
+"""The typed configuration of a product: read, checked and frozen before Spark or TensorFlow starts."""
 
 from millrace.config.load import Product, load_product
 from millrace.config.sections.product import Config

@@ -1,4 +1,4 @@
-"""Where a source's files are: paths and patterns beside the product file, on HDFS, or in an installed package."""
+"""Finds the files of a source: next to the product file, on HDFS, or in an installed package."""
 
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ SCHEMES: Final = ("file", "package", "hdfs")
 
 
 def check_sources(config: Config, document: Document) -> list[Problem]:
-    """Paths whose scheme nobody here can read, and increments of what is not taken file by file."""
+    """Report paths with an unsupported scheme, and `incremental` for sources that cannot be incremental."""
     problems = []
     for name, source in config.sources.items():
         for path in source.path:
@@ -24,20 +24,25 @@ def check_sources(config: Config, document: Document) -> list[Problem]:
             if colon and scheme not in SCHEMES:
                 key = ("sources", name, "path")
                 allowed = "expected a path, file:///path, hdfs://host:port/path or package://distribution/path"
-                problems.append(Problem(document.place(key), ".".join(key), f"found '{path}'", allowed))
+                problems.append(Problem(document.location(key), ".".join(key), f"found '{path}'", allowed))
         if source.incremental and (name != config.ingest.base or source.format == "jdbc"):
             key = ("sources", name, "incremental")
-            allowed = "only the files of the base source can be taken a few at a time"
-            problems.append(Problem(document.place(key), ".".join(key), "found true", allowed))
+            allowed = "only the base source can be incremental, and only if it reads files"
+            problems.append(Problem(document.location(key), ".".join(key), "found true", allowed))
     return problems
 
 
 def resolve_path(path: str, folder: Path, key: str) -> str:
-    """A path as `millrace.storage` takes it, from what stands in a product file that lies in a folder.
+    """Resolve a path in a product file for `millrace.storage`.
+
+    Args:
+        path: The path in the product file.
+        folder: The folder of the product file.
+        key: Key of the path, for messages.
 
     Raises:
-        InputMissing: There is no such package.
-        ConfigError: An HDFS path names no NameNode.
+        InputMissing: The package is not installed.
+        ConfigError: An HDFS path has no NameNode.
     """
     if path.startswith("hdfs://"):
         try:
@@ -56,15 +61,15 @@ def resolve_path(path: str, folder: Path, key: str) -> str:
 
 
 def find_inputs(source: Source, folder: Path, key: str, retry: RetryPolicy = NO_RETRY) -> list[Entry]:
-    """The files of a source, each once, in a fixed order.
+    """Find the files of a source, each once, in a fixed order.
 
     Raises:
         InputMissing: A path or pattern names no file.
         StorageError: A folder cannot be listed.
     """
     found: dict[str, Entry] = {}
-    for given in source.path:
-        path = resolve_path(given, folder, key)
+    for path_or_pattern in source.path:
+        path = resolve_path(path_or_pattern, folder, key)
         with mapped_errors("path", path):
             try:
                 entries = find_entries(files_of(path, retry), path)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import yaml
 
-from ingest.sources.load import Source, load_sources
-from ingest.sources.snapshots import find_snapshots
-from ingest.sources.staged import open_sources
+from ingest.sources.find import find_snapshots
+from ingest.sources.load import LoadedSource, load_sources
+from ingest.sources.staged import stage_sources
 from millrace.config import Product, load_product
 from millrace.storage import Store
 from millrace.tables.versions import find_table
@@ -113,8 +113,8 @@ def rows_of(store: Store, table: str) -> list[dict[str, Any]]:
     return rows
 
 
-def load(small: Small, spark: "SparkSession", stack: contextlib.ExitStack) -> dict[str, Source]:
+def load(small: Small, spark: "SparkSession", stack: contextlib.ExitStack) -> dict[str, LoadedSource]:
     """Load a product's sources as the stage does."""
     product, folder = small.build(), str(small.folder / "staging")
-    opened = open_sources(product, find_snapshots(product, spark, folder), spark, folder)
-    return load_sources(product, opened, spark, stack)
+    staged = stage_sources(product, find_snapshots(product, spark, folder), spark, folder)
+    return load_sources(product, staged, spark, stack)

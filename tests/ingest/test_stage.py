@@ -172,7 +172,7 @@ def test_what_is_not_finite_or_not_there_is_null_and_recorded(
     record = run(small.build(), spark, store)
     assert record.details["not_finite"] == {"root": 4}
     assert record.details["empty_columns"] == ["later"]
-    assert "column 'root': 4 values were NaN or infinite and are null now" in caplog.text
+    assert "column 'root': 4 values were NaN or infinite and became null" in caplog.text
     rows = sorted(rows_of(store, "clean"), key=lambda row: int(row["id"]))
     assert [row["root"] for row in rows[3:6]] == [None, 0.0, 1.0]
     assert [row["mean"] for row in rows] == [pytest.approx(sum(n**0.5 for n in range(16)) / 16)] * 20
@@ -298,7 +298,7 @@ def test_stopped_before_the_rejects(
 
 
 def generated(seed: int) -> tuple[bytes, dict[str, int]]:
-    """Lines of every kind in a random order, and what should become of them, told without Spark."""
+    """Lines of every kind in a random order, and what should become of them, computed without Spark."""
     chance = random.Random(seed)
     kinds = {
         "out": lambda n: f"{n},name {n},{chance.randint(1, 5)},{chance.random():.3f}",

@@ -1,1 +1,1 @@
-"""Checks that need more than one section: columns, expectations, options."""
+"""Checks that need more than pydantic: columns, expectations, reader options, options of the model builder."""

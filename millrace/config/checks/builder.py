@@ -1,4 +1,4 @@
-"""Checks ``train.options`` against what the builder of the model declares."""
+"""Checks ``train.options`` against the class ``Options`` of the model builder's module."""
 
 import json
 from dataclasses import replace
@@ -15,11 +15,11 @@ PATH = ("train", "options")
 
 
 def check_builder(config: Config, document: Document) -> list[Problem]:
-    """A builder that is not there, and options that its class ``Options`` refuses."""
-    trouble = find_function(config.train.model)
-    if trouble:
+    """Report a builder that cannot be found, and options that its class ``Options`` refuses."""
+    mistake = find_function(config.train.model)
+    if mistake:
         path = ("train", "model")
-        return [Problem(document.place(path), ".".join(path), *trouble)]
+        return [Problem(document.location(path), ".".join(path), *mistake)]
     options = load_options(config.train.model)
     if options is None:
         return []

@@ -1,4 +1,4 @@
-"""Checks every name in a product file against the columns that its sources and steps give."""
+"""Checks every column name in a product file against the columns of its sources and steps."""
 
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,7 +15,7 @@ Path = tuple[str, ...]
 
 
 def check_columns(config: Config, document: Document) -> list[Problem]:
-    """Every wrong column, source or function name in a product file."""
+    """Report every wrong column, source or function name in a product file."""
     flow = ColumnFlow(config, document)
     if not flow.columns:
         return flow.problems
@@ -34,8 +34,8 @@ def _check_contract(flow: ColumnFlow) -> None:
                 if isinstance(arguments.get(key), str) and flow.require((*path, key), arguments[key]):
                     _check_bounds(flow, path, flow.columns[arguments[key]], arguments)
             listed = arguments.get("column_list")
-            for position, column in enumerate(listed if isinstance(listed, list) else ()):
-                flow.require((*path, "column_list", str(position)), str(column))
+            for index, column in enumerate(listed if isinstance(listed, list) else ()):
+                flow.require((*path, "column_list", str(index)), str(column))
 
 
 def _check_bounds(flow: ColumnFlow, path: Path, type_name: str, arguments: dict[str, Any]) -> None:
@@ -46,8 +46,8 @@ def _check_bounds(flow: ColumnFlow, path: Path, type_name: str, arguments: dict[
 
 
 def _check_evaluation(flow: ColumnFlow) -> None:
-    for position, column in enumerate(flow.config.evaluate.slices):
-        flow.require(("evaluate", "slices", str(position)), column)
+    for index, column in enumerate(flow.config.evaluate.slices):
+        flow.require(("evaluate", "slices", str(index)), column)
     known = METRICS[flow.config.train.task]
     for metric in flow.config.evaluate.gates:
         if metric not in known:
@@ -74,20 +74,20 @@ def _check_banned(flow: ColumnFlow) -> None:
     for number, pattern in enumerate(flow.config.features.banned):
         if not any(fnmatchcase(name, pattern) for name in seen):
             path = ("features", "banned", str(number))
-            flow.report(path, f"'{pattern}' bans no column", suggestion(pattern, seen))
+            flow.report(path, f"'{pattern}' matches no column", suggestion(pattern, seen))
 
 
 def _check_leaks(flow: ColumnFlow, path: Path, name: str) -> None:
-    """What an input was computed from counts as much as the input itself."""
+    """Report an input that is, or is computed from, the label or a banned column."""
     features = flow.config.features
     for origin in sorted(flow.origins.get(name, {name}), key=lambda origin: origin != name):
-        made = "" if origin == name else f" is made from '{origin}', which"
+        made = "" if origin == name else f" is computed from '{origin}', which"
         ban = next((pattern for pattern in features.banned if fnmatchcase(origin, pattern)), None)
         if origin == features.label:
-            flow.report(path, f"column '{name}'{made} is the label", "a model must not see what it predicts")
+            flow.report(path, f"column '{name}'{made} is the label", "the label cannot be an input")
         elif ban:
             banned = f"column '{name}'{made} is banned by '{ban}'"
-            flow.report(path, banned, "it is known only later; remove it from the inputs")
+            flow.report(path, banned, "it is known only after the prediction; remove it from the inputs")
         else:
             continue
         return
@@ -109,10 +109,10 @@ def _check_crosses(flow: ColumnFlow) -> None:
     features = flow.config.features
     categories = {name for name, t in features.inputs.items() if isinstance(t, Category)}
     for number, cross in enumerate(features.crosses):
-        for position, name in enumerate(cross.columns):
-            path = ("features", "crosses", str(number), "columns", str(position))
-            if name in cross.columns[:position]:
-                flow.report(path, f"column '{name}' stands twice", "once is enough")
+        for index, name in enumerate(cross.columns):
+            path = ("features", "crosses", str(number), "columns", str(index))
+            if name in cross.columns[:index]:
+                flow.report(path, f"duplicate column '{name}'", "expected each column once")
             if name not in categories:
                 flow.report(
                     path,

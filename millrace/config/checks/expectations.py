@@ -1,4 +1,4 @@
-"""Checks expectation names and arguments against the schemas that Great Expectations ships, without importing it."""
+"""Checks names and arguments of expectations with the JSON schemas in Great Expectations, without importing it."""
 
 import importlib.util
 import json
@@ -13,10 +13,10 @@ from millrace.config.yaml.document import Document
 from millrace.dotted import suggestion
 from millrace.errors import Problem
 
-OURS: Final = frozenset(
+RESERVED: Final = frozenset(
     {"batch_id", "catch_exceptions", "id", "meta", "metadata", "rendered_content", "result_format", "windows"}
 )
-"""Arguments that ingest sets itself, or that mean nothing here."""
+"""Arguments that a product file must not set: ingest sets them itself, or they have no effect."""
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -37,7 +37,7 @@ def _folder() -> Path | None:
 
 
 def snake_case(name: str) -> str:
-    """``ExpectColumnKLDivergenceToBeLessThan`` as ``expect_column_kl_divergence_to_be_less_than``."""
+    """Convert ``ExpectColumnKLDivergenceToBeLessThan`` to ``expect_column_kl_divergence_to_be_less_than``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
@@ -49,44 +49,43 @@ def _schemas() -> dict[str, Path]:
 
 @cache
 def arguments_of(name: str) -> dict[str, Any]:
-    """JSON schema of an expectation's arguments."""
+    """The JSON schema of an expectation's arguments."""
     schema: dict[str, Any] = json.loads(_schemas()[name].read_text())
     return schema
 
 
 def check_expectations(config: Config, document: Document) -> list[Problem]:
-    """Unknown expectation names and arguments; nothing where Great Expectations is not installed."""
+    """Report unknown expectations and wrong arguments; none if Great Expectations is not installed."""
     problems = []
     for number, item in enumerate(config.contract.expectations):
         for name, arguments in item.items():
             path = ("contract", "expectations", str(number), name)
-            problems += [
-                Problem(document.place(path), ".".join(path), *trouble) for trouble in _troubles(name, arguments)
-            ]
+            for found, allowed in _find_mistakes(name, arguments):
+                problems.append(Problem(document.location(path), ".".join(path), found, allowed))
     return problems
 
 
-def _troubles(name: str, arguments: dict[str, Any]) -> list[tuple[str, str]]:
+def _find_mistakes(name: str, arguments: dict[str, Any]) -> list[tuple[str, str]]:
     if not _schemas():
         return []
     if name not in _schemas():
         return [(f"unknown expectation '{name}'", suggestion(name, set(_schemas())))]
     schema = arguments_of(name)
-    known = {key: value for key, value in schema["properties"].items() if key not in OURS}
-    troubles = [
+    known = {key: value for key, value in schema["properties"].items() if key not in RESERVED}
+    mistakes = [
         (f"unknown argument '{key}'", suggestion(key, known))
         if key not in known
         else (f"argument '{key}' is {json.dumps(value)}", f"expected {_kinds(known[key])}")
         for key, value in arguments.items()
         if key not in known or not _fits(value, known[key])
     ]
-    troubles += [*_bad_patterns(arguments), *_bad_bounds(arguments)]
+    mistakes += [*_bad_patterns(arguments), *_bad_bounds(arguments)]
     missing = [key for key in schema.get("required", ()) if key not in arguments]
-    return troubles + [(f"argument '{key}' is missing", "it has no default") for key in missing]
+    return mistakes + [(f"argument '{key}' is missing", "it has no default") for key in missing]
 
 
 def _bad_patterns(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Patterns that no dialect can read; what only Java's has, such as \\p{L}, is left to Java."""
+    """Yield invalid regular expressions; syntax that only Java has, such as \\p{L}, is not checked."""
     for key in ("regex", "regex_list"):
         given = arguments.get(key)
         for pattern in given if isinstance(given, list) else [given]:
@@ -94,7 +93,7 @@ def _bad_patterns(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 re.compile(pattern if isinstance(pattern, str) else "")
             except re.error as error:
                 if not error.msg.startswith(("bad escape", "unknown extension", "look-behind")):
-                    yield f"argument '{key}' is {json.dumps(pattern)}", f"no regular expression: {error}"
+                    yield f"argument '{key}' is {json.dumps(pattern)}", f"not a regular expression: {error}"
 
 
 def _bad_bounds(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,24 +103,24 @@ def _bad_bounds(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _fits(value: Any, schema: dict[str, Any]) -> bool:
-    """Whether a value may be of a schema's type and within its bounds; references are taken on trust."""
-    ways = schema.get("anyOf") or [schema]
-    return any(_is_a(value, way) for way in ways)
+    """Whether a value matches a schema's type and bounds; references in the schema are not checked."""
+    return any(_is_a(value, option) for option in schema.get("anyOf") or [schema])
 
 
-def _is_a(value: Any, way: dict[str, Any]) -> bool:
-    if way.get("type") not in _TYPES:
+def _is_a(value: Any, schema: dict[str, Any]) -> bool:
+    if schema.get("type") not in _TYPES:
         return True
-    if not isinstance(value, _TYPES[way["type"]]) or (isinstance(value, bool) and way["type"] != "boolean"):
+    if not isinstance(value, _TYPES[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
         return False
-    is_number = way["type"] in ("number", "integer")
-    return not is_number or bool(way.get("minimum", value) <= value <= way.get("maximum", value))
+    is_number = schema["type"] in ("number", "integer")
+    return not is_number or bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
 
 
 def _kinds(schema: dict[str, Any]) -> str:
-    """The types that a schema allows, for people; an object is something that only Python code can give."""
+    """The types that a schema allows, for a message; without objects, which only Python code can give."""
     kinds = []
-    for way in schema.get("anyOf") or [schema]:
-        bounds = f" from {way['minimum']:g} to {way['maximum']:g}" if "minimum" in way and "maximum" in way else ""
-        kinds += [f"{way['type']}{bounds}"] if way["type"] != "object" else []
+    for option in schema.get("anyOf") or [schema]:
+        low, high = option.get("minimum"), option.get("maximum")
+        bounds = "" if low is None or high is None else f" from {low:g} to {high:g}"
+        kinds += [f"{option['type']}{bounds}"] if option["type"] != "object" else []
     return " or ".join(dict.fromkeys(kinds))

@@ -1,4 +1,4 @@
-"""Follows the columns through a product file, so that a wrong name is found before any engine starts."""
+"""Follows the columns through the steps of a product file, to find wrong names before Spark starts."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -16,17 +16,17 @@ from millrace.features.spec import TABLE_DTYPES
 
 NUMBERS: Final = ("float32", "float64", "int64", "decimal")
 SPLIT: Final = "split"
-"""The column that ingest adds: a row's split."""
+"""Name of the column that ingest adds: the split of a row."""
 UNKNOWN: Final = "unknown"
-"""Type of a derived column: Spark finds it out when the job starts."""
+"""Type of a derived column, which only Spark knows."""
 
 
 class ColumnFlow:
-    """The columns after each step, and the problems met on the way.
+    """The columns after all steps, and the problems that were found.
 
     Attributes:
-        columns: Name to Spark SQL type, or `UNKNOWN`.
-        origins: Name to the columns that it was computed from, itself included, however many steps ago.
+        columns: Spark SQL type, or `UNKNOWN`, by name.
+        origins: For each name, the columns that it was computed from over all steps, and itself.
         problems: One for each wrong name.
     """
 
@@ -39,11 +39,11 @@ class ColumnFlow:
         self._follow()
 
     def report(self, path: tuple[str, ...], found: str, allowed: str) -> None:
-        """Note a problem at a key."""
-        self.problems.append(Problem(self.document.place(path), ".".join(path), found, allowed))
+        """Add a problem at a key."""
+        self.problems.append(Problem(self.document.location(path), ".".join(path), found, allowed))
 
     def require(self, path: tuple[str, ...], column: str, known: dict[str, str] | None = None) -> bool:
-        """Note a problem unless the column exists."""
+        """Add a problem unless the column exists; returns whether it exists."""
         names = self.columns if known is None else known
         if column not in names:
             self.report(path, f"unknown column '{column}'", suggestion(column, set(names)))
@@ -77,7 +77,7 @@ class ColumnFlow:
         for item, name in enumerate(ingest.key):
             self.require(("ingest", "key", str(item)), name)
             if name in ingest.key[:item]:
-                self.report(("ingest", "key", str(item)), f"column '{name}' stands twice", "once is enough")
+                self.report(("ingest", "key", str(item)), f"duplicate column '{name}'", "expected each column once")
         if isinstance(ingest.split, TimeSplit):
             self._time_split(ingest.split.column)
 
@@ -88,10 +88,12 @@ class ColumnFlow:
 
     def _add(self, path: tuple[str, ...], name: str, type_name: str, used: Iterable[str] = ()) -> None:
         if name.lower() == SPLIT:
-            self.report(path, f"column '{name}' is made by ingest itself", "give this one another name")
-        twin = next((known for known in self.columns if known != name and known.lower() == name.lower()), None)
-        if twin:
-            self.report(path, f"Spark takes '{name}' and '{twin}' for one column", "give one another name")
+            self.report(path, f"column name '{name}' is reserved: ingest adds this column", "use another name")
+        same = next((known for known in self.columns if known != name and known.lower() == name.lower()), None)
+        if same:
+            self.report(
+                path, f"'{name}' and '{same}' are the same name for Spark, which ignores case", "rename one of them"
+            )
         self.columns[name] = type_name
         self.origins[name] = {name}.union(*(self.origins.get(column, {column}) for column in used))
 
@@ -106,18 +108,18 @@ class ColumnFlow:
             return
         other = self.config.sources[join.source].columns
         for mine, theirs in join.on.items():
-            place = (*path, "on", mine)
-            if self.require(place, mine) and self.require(place, theirs, other):
+            key = (*path, "on", mine)
+            if self.require(key, mine) and self.require(key, theirs, other):
                 types = self.columns[mine], other[theirs]
                 if UNKNOWN not in types and _family(types[0]) != _family(types[1]):
                     found = f"'{mine}' is a {types[0]}, '{theirs}' of {join.source} a {types[1]}"
-                    self.report(place, found, "derive a column with a cast first")
+                    self.report(key, found, "derive a column with a cast first")
         for name, theirs in join.columns.items():
             if name in self.columns:
                 self.report(
                     (*path, "columns", name),
-                    f"column '{name}' is there already",
-                    "give the joined one another name",
+                    f"column '{name}' exists already",
+                    "use another name for the joined column",
                 )
             known = self.require((*path, "columns", name), theirs, other)
             self._add((*path, "columns", name), name, other[theirs] if known else UNKNOWN)
@@ -126,9 +128,9 @@ class ColumnFlow:
         self._expression(filter_.keep, (*path, "keep"))
 
     def _call(self, call: Call, path: tuple[str, ...]) -> None:
-        trouble = find_function(call.function)
-        if trouble:
-            self.report((*path, "function"), *trouble)
+        mistake = find_function(call.function)
+        if mistake:
+            self.report((*path, "function"), *mistake)
         for item, name in enumerate(call.drops):
             if self.require((*path, "drops", str(item)), name):
                 del self.columns[name]
@@ -136,15 +138,15 @@ class ColumnFlow:
             self._add((*path, "adds", name), name, type_name)
 
     def _expression(self, expression: str, path: tuple[str, ...]) -> set[str]:
-        """Note a problem for each unknown column, and return the columns that are used."""
+        """Add a problem for each unknown column, and return the columns that are used."""
         try:
-            # In brackets, as ingest uses it: a statement, or two of them, are no expression.
+            # In brackets, as ingest uses it, because a statement is not a valid expression.
             tree = sqlglot.parse_one(f"({expression}\n)", dialect="spark")
         except SqlglotError as error:
             self.report(path, "not a Spark SQL expression", str(error).splitlines()[0].partition(". Line")[0])
             return set()
         if isinstance(tree, exp.Tuple) or tree.find(exp.Query):
-            self.report(path, "not a Spark SQL expression", "expected one value, no list and no query")
+            self.report(path, "not a Spark SQL expression", "expected one value, not a list or a query")
             return set()
         bound = {name.name for lambda_ in tree.find_all(exp.Lambda) for name in lambda_.expressions}
         known = {name.lower(): name for name in self.columns}

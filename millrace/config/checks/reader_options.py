@@ -1,4 +1,4 @@
-"""The reader options that a source may set, checked by name and value: Spark ignores a misspelt one in silence."""
+"""Checks names and values of the reader options of sources: Spark silently ignores a misspelled option."""
 
 import codecs
 from collections.abc import Iterator, Mapping
@@ -25,14 +25,14 @@ KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
         "numPartitions",
     ),
 }  # fmt: skip
-"""Options by format; a format that is not here takes none."""
+"""Allowed options by format; formats that are not listed have none."""
 RESERVED: Final = {
-    "mode": "malformed rows always go to the table of rejects",
-    "columnnameofcorruptrecord": "malformed rows always go to the table of rejects",
+    "mode": "malformed rows always go to the rejects table",
+    "columnnameofcorruptrecord": "malformed rows always go to the rejects table",
     "enforceschema": "the header is always compared with the declared columns",
     "inferschema": "types are declared in columns, never inferred",
     "linesep": "lines end with a line feed, a carriage return or both",
-    "comment": "a line that is left out could not be accounted for",
+    "comment": "Millrace counts every line, so none may be skipped",
 }
 _FLAGS: Final = frozenset({
     "header", "multiLine", "ignoreLeadingWhiteSpace", "ignoreTrailingWhiteSpace", "allowNumericLeadingZeros",
@@ -47,16 +47,16 @@ _QUOTE_HANDLING: Final = (
 
 @dataclass(frozen=True)
 class ReaderOptions:
-    """What ingest itself has to know of a source's options.
+    """The options of a source, as ingest uses them.
 
     Attributes:
-        spark: Options that Spark parses a line with.
+        spark: Options for Spark's parser.
         header: Whether each file starts with a header line.
         multi_line: Whether a value may hold line breaks.
-        encoding: Name of the text's encoding.
-        separator: What stands between fields.
-        quote: What stands around a field; may be nothing.
-        trims: Whether blanks around fields do not count.
+        encoding: Name of the text encoding.
+        separator: The separator between fields.
+        quote: The quote character around a field; may be empty.
+        trims: Whether spaces around fields are removed.
     """
 
     spark: dict[str, str]
@@ -69,39 +69,39 @@ class ReaderOptions:
 
     @property
     def is_utf8(self) -> bool:
-        """Whether Spark can read the bytes as they are."""
+        """Whether Spark can read the bytes without conversion."""
         return codecs.lookup(self.encoding).name in ("utf-8", "ascii")
 
 
 def read_options(source: Source) -> ReaderOptions:
-    """What a source's options mean; `check_options` has found nothing wrong with them."""
+    """Read the options of a source, which must have passed `check_options`."""
     canonical = _canonical(source.format)
-    given = {canonical[option.lower()]: _text(value) for option, value in source.options.items()}
+    options = {canonical[option.lower()]: _text(value) for option, value in source.options.items()}
     if source.format != "csv":
-        encoding = given.pop("encoding", "utf-8")
-        return ReaderOptions(given, False, False, encoding, separator="", quote="", trims=False)
-    separator = _character(given.get("sep", ","))
-    quote = given.get("quote", '"')
-    header, multi_line = given.pop("header", "true"), given.pop("multiLine", "false")
+        encoding = options.pop("encoding", "utf-8")
+        return ReaderOptions(options, False, False, encoding, separator="", quote="", trims=False)
+    separator = _character(options.get("sep", ","))
+    quote = options.get("quote", '"')
+    header, multi_line = options.pop("header", "true"), options.pop("multiLine", "false")
     return ReaderOptions(
-        encoding=given.pop("encoding", "utf-8"),
-        # Spark's default escape is a backslash: it would read the quotes which nearly everybody doubles as they stand.
-        spark={"escape": quote, **given, "sep": separator},
+        encoding=options.pop("encoding", "utf-8"),
+        # Spark's default escape is a backslash. Most CSV files escape a quote by doubling it.
+        spark={"escape": quote, **options, "sep": separator},
         header=header == "true",
         multi_line=multi_line == "true",
         separator=separator,
         quote=quote,
-        trims=given.get("ignoreLeadingWhiteSpace") == "true",
+        trims=options.get("ignoreLeadingWhiteSpace") == "true",
     )
 
 
 def check_options(config: Config, document: Document) -> list[Problem]:
-    """Unknown and reserved options, and values that cannot be."""
+    """Report unknown and reserved options, and invalid values."""
     problems = []
     for name, source in config.sources.items():
         for option, found, allowed in find_mistakes(source.options, source.format):
             path = ("sources", name, "options", option)
-            problems.append(Problem(document.place(path), ".".join(path), found, allowed))
+            problems.append(Problem(document.location(path), ".".join(path), found, allowed))
     return problems
 
 
@@ -111,18 +111,18 @@ def _canonical(format_name: str) -> dict[str, str]:
 
 
 def find_mistakes(options: Mapping[str, str | bool | int], format_name: str = "csv") -> Iterator[tuple[str, str, str]]:
-    """Yield what is wrong: the option as it was written, what was found, what is allowed."""
+    """Yield each mistake: the option as written, what was found, what is allowed."""
     written: dict[str, str] = {}
     canonical, known = _canonical(format_name), KNOWN.get(format_name, ())
     for option, value in options.items():
         key = option.lower()
         if key in RESERVED:
-            yield option, f"option '{option}' is not yours to set", RESERVED[key]
+            yield option, f"option '{option}' cannot be set", RESERVED[key]
         elif key not in canonical:
             allowed = suggestion(option, known) if known else f"format {format_name} takes no options"
             yield option, f"unknown option '{option}'", allowed
         elif canonical[key] in written:
-            yield option, f"'{option}' and '{written[canonical[key]]}' are one option", "leave one of them"
+            yield option, f"'{option}' and '{written[canonical[key]]}' are the same option", "remove one of them"
         else:
             written[canonical[key]] = option
             wrong = _allowed(canonical[key], _text(value))
@@ -131,7 +131,7 @@ def find_mistakes(options: Mapping[str, str | bool | int], format_name: str = "c
 
 
 def _allowed(option: str, value: str) -> str | None:
-    """What an option may be; None where its value is that."""
+    """What is allowed for an option; None if the value is valid."""
     if option in _FLAGS and value not in ("true", "false"):
         return "expected true or false"
     if option in _CHARACTERS and len(_character(value)) != 1 and not (option == "quote" and not value):

@@ -1,4 +1,4 @@
-"""The typed sections `ingest` and `contract`: from sources to a checked clean table."""
+"""The typed sections `ingest` and `contract`: how sources become a checked clean table."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -10,142 +10,141 @@ from millrace.section import Section
 
 
 class Join(Section):
-    """Columns of another source, looked up by key; rows are never multiplied."""
+    """Adds columns of another source, found by key; a join never adds rows."""
 
     source: str
-    """The source to look up in."""
+    """The other source."""
     on: dict[ColumnName, ColumnName] = Field(min_length=1)
-    """This flow's column: the source's column."""
+    """Key columns: the name in the table so far, then the name in the other source."""
     columns: dict[ColumnName, ColumnName] = Field(min_length=1)
-    """New column: the source's column."""
+    """Columns to add: the new name, then the name in the other source."""
     how: Literal["left", "inner"] = "left"
-    """`left` keeps rows without a match; `inner` drops them, counted as filtered."""
+    """`left` keeps rows without a match; `inner` drops them and counts them as filtered."""
 
 
 class Filter(Section):
-    """Rows to keep; the others are counted under this name."""
+    """Drops rows that do not match a condition."""
 
     name: Name
-    """What the rows that it drops are counted under."""
+    """Dropped rows are counted under this name."""
     keep: str
-    """A Spark SQL condition; a row where it is false or null is dropped."""
+    """Spark SQL condition of the rows to keep. Rows for which it is false or null are dropped."""
 
 
 class Call(Section):
-    """A function of the user's own: ``def f(df: DataFrame) -> DataFrame``."""
+    """Calls a user's function ``def f(df: DataFrame) -> DataFrame``."""
 
     function: DottedPath
-    """``module:function``, importable where the job runs."""
+    """``module:function``; the job must be able to import it."""
     adds: dict[ColumnName, SqlType] = Field(default_factory=dict)
-    """Columns that it adds or changes the type of."""
+    """Columns that the function adds, or whose type it changes, with their Spark SQL types."""
     drops: tuple[ColumnName, ...] = ()
-    """Columns that it removes."""
+    """Columns that the function removes."""
 
 
 class Step(Section):
-    """One cleaning step; exactly one of these keys."""
+    """One cleaning step, with exactly one of these keys."""
 
     join: Join | None = None
-    """Look up columns of another source."""
+    """Add columns of another source."""
     derive: dict[ColumnName, str] | None = None
-    """New columns, each a Spark SQL expression over the columns before."""
+    """Add columns: name and Spark SQL expression. An expression may use the columns before it."""
     filter: Filter | None = None
-    """Drop rows, counted."""
+    """Drop rows that do not match a condition."""
     call: Call | None = None
-    """A function by dotted path."""
+    """Call a user's function."""
     drop: tuple[ColumnName, ...] | None = None
     """Remove columns."""
 
     @model_validator(mode="after")
-    def _one_key(self) -> "Step":
+    def _check_one_key(self) -> "Step":
         given = [name for name in self.model_fields_set if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(type(self).model_fields)}, with what it is to do")
+            raise ValueError(f"expected exactly one of the keys {', '.join(type(self).model_fields)}")
         return self
 
 
 class HashSplit(Section):
-    """Rows fall into a split by a hash of their key: the same row in the same split, for ever."""
+    """Assigns rows to splits by a hash of their key, so that a row is always in the same split."""
 
     by: Literal["hash"] = "hash"
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the rows."""
+    """Share of the rows for validation."""
     test: float = Field(0.1, gt=0, lt=1)
-    """Share of the rows."""
+    """Share of the rows for the test."""
 
     @model_validator(mode="after")
-    def _leaves_train(self) -> "HashSplit":
+    def _check_shares(self) -> "HashSplit":
         if self.validation + self.test >= 1:
             raise ValueError("validation + test leave nothing to train on; expected less than 1 in all")
         return self
 
 
 class TimeSplit(Section):
-    """Rows fall into a split by time: the model is judged on what came later."""
+    """Assigns rows to splits by time, so that the model is evaluated on later rows than it was trained on."""
 
     by: Literal["time"]
     column: ColumnName
-    """A timestamp or date."""
+    """Column of type timestamp or date."""
     validation_from: str
-    """First moment of the validation split, such as 2013-10-20."""
+    """Start of the validation split, such as 2013-10-20."""
     test_from: str
-    """First moment of the test split."""
+    """Start of the test split."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "TimeSplit":
-        if _moment("validation_from", self.validation_from) >= _moment("test_from", self.test_from):
+    def _check_order(self) -> "TimeSplit":
+        if _parse_time("validation_from", self.validation_from) >= _parse_time("test_from", self.test_from):
             raise ValueError("validation_from must be before test_from")
         return self
 
 
-def _moment(key: str, text: str) -> datetime:
+def _parse_time(key: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{key} is '{text}'; write a moment as 2013-10-20 or 2013-10-20T12:00:00") from None
+        raise ValueError(f"{key} is '{text}'; expected a time such as 2013-10-20 or 2013-10-20T12:00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class Ingest(Section):
-    """From sources to the clean table."""
+    """How sources become the clean table."""
 
     base: str
-    """The source whose rows become the table's rows."""
+    """The source whose rows become the rows of the table."""
     steps: tuple[Step, ...] = ()
     """Cleaning steps, in order."""
     key: tuple[ColumnName, ...] = Field(min_length=1)
-    """Columns that name a row; unique and never null."""
+    """Columns that identify a row; must be unique and never null."""
     split: Annotated[HashSplit | TimeSplit, Field(discriminator="by")] = HashSplit()
-    """How rows are divided for training, early stopping and the final judgement."""
+    """How rows are divided into train, validation (for early stopping) and test."""
     max_rejected: float = Field(0.01, ge=0, le=1)
-    """Share of a source's rows that may be malformed before the run is refused."""
-
+    """Largest share of malformed rows in a source; with more, the run fails."""
     max_filtered: float = Field(0.5, ge=0, le=1)
-    """Share of the well-formed rows that filters, inner joins and functions may drop before the run is refused."""
+    """Largest share of well-formed rows that filters, inner joins and functions may drop; with more, the run fails."""
 
     @property
     def used_sources(self) -> list[str]:
-        """The base and every joined source, in that order, each once."""
+        """The base source and then every joined source, each once."""
         return list(dict.fromkeys([self.base, *(step.join.source for step in self.steps if step.join)]))
 
 
-def _one_name(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _check_one_name(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if len(item) != 1:
         raise ValueError("expected one expectation name and its arguments, such as name: {column: x}")
     return item
 
 
-Expectation = Annotated[dict[str, dict[str, Any]], AfterValidator(_one_name)]
+Expectation = Annotated[dict[str, dict[str, Any]], AfterValidator(_check_one_name)]
 
 
 class Contract(Section):
-    """What must hold of the clean table before it becomes current."""
+    """What the rows must fulfil before they become the current version of the clean table."""
 
     min_rows: int = Field(1, ge=1)
-    """Fewer rows are refused, before any expectation is asked."""
+    """Least number of rows in the table; checked before the expectations."""
     min_non_null: float = Field(0.01, gt=0, le=1)
-    """Least share of non-null values in the label and in a column that an expectation names."""
+    """Least share of non-null values in the label and in every column that an expectation checks."""
     show_values: tuple[ColumnName, ...] = ()
-    """Columns whose offending values a failure may quote; of others only the rows' keys are shown."""
+    """Columns whose values messages may show. Of other columns they show no values; rows are identified by key."""
     expectations: tuple[Expectation, ...] = Field(min_length=1)
-    """Great Expectations' own names and arguments, one a list item."""
+    """Expectations of Great Expectations: one name with its arguments per list item."""

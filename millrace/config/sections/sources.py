@@ -1,4 +1,4 @@
-"""The typed section of a declared source: where it lies, how it is written, what it holds."""
+"""The typed section of a declared source: where its data is, in which format, with which columns."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -9,10 +9,10 @@ from millrace.section import Section
 
 Format = Literal["csv", "json", "text", "parquet", "avro", "sequencefile", "jdbc"]
 TEXT_FORMATS: Final = ("csv", "json", "text")
-"""Formats whose files may be compressed with gzip or bzip2, or lie in a zip."""
+"""Formats whose files may be compressed with gzip, bzip2 or zip."""
 
 
-def _listed(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
@@ -20,73 +20,74 @@ def _listed(value: Any) -> Any:
 
 Paths = Annotated[
     tuple[str, ...],
-    BeforeValidator(_listed),
+    BeforeValidator(_as_tuple),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
 
 
 class Jdbc(Section):
-    """A table or query of a database; the password never stands in a file."""
+    """A table or query of a database. The password comes from an environment variable."""
 
     url: str = Field(pattern=r"^jdbc:.+")
-    """Address as the driver takes it, such as ``jdbc:postgresql://host/db``."""
+    """JDBC URL, such as ``jdbc:postgresql://host/db``."""
     table: str | None = None
-    """The table; or give a query."""
+    """Name of the table; use this or `query`."""
     query: str | None = None
-    """A SELECT statement."""
+    """A SELECT statement; use this or `table`."""
     driver: str | None = None
-    """Class of the driver, whose jar Spark must have; by default found by the address."""
+    """Class of the JDBC driver; by default chosen by the URL. Its jar must be on Spark's class path."""
     user: str | None = None
-    """Who asks."""
+    """User name for the database."""
     password_env: str | None = None
-    """Name of the environment variable that holds the password."""
+    """Name of the environment variable with the password."""
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "Jdbc":
+    def _check_table_or_query(self) -> "Jdbc":
         if (self.table is None) == (self.query is None):
             raise ValueError("expected exactly one of table, query")
         return self
 
 
 class Source(Section):
-    """A declared input: where it lies, what it holds."""
+    """A declared input."""
 
     format: Format = "csv"
-    """How it is written. csv, json (an object a line) and text (a value a line) may be plain, gzip, bzip2 or zip."""
+    """Format of the data. Files of csv, json (one object per line) and text (one value per line) may be compressed with
+    gzip, bzip2 or zip."""
     path: Paths = ()
-    """A file, a folder, a pattern such as ``data/dt=*/*.csv``, or a list of these: relative to this product file,
-    ``hdfs://host:port/path``, or ``package://distribution/path`` for a file of an installed package. Where a folder is
-    called ``name=value``, that is the value of the declared column ``name``."""
+    """A file, a folder, a pattern such as ``data/dt=*/*.csv``, or a list of these. Each is relative to the product
+    file, or ``hdfs://host:port/path``, or ``package://distribution/path`` for a file of an installed Python package. A
+    folder called ``name=value`` gives the declared column ``name`` its value."""
     jdbc: Jdbc | None = None
-    """Where the rows of format jdbc come from."""
+    """The database, for format jdbc."""
     sha256: Digest | None = None
-    """The file's digest; another file under this name is refused."""
+    """SHA-256 of the file; a file with another digest is rejected. Only for a path with one file."""
     options: dict[str, str | bool | int] = Field(default_factory=dict)
     """Options of Spark's reader, such as ``nullValue: NA``."""
     columns: dict[ColumnName, SqlType] = Field(min_length=1)
-    """Every column of the file in its order, with its Spark SQL type; never inferred."""
+    """Every column of the file with its Spark SQL type, in order. Columns and types are never inferred."""
     optional: tuple[ColumnName, ...] = ()
-    """Columns that a file may lack; they are null there."""
+    """Columns that a file may lack; their values are null then."""
     extra_columns: Literal["reject", "drop"] = "reject"
-    """A column that is not declared: `reject` the file, or `drop` the column with a warning."""
+    """For a column that is not declared: `reject` the file, or `drop` the column with a warning."""
     on_bad_file: Literal["reject", "quarantine"] = "reject"
-    """A damaged file or one with other columns: `reject` them all, each by name, or `quarantine` it: it stays where it
-    is, is left out, and the run's record names it."""
+    """For a damaged file, or one with other columns: `reject` ends the run and lists all such files; `quarantine`
+    leaves the file out and lists it in the run record. The file itself is not moved."""
     max_bad_files: int = Field(1, ge=1)
-    """More files than this are never left out."""
+    """With `quarantine`: most files that may be left out; with more, the run fails."""
     incremental: bool = False
-    """Take only files that the table does not hold already, and add their rows to it; for the base source."""
+    """Read only files that are not in the table yet, and append their rows. Only for the base source."""
     settle_s: float = Field(10.0, ge=0)
-    """An incremental source leaves a file for the next run that changed within so many seconds."""
+    """With `incremental`: skip files that changed in the last so many seconds, until the next run."""
 
     @model_validator(mode="after")
-    def _comes_from_somewhere(self) -> "Source":
+    def _check_format_and_path(self) -> "Source":
         if (self.format == "jdbc") != (self.jdbc is not None):
-            raise ValueError("format jdbc and the section jdbc belong together")
+            raise ValueError("format jdbc needs the section jdbc, and other formats must not have it")
         if bool(self.path) == (self.jdbc is not None):
-            raise ValueError("path: a source of files needs one" if not self.path else "format jdbc takes no path")
+            raise ValueError("path is missing" if not self.path else "format jdbc has no path")
         if self.sha256 and len(self.path) != 1:
-            raise ValueError("sha256 is the digest of one file; the path must name one")
+            raise ValueError("sha256 is the digest of one file, so path must have one item")
         unknown = [name for name in self.optional if name not in self.columns]
         if unknown:
             raise ValueError(f"optional: '{unknown[0]}' is not among the columns")

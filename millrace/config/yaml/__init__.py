@@ -1,1 +1,1 @@
-"""YAML documents that know the line of every key, and errors that name it."""
+"""Loads YAML documents with the line of every key, so that errors can name the line."""

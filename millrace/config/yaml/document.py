@@ -1,4 +1,4 @@
-"""YAML documents that remember where each key stands, so that an error can name the line."""
+"""YAML documents that keep the line of each key, so that an error can name it."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Path_ = tuple[str, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: only true and false are booleans, 1e-3 is a number, 2013-10-20 and 10:30 are text."""
+    """Loads scalars as YAML 1.2: only true and false are booleans, 1e-3 is a number, 2013-10-20 and 10:30 are text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -42,31 +42,32 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 @dataclass(frozen=True)
 class Document:
-    """A tree of plain values and the place of every key in it.
+    """A tree of plain values, with the location of every key.
 
     Attributes:
         name: The file's path as the user gave it.
         values: The tree.
-        places: ``file:line`` by key path; list items by their number.
+        locations: ``file:line`` by key path; a list item's key is its number.
     """
 
     name: str
     values: dict[str, Any]
-    places: Mapping[Path_, str] = field(default_factory=dict)
+    locations: Mapping[Path_, str] = field(default_factory=dict)
 
     def below(self, path: Path_) -> "Document":
-        """The part of it that stands at a key; its places are those of the whole."""
+        """The part of the document below a key, with the same locations."""
         values: Any = self.values
         for key in path:
             values = values.get(key, {}) if isinstance(values, dict) else {}
-        places = {full[len(path) :]: place for full, place in self.places.items() if full[: len(path)] == path}
-        return Document(self.place(path), values, {(): self.place(path), **places})
+        here = self.location(path)
+        locations = {full[len(path) :]: line for full, line in self.locations.items() if full[: len(path)] == path}
+        return Document(here, values, {(): here, **locations})
 
-    def place(self, path: Path_) -> str:
-        """Where a key stands, or the nearest key above it."""
+    def location(self, path: Path_) -> str:
+        """The location of a key; if the document has no such key, the location of the nearest key above it."""
         for length in range(len(path), -1, -1):
-            if path[:length] in self.places:
-                return self.places[path[:length]]
+            if path[:length] in self.locations:
+                return self.locations[path[:length]]
         return self.name
 
 
@@ -74,7 +75,7 @@ def load_document(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        ConfigError: No such file, not YAML, not a mapping, or a key that stands twice.
+        ConfigError: The file does not exist, is not YAML or not a mapping, or repeats a key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -86,7 +87,7 @@ def load_document(path: Path) -> Document:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     document = _parse(text, str(path))
     if not isinstance(document.values, dict):
-        raise ConfigError(f"{path}: expected keys and values at the top, such as 'product: flights'")
+        raise ConfigError(f"{path}: expected keys and values at the top level, such as 'product: flights'")
     return document
 
 
@@ -96,13 +97,13 @@ def _near_file(path: Path) -> str:
 
 
 def _parse(text: str, name: str) -> Document:
-    places: dict[Path_, str] = {(): f"{name}:1"}
+    locations: dict[Path_, str] = {(): f"{name}:1"}
     problems: list[Problem] = []
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is not None:
-            _walk(root, (), name, places, problems)
+            _find_locations(root, (), locations, problems)
         values: Any = None if root is None else loader.construct_document(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -110,36 +111,38 @@ def _parse(text: str, name: str) -> Document:
         reason = ", ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
         raise ConfigError(f"{name}{line}: not YAML: {reason or str(error).splitlines()[0]}") from error
     except ValueError as error:
-        raise ConfigError(f"{name}: a value does not fit its tag: {error}") from error
+        raise ConfigError(f"{name}: a value does not match its YAML tag: {error}") from error
     except RecursionError as error:
-        raise ConfigError(f"{name}: nested too deep, or an alias that holds itself") from error
+        raise ConfigError(f"{name}: nested too deeply, or an alias that contains itself") from error
     if problems:
         raise ConfigError(problems)
-    return Document(name, values, places)
+    return Document(name, values, locations)
 
 
-def _walk(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str], problems: list[Problem]) -> None:
+def _find_locations(node: yaml.Node, path: Path_, locations: dict[Path_, str], problems: list[Problem]) -> None:
+    """Add the location of every key below a node, and a problem for every repeated key."""
+    name = locations[()].rpartition(":")[0]
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            places[*path, str(number)] = f"{name}:{item.start_mark.line + 1}"
-            _walk(item, (*path, str(number)), name, places, problems)
+            locations[*path, str(number)] = f"{name}:{item.start_mark.line + 1}"
+            _find_locations(item, (*path, str(number)), locations, problems)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
-                key.tag = "tag:yaml.org,2002:str"  # 5, true and ~ are text where they are keys
+                key.tag = "tag:yaml.org,2002:str"  # keys such as 5, true and ~ are text
             here = (*path, str(key.value))
-            place = f"{name}:{key.start_mark.line + 1}"
-            if here in places:
-                first = f"it stands first at {places[here]}"
-                problems.append(Problem(place, ".".join(here), "the key stands twice", first))
-            places[here] = place
-            _walk(value, here, name, places, problems)
+            location = f"{name}:{key.start_mark.line + 1}"
+            if here in locations:
+                first = f"first defined at {locations[here]}"
+                problems.append(Problem(location, ".".join(here), "duplicate key", first))
+            locations[here] = location
+            _find_locations(value, here, locations, problems)
 
 
 def merge(lower: Document, upper: Document) -> Document:
-    """Lay one document over another: mappings merge, everything else is replaced."""
-    places = {path: place for path, place in upper.places.items() if path}
-    return Document(lower.name, _merge(lower.values, upper.values), {**lower.places, **places})
+    """Merge two documents: mappings are merged, all other values of `upper` replace those of `lower`."""
+    locations = {path: location for path, location in upper.locations.items() if path}
+    return Document(lower.name, _merge(lower.values, upper.values), {**lower.locations, **locations})
 
 
 def _merge(lower: Any, upper: Any) -> Any:
@@ -148,8 +151,8 @@ def _merge(lower: Any, upper: Any) -> Any:
     return upper
 
 
-def overrides(settings: list[str], lower: Document) -> Document:
-    """Lay ``a.b=value`` settings over a document; each replaces the value that stands there, mappings too.
+def apply_settings(settings: list[str], lower: Document) -> Document:
+    """Apply ``a.b=value`` settings to a document; each replaces the value at its key, also a mapping.
 
     Raises:
         ConfigError: A setting has no ``=``, or its value is not YAML.
@@ -161,7 +164,7 @@ def overrides(settings: list[str], lower: Document) -> Document:
         if not equals or not all(path):
             raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as train.epochs=5")
         value = _parse(text, f"--set {key}").values
-        kept = {place: where for place, where in document.places.items() if place[: len(path)] != path}
+        kept = {full: line for full, line in document.locations.items() if full[: len(path)] != path}
         values = _replace(document.values, path, value, f"--set {key}")
         document = Document(document.name, values, {**kept, path: f"--set {key}"})
     return document

@@ -1,4 +1,4 @@
-"""Turns pydantic's findings into one line each: place, key, what was found, what is allowed."""
+"""Turns pydantic's errors into problems of one line: location, key, what was found, what is allowed."""
 
 from typing import Any, Final, get_args
 
@@ -26,15 +26,15 @@ _ALLOWED: Final = {
     "too_short": "expected at least {min_length} of them",
     "too_long": "expected at most {max_length} of them",
 }
-"""What to say of a pydantic error, by its type or the type's first word."""
+"""What is allowed, by the type of the pydantic error or the first word of the type."""
 
 
 def problems_of(error: ValidationError, root: type[BaseModel], document: Document) -> list[Problem]:
-    """Describe every finding of a validation; one line for a value that fits none of several types."""
+    """Describe every validation error; a value that matches none of several types gives one problem."""
     found: dict[tuple[str, str], list[Problem]] = {}
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
-            continue  # only because of items that have a line of their own
+            continue  # caused by items that have problems of their own
         problem = _problem(details, root, document)
         found.setdefault((problem.where, problem.key), []).append(problem)
     return [_joined(problems) for problems in found.values()]
@@ -42,11 +42,11 @@ def problems_of(error: ValidationError, root: type[BaseModel], document: Documen
 
 def _joined(problems: list[Problem]) -> Problem:
     first = problems[0]
-    ways = list(dict.fromkeys(p.allowed.partition(";")[0] for p in problems))
-    if len(ways) == 1:
+    expected = list(dict.fromkeys(p.allowed.partition(";")[0] for p in problems))
+    if len(expected) == 1:
         return first
-    near = next((way for way in ways if way.startswith("did you mean")), None)
-    allowed = near or "expected " + " or ".join(way.removeprefix("expected ") for way in ways)
+    near = next((way for way in expected if way.startswith("did you mean")), None)
+    allowed = near or "expected " + " or ".join(way.removeprefix("expected ") for way in expected)
     return Problem(first.where, first.key, first.found, allowed)
 
 
@@ -55,12 +55,12 @@ def _problem(details: ErrorDetails, root: type[BaseModel], document: Document) -
     path = _document_path(details["loc"], document.values, missing=kind == "missing")
     if kind.startswith("union_tag"):
         path = (*path, str(context["discriminator"]).rpartition("| ")[2].strip("'"))
-    found, allowed = _key_words(details, path, root) or (f"found {_shown(details['input'])}", _allowed(details))
-    return Problem(document.place(path), ".".join(path) or "(top)", found, allowed)
+    found, allowed = _key_mistake(details, path, root) or (f"found {_show(details['input'])}", _allowed(details))
+    return Problem(document.location(path), ".".join(path) or "(top)", found, allowed)
 
 
-def _key_words(details: ErrorDetails, path: tuple[str, ...], root: type[BaseModel]) -> tuple[str, str] | None:
-    """Found and allowed where a key, or the key that says which kind a section is, is the mistake."""
+def _key_mistake(details: ErrorDetails, path: tuple[str, ...], root: type[BaseModel]) -> tuple[str, str] | None:
+    """What was found and what is allowed, if the mistake is a key or the tag that selects the kind of a section."""
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown key '{path[-1]}'", suggestion(path[-1], _allowed_keys(root, details["loc"]))
@@ -70,14 +70,14 @@ def _key_words(details: ErrorDetails, path: tuple[str, ...], root: type[BaseMode
         tags = {tag for model in _models_at(root, details["loc"]) if (tag := _tag_of(model))}
         return f"'{path[-1]}' is missing", suggestion("", tags)
     if kind == "union_tag_invalid":
-        return f"found '{context['tag']}'", suggestion(str(context["tag"]), _listed(context["expected_tags"]))
+        return f"found '{context['tag']}'", suggestion(str(context["tag"]), _parse_words(context["expected_tags"]))
     return None
 
 
 def _allowed(details: ErrorDetails) -> str:
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     if kind == "literal_error":
-        return suggestion(str(value), _listed(context["expected"]))
+        return suggestion(str(value), _parse_words(context["expected"]))
     if kind == "string_pattern_mismatch":
         return SPELLING.get(context["pattern"], f"expected text like {context['pattern']}")
     if kind == "string_type" and isinstance(value, int | float):
@@ -89,7 +89,7 @@ def _allowed(details: ErrorDetails) -> str:
     return allowed.format(**context) if allowed else message[0].lower() + message[1:]
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -99,13 +99,13 @@ def _shown(value: Any) -> str:
     return shorten(repr(value), 80)
 
 
-def _listed(words: object) -> set[str]:
-    """The words of pydantic's ``'a', 'b' or 'c'``."""
+def _parse_words(words: object) -> set[str]:
+    """Parse the words in pydantic's ``'a', 'b' or 'c'``."""
     return {word.strip("' ") for word in str(words).replace(" or ", ",").split(",")}
 
 
 def _document_path(loc: tuple[int | str, ...], values: Any, *, missing: bool) -> tuple[str, ...]:
-    """The location without the names of union members, which pydantic puts in but no document holds."""
+    """The key path of pydantic's location, without the names of union members, which are not in the document."""
     path: list[str] = []
     for number, part in enumerate(loc):
         last = number == len(loc) - 1
@@ -121,12 +121,12 @@ def _document_path(loc: tuple[int | str, ...], values: Any, *, missing: bool) ->
 
 
 def _allowed_keys(root: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
-    """Keys of the model that holds the last part of a location."""
+    """The keys of the model that the last part of a location belongs to."""
     return {f.alias or name for model in _models_at(root, loc[:-1]) for name, f in model.model_fields.items()}
 
 
 def _models_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that may stand at a location."""
+    """The models that are possible at a location."""
     models = [root]
     for part in loc:
         below: list[type[BaseModel]] = []
@@ -149,7 +149,7 @@ def _tag_of(model: type[BaseModel]) -> str | None:
 
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:
-    """Every model class inside an annotation."""
+    """Every model class in an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models_of(argument)]

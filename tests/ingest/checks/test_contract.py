@@ -1,4 +1,4 @@
-"""The suite: what fails is told with rule, column, count and examples; what raises is no success."""
+"""The suite: a failure has rule, column, count and examples; an expectation that raises has failed."""
 
 import os
 import subprocess
@@ -72,10 +72,10 @@ FAILING: list[tuple[str, dict[str, Any], str, int | None, str]] = [
 
 
 def test_what_does_not(frame: "DataFrame") -> None:
-    """Each kind fails once, and is told with rule, column, count, what was asked, and rows to look at."""
+    """Each kind fails once, with rule, column, count, what was expected, and example rows."""
     rules = [{rule: arguments} for rule, arguments, *_ in FAILING]
     failures = run(frame, {"expect_column_values_to_not_be_null": {"column": "id"}}, *rules)
-    assert [(f.rule, f.column, f.count) for f in failures] == [(rule, *told) for rule, _, *told, _ in FAILING]
+    assert [(f.rule, f.column, f.count) for f in failures] == [(rule, *expected) for rule, _, *expected, _ in FAILING]
     assert all(reason in f.reason for f, (*_, reason) in zip(failures, FAILING, strict=True))
     by_row = failures[:9]
     assert all(1 <= len(f.examples) <= 20 for f in by_row)
@@ -130,8 +130,8 @@ KILLED = """
 import sys
 import psutil
 from ingest.checks import contract
+from millrace.config.sections.ingest import Contract
 from millrace.config.sections.profile import Spark
-from millrace.config.sections.product import Contract
 from pipelines.jobs.exits import guard
 from pipelines.jobs.session import build_session
 

@@ -120,10 +120,10 @@ def test_columns_without_a_value(spark: "SparkSession") -> None:
     assert find_empty(frame.where("id < 0"), frame.columns) == []
 
 
-@pytest.mark.parametrize(("allowed", "told"), [(0.5, False), (0.49, True)])
-def test_the_share_that_may_be_dropped(allowed: float, told: bool) -> None:
+@pytest.mark.parametrize(("allowed", "fails"), [(0.5, False), (0.49, True)])
+def test_the_share_that_may_be_dropped(allowed: float, fails: bool) -> None:
     filters = {"old": 2, "join:kinds": 3}
-    with pytest.raises(TooManyFiltered, match="drop 5 of 10 rows") if told else nullcontext():
+    with pytest.raises(TooManyFiltered, match="drop 5 of 10 rows") if fails else nullcontext():
         check_filtered(filters, 10, allowed)
 
 
@@ -171,7 +171,7 @@ def test_a_column_that_shall_be_null(spark: "SparkSession") -> None:
 def test_a_condition_that_no_row_meets(spark: "SparkSession", condition: str, parser: str) -> None:
     expectation = {NOT_NULL: {"column": "x", "row_condition": condition, "condition_parser": parser}}
     (failure,) = verdict(spark, "1 AS x", contract_of(expectation))
-    assert failure.reason == "passed without seeing a single value"
+    assert failure.reason == "passed without checking a single value"
 
 
 def statistics_of(spark: "SparkSession", values: str, key: tuple[str, ...]) -> Statistics:
@@ -195,7 +195,7 @@ def test_a_key_that_holds(spark: "SparkSession") -> None:
 
 
 def test_a_key_that_stands_twice(spark: "SparkSession") -> None:
-    with pytest.raises(KeyBroken, match=r"ingest\.key \(key\): 30 rows share their key with another") as caught:
+    with pytest.raises(KeyBroken, match=r"ingest\.key \(key\): 30 rows have a key that is not unique") as caught:
         statistics_of(spark, "SELECT id % 40 AS key, id AS x FROM range(55)", ("key",))
     assert caught.value.count == 30
     assert len(caught.value.examples) == 15

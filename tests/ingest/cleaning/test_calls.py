@@ -42,7 +42,7 @@ def test_a_function_that_keeps_its_word(flow: Flow) -> None:
     [
         ("shout", {"drops": ["name"]}, "undeclared column 'loud'"),
         ("shout", {"adds": {"loud": "string"}}, "did not return column 'name'"),
-        ("shout", {"adds": {"loud": "int"}, "drops": ["name"]}, "'loud' is of type string, declared is int"),
+        ("shout", {"adds": {"loud": "int"}, "drops": ["name"]}, "'loud' is of type string, expected int"),
         ("same", {"adds": {"more": "int"}}, "did not return column 'more'"),
         ("same", {"drops": ["size"]}, "undeclared column 'size'"),
         ("nothing", {}, "returned NoneType, expected a DataFrame"),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.cleaning.flow import Flow
-from ingest.cleaning.steps import apply_steps, find_doubles
+from ingest.cleaning.steps import apply_steps, find_not_unique
 from ingest.errors import ExpressionFailed, ExpressionInvalid, RowsMultiplied
-from ingest.sources.files import SourceSnapshot
-from ingest.sources.load import Source
+from ingest.sources.load import LoadedSource
+from ingest.sources.snapshot import SourceSnapshot
 from ingest.spark.errors import mapped_actions
 from millrace.config.sections.ingest import Ingest
 
@@ -23,9 +23,9 @@ KINDS = "VALUES ('a', 'first', 10), ('b', 'second', 20), (NULL, 'none', 30) AS k
 DOUBLE_KINDS = "VALUES ('a', 'first'), ('a', 'again'), ('b', 'second') AS k(kind, title)"
 
 
-def source(spark: "SparkSession", values: str) -> Source:
+def source(spark: "SparkSession", values: str) -> LoadedSource:
     frame = spark.sql(f"SELECT * FROM {values}")  # noqa: S608 - the tests' own constants
-    return Source(SourceSnapshot("s", (), ""), frame, None, 0, 0)
+    return LoadedSource(SourceSnapshot("s", (), ""), frame, None, 0, 0)
 
 
 def run(spark: "SparkSession", stack: contextlib.ExitStack, *steps: dict[str, Any], other: str = KINDS) -> Flow:
@@ -77,7 +77,7 @@ def test_double_keys_that_nothing_meets_do_no_harm(spark: "SparkSession", stack:
 def test_doubles_are_found_for_each_join(spark: "SparkSession") -> None:
     steps = [join(), join(on={"tag": "title"}, columns={"t2": "title"})]
     ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": steps})
-    found = find_doubles(ingest, {"things": source(spark, THINGS), "kinds": source(spark, DOUBLE_KINDS)})
+    found = find_not_unique(ingest, {"things": source(spark, THINGS), "kinds": source(spark, DOUBLE_KINDS)})
     assert found == {"kinds on kind"}
 
 

@@ -1,4 +1,4 @@
-"""Windows: what picks rows by an order is told which one."""
+"""Windows: a function that depends on the order of rows needs an order without ties."""
 
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ def test_what_every_run_gives_alike(spark: "SparkSession", expression: str) -> N
     ],
 )
 def test_an_order_with_ties(spark: "SparkSession", expression: str, rows: int) -> None:
-    with pytest.raises(OrderTied, match=rf"derive\.x: {rows} rows share their place in ") as caught:
+    with pytest.raises(OrderTied, match=rf"derive\.x: {rows} rows are tied in the order of ") as caught:
         check(spark, expression)
     assert caught.value.rows == rows
 

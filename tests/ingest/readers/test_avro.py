@@ -1,4 +1,4 @@
-"""Avro: the writer's schema is held to the declared columns, and damage is found before Spark reads."""
+"""Avro: the writer's schema is compared with the declared columns, and damage is found before Spark reads."""
 
 import contextlib
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_damage(tmp_path: Path, codec: str) -> None:
     data = written(tmp_path / "good", FIELDS, codec=codec).read_bytes()
     for spoilt in (data[:-5], data[: len(data) // 2], b"", b"Obj\x01", b"no avro at all"):
         (tmp_path / "bad").write_bytes(spoilt)
-        with pytest.raises(FileUnreadable, match=r"bad: damaged or no Avro file"):
+        with pytest.raises(FileUnreadable, match=r"bad: damaged or not an Avro file"):
             AvroReader(SHAPE).stage(str(tmp_path / "bad"), str(tmp_path / "staged"))
 
 

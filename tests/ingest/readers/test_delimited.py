@@ -1,4 +1,4 @@
-"""Parsing: a bad line is found whatever is selected, and told with its column, value and raw text."""
+"""Parsing: a bad line is found whatever is selected, with its column, value and raw text."""
 
 from decimal import Decimal
 from pathlib import Path

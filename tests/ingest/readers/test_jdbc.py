@@ -1,4 +1,4 @@
-"""A real database, embedded in Spark's JVM: its rows are read once, and held to the declared columns."""
+"""A real database, embedded in Spark's JVM: its rows are read once, its columns compared with the declared ones."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.errors import ColumnsMismatch
-from ingest.sources.snapshots import find_snapshots
+from ingest.sources.find import find_snapshots
 from millrace.errors import ConfigError
 from tests.ingest.small import Small, load
 
@@ -65,8 +65,8 @@ def test_other_columns(spark: "SparkSession", tmp_path: Path, stack: contextlib.
     ("change", "message"),
     [
         ({"table": "thing"}, "does not exist"),
-        ({"url": "jdbc:nosuch://host/db"}, "there is no driver for this address"),
-        ({"driver": "org.nosuch.Driver"}, "there is no driver for this address"),
+        ({"url": "jdbc:nosuch://host/db"}, "found no driver for this URL"),
+        ({"driver": "org.nosuch.Driver"}, "found no driver for this URL"),
         ({"password_env": "MILLRACE_NO_SUCH"}, "the environment has no MILLRACE_NO_SUCH"),
     ],
 )

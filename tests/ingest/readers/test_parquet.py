@@ -66,7 +66,7 @@ def test_damage_of_every_kind(tmp_path: Path) -> None:
     flipped = data[:60] + bytes([data[60] ^ 4]) + data[61:]
     for spoilt in (data[:-20], flipped, data[:4], b"", b"id,name\n1,x\n"):
         (tmp_path / "bad").write_bytes(spoilt)
-        with pytest.raises(FileUnreadable, match=r"bad: damaged or no Parquet file"):
+        with pytest.raises(FileUnreadable, match=r"bad: damaged or not a Parquet file"):
             ParquetReader(SHAPE).stage(str(tmp_path / "bad"), str(tmp_path / "staged"))
 
 

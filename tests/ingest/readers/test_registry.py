@@ -26,7 +26,7 @@ def test_every_format(name: str) -> None:
     ("name", "columns", "message"),
     [
         ("text", {"a": "string", "b": "string"}, "text has one, found 2"),
-        ("text", {"a": "int"}, "a line of text is a string"),
+        ("text", {"a": "int"}, "the column of a text source must be a string"),
         ("sequencefile", {"a": "int", "b": "int", "c": "int"}, "sequencefile has one or two, found 3"),
     ],
 )

@@ -26,7 +26,7 @@ def test_headers(tmp_path: Path) -> None:
         SequenceReader(Shape({"v": "int"})).stage(str(tmp_path / "a"), str(tmp_path / "staged"))
     for bad in (b"", b"SEQ", HEADER[:4], b"PAR1", b"SEQ\x06\xff\xff"):
         (tmp_path / "a").write_bytes(bad)
-        with pytest.raises(FileUnreadable, match="no SequenceFile"):
+        with pytest.raises(FileUnreadable, match="not a SequenceFile"):
             SequenceReader(Shape({"v": "int"})).stage(str(tmp_path / "a"), str(tmp_path / "staged"))
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from ingest.errors import HeaderMismatch, LinesLost, SourceChanged, SourceEmpty, TooManyRejected
 from ingest.readers.delimited import DelimitedReader
-from ingest.sources.load import Source, load_sources
+from ingest.sources.find import find_snapshots
+from ingest.sources.load import LoadedSource, load_sources
 from ingest.sources.rejects import REJECT_COLUMNS
-from ingest.sources.snapshots import find_snapshots
-from ingest.sources.staged import open_sources
+from ingest.sources.staged import stage_sources
 from millrace.digests import sha256_of
 from millrace.errors import ConfigError
 from tests.ingest.small import HEADER, Small, csv, gzipped, load, things, zipped
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.spark
 KINDS = {"kind": "string", "title": "string"}
 
 
-def rejects(source: Source) -> list[tuple[Any, ...]]:
+def rejects(source: LoadedSource) -> list[tuple[Any, ...]]:
     assert source.rejects is not None
     assert tuple(source.rejects.columns) == REJECT_COLUMNS
     return sorted((row[0], row[1], *row[3:]) for row in source.rejects.collect())
@@ -136,7 +136,7 @@ def test_a_file_that_grows(spark: "SparkSession", tmp_path: Path, stack: context
     with (tmp_path / "things.csv").open("ab") as file:
         file.write(b"4,x,1,1\n")
     with pytest.raises(SourceChanged, match="changed while it was read"):
-        load_sources(product, open_sources(product, snapshots, spark, staging), spark, stack)
+        load_sources(product, stage_sources(product, snapshots, spark, staging), spark, stack)
 
 
 def test_lines_that_spark_loses(

@@ -35,7 +35,7 @@ def many(folder: Path, **more: object) -> Small:
 
 
 def test_all_are_named_in_one_pass(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
-    with pytest.raises(BadFiles, match=r"sources\.things: 5 of 15 files cannot be taken") as caught:
+    with pytest.raises(BadFiles, match=r"sources\.things: 5 of 15 files are bad") as caught:
         load(many(tmp_path), spark, stack)
     lines = str(caught.value).splitlines()[1:]
     assert [line.split(":")[0].rpartition("/")[2] for line in lines] == [f"b{n}.csv" for n in range(1, 6)]
@@ -64,5 +64,5 @@ def test_a_few_are_left_out(
     assert (tmp_path / "in" / "b1.csv").exists()
     small = many(tmp_path, extra_columns="drop", on_bad_file="quarantine", max_bad_files=3)
     (tmp_path / "staging").rename(tmp_path / "old")
-    with pytest.raises(BadFiles, match="4 of 15 files cannot be taken, allowed are 3"):
+    with pytest.raises(BadFiles, match="4 of 15 files are bad, allowed: 3"):
         load(small, spark, stack)

@@ -94,7 +94,7 @@ class TestWrites:
     def test_another_writer_was_faster(self, rows: "DataFrame", store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         other = self.write(rows, store, "other", None)
         monkeypatch.setattr("ingest.table.commit.newest", lambda *_: other)
-        with pytest.raises(CommitLost, match=r"changed since this run began \(it did not exist\)"):
+        with pytest.raises(CommitLost, match=r"changed since this run started \(it did not exist\)"):
             self.write(rows, store, "a", None)
 
     def test_writers_at_once(self, rows: "DataFrame", store: Store) -> None:
@@ -115,7 +115,7 @@ class TestWrites:
         )
         assert (second.version, second.rows_of()) == (1, 80)
         # One that started from the first version too, and saw other files, must not add them once more.
-        with pytest.raises(CommitLost, match="changed since this run began"):
+        with pytest.raises(CommitLost, match="changed since this run started"):
             write_clean(rows, store, "small", {"commit_key": "c", "run_id": "r", "rows_out": 40}, first, append=True)
         assert find_table(store, "small", "clean").rows_of() == 80
 
@@ -134,7 +134,7 @@ class TestWrites:
         assert all(digests.values())
 
     def test_a_version_with_other_rows_than_meant(self, rows: "DataFrame", store: Store) -> None:
-        with pytest.raises(StorageError, match="holds 40 rows, written were 41"):
+        with pytest.raises(StorageError, match="has 40 rows, expected 41"):
             self.write(rows, store, "a", None, rows_out=41)
 
     def test_a_disk_that_takes_nothing(self, rows: "DataFrame", store: Store) -> None:

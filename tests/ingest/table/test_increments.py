@@ -55,7 +55,7 @@ def growing(tmp_path: Path, spark: "SparkSession", store: Store) -> Growing:
     return Growing(tmp_path, spark, store)
 
 
-def told(record: RunRecord) -> list[tuple[str, str]]:
+def skipped_files(record: RunRecord) -> list[tuple[str, str]]:
     skipped: Any = record.details["increment"]
     return [(Path(entry["file"]).name, entry["reason"].partition(" /")[0]) for entry in skipped["skipped"]]
 
@@ -68,7 +68,7 @@ def test_only_new_content_is_added(growing: Growing, caplog: pytest.LogCaptureFi
     growing.snapshot_of("twice.csv", rows(0, 20))
     first = growing.run()
     assert (first.outcome, first.version, first.rows_in, first.rows_out) == ("committed", 0, 20, 20)
-    assert told(first) == [("twice.csv", "the same content as")]
+    assert skipped_files(first) == [("twice.csv", "the same content as")]
 
     growing.snapshot_of("renamed.csv", rows(0, 20))
     growing.snapshot_of("b.csv.gz", gzipped(rows(20, 5) + b"x,bad,1,1\n"))
@@ -80,7 +80,7 @@ def test_only_new_content_is_added(growing: Growing, caplog: pytest.LogCaptureFi
     growing.snapshot_of("b.csv.gz", gzipped(rows(20, 5)))
     second = growing.run()
     assert (second.outcome, second.version, second.rows_in, second.rows_out) == ("committed", 1, 5, 5)
-    assert sorted(told(second)) == [
+    assert sorted(skipped_files(second)) == [
         ("renamed.csv", "the same content as"),
         ("twice.csv", "the same content as"),
         ("unfinished.csv", WRITTEN),
@@ -105,7 +105,7 @@ def test_what_may_not_be_added(growing: Growing) -> None:
     growing.snapshot_of("a.csv", rows(0, 50))
     growing.run()
     growing.snapshot_of("b.csv", rows(45, 10))
-    with pytest.raises(KeyBroken, match="5 rows have a key that the table holds already") as broken:
+    with pytest.raises(KeyBroken, match="5 rows have a key that is already in the table") as broken:
         growing.run()
     assert "{'id': 45}" in str(broken.value)
     growing.snapshot_of("b.csv", csv(HEADER, "60,a,1,1", "61,b,1,1000"))

@@ -1,4 +1,4 @@
-"""The ledger: which files a table holds, told by its own log alone."""
+"""The ledger: which files a table has already, read from its own log alone."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, write_deltalake
 
-from ingest.sources.files import SourceFile
+from ingest.sources.snapshot import SourceFile
 from ingest.table import ledger
 from ingest.table.ledger import Ledger, next_entry, own_commit, read_ledger
 from millrace.errors import StorageError
@@ -41,7 +41,7 @@ def test_every_file_of_every_commit(store: Store, monkeypatch: pytest.MonkeyPatc
         assert (found.number, found.version, found.recipe) == (number, number - 1, "r")
         assert found.taken == {f"digest{n}": (f"/in/{n}", n, 7) for n in range(1, number + 1)}
     assert found is not None
-    assert ("/in/3", 3, 7) in found.places()
+    assert ("/in/3", 3, 7) in found.stamps()
     # The sixth repeats all before: older commits may be gone.
     log = Path(table.uri, "_delta_log")
     (log / f"{2:020}.json").rename(log / "away")

@@ -52,7 +52,10 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("change", "message"),
     [
         (("path: trips.csv", "path: [trips.csv, 's3://b/a.csv']"), r"yaml:4: sources\.trips\.path: found 's3://b"),
-        (("    path: cities.csv", "    path: cities.csv\n    incremental: true"), "only the files of the base source"),
+        (
+            ("    path: cities.csv", "    path: cities.csv\n    incremental: true"),
+            "only the base source can be incremental",
+        ),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -68,7 +68,7 @@ def test_settings_win_over_the_profile_which_wins_over_the_product(tmp_path: Pat
 
 def test_an_unknown_profile(product: Path, tmp_path: Path) -> None:
     write_profile(tmp_path, "", "yarn.yaml")
-    with pytest.raises(ConfigError, match=r"--profile yran: there is no such profile; did you mean 'yarn'\?"):
+    with pytest.raises(ConfigError, match=r"--profile yran: profile not found; did you mean 'yarn'\?"):
         load_product(product, profile="yran")
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: there is no such file"):
         load_product(product, profile="nowhere.yaml")

@@ -21,7 +21,7 @@ def test_what_the_builder_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "key", "said"),
+    ("options", "key", "message"),
     [
         ("{hiden: [8]}", "train.options.hiden", "unknown key 'hiden'; did you mean 'hidden'?"),
         ("{hidden: big}", "train.options.hidden", "found 'big'; expected a list"),
@@ -29,12 +29,12 @@ def test_what_the_builder_takes(tmp_path: Path) -> None:
         ("{dropout: 2}", "train.options.dropout", "found 2; expected less than 1"),
     ],
 )
-def test_what_it_does_not_take(options: str, key: str, said: str, tmp_path: Path) -> None:
+def test_what_it_does_not_take(options: str, key: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_product(with_options(tmp_path, options))
     [problem] = caught.value.problems
     assert (problem.key, problem.where) == (key, f"{tmp_path / 'trips.yaml'}:48")
-    assert said in str(problem)
+    assert message in str(problem)
 
 
 def test_a_builder_that_says_nothing_takes_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

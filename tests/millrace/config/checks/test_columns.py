@@ -1,4 +1,4 @@
-"""Names and types that fit are let through; what does not is told in test_problems."""
+"""Names and types that fit are accepted; mistakes are in test_problems."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ import pytest
 
 from millrace.config import load_product
 from millrace.config.checks import expectations
-from millrace.config.checks.expectations import OURS, arguments_of, snake_case
+from millrace.config.checks.expectations import RESERVED, arguments_of, snake_case
 from millrace.errors import ConfigError
 from tests.millrace.products import write_product
 
@@ -31,7 +31,7 @@ def test_every_shipped_schema_can_be_read() -> None:
     assert len(names) > 40
     for name in names:
         schema = arguments_of(name)
-        assert set(schema["properties"]) & OURS
+        assert set(schema["properties"]) & RESERVED
         assert all(isinstance(value, dict) for value in schema["properties"].values())
 
 

@@ -5,7 +5,14 @@ import re
 import pytest
 
 from millrace.config.sections import names
-from millrace.config.sections.names import COLUMN_PATTERN, DOTTED_PATTERN, MEMORY_PATTERN, NAME_PATTERN, SPELLING
+from millrace.config.sections.names import (
+    COLUMN_PATTERN,
+    DOTTED_PATTERN,
+    MASTER_PATTERN,
+    MEMORY_PATTERN,
+    NAME_PATTERN,
+    SPELLING,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +22,11 @@ from millrace.config.sections.names import COLUMN_PATTERN, DOTTED_PATTERN, MEMOR
         (COLUMN_PATTERN, ["a", "Dep_delay", "_1"], ["", "1a", "a b", "a.b", "#on0", "a" * 128]),
         (DOTTED_PATTERN, ["a:b", "a.b_c.d:e"], ["a", "a.b", ":b", "a:", "a..b:c", "a.:b", "a:b.c", "1a:b", "a/b:c"]),
         (MEMORY_PATTERN, ["2g", "512m"], ["2", "g", "0g", "2gb", "2 g", "1.5g"]),
+        (
+            MASTER_PATTERN,
+            ["local", "local[*]", "local[2]", "local[2, 3]", "yarn", "spark://a:7077", "k8s://https://a:1"],
+            ["", "locl[*]", "local[]", "localhost", "spark:/a", "mesos://a"],
+        ),
     ],
 )
 def test_spellings(pattern: str, good: list[str], bad: list[str]) -> None:

@@ -36,7 +36,7 @@ def test_an_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "key", "said"),
+    ("old", "new", "line", "key", "message"),
     [
         ("30 2 * * *", "30 24 * * *", 3, "daily.cron", "found '30 24 * * *'; bad hour, expected minute hour day"),
         ("30 2 * * *", "30 2 * *", 3, "daily.cron", "found '30 2 * *'; expected minute hour day month weekday"),
@@ -55,14 +55,14 @@ def test_an_entry(tmp_path: Path) -> None:
         ("  daily:", "  Daily run:", 2, "Daily run", "expected small letters, digits"),
     ],
 )
-def test_a_mistake(old: str, new: str, line: int, key: str, said: str, tmp_path: Path) -> None:
+def test_a_mistake(old: str, new: str, line: int, key: str, message: str, tmp_path: Path) -> None:
     assert DAILY.count(old) == 1
     with pytest.raises(ConfigError) as caught:
         load_product(write(tmp_path, DAILY.replace(old, new)))
     (problem,) = caught.value.problems
     assert problem.where.endswith(f":{len(PRODUCT.splitlines()) + line}")
     assert problem.key == f"schedule.{key}"
-    assert said in str(problem)
+    assert message in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ def test_a_path_is_a_list_of_one() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "a source of files needs one"),
-        ({"path": "a", "format": "jdbc"}, "belong together"),
+        ({}, "path is missing"),
+        ({"path": "a", "format": "jdbc"}, "format jdbc needs the section jdbc"),
         ({"format": "jdbc", "jdbc": {"url": "jdbc:x"}}, "exactly one of table, query"),
-        ({"format": "jdbc", "path": "a", "jdbc": {"url": "jdbc:x", "table": "t"}}, "takes no path"),
+        ({"format": "jdbc", "path": "a", "jdbc": {"url": "jdbc:x", "table": "t"}}, "format jdbc has no path"),
         ({"path": ["a", "b"], "sha256": "0" * 64}, "digest of one file"),
         ({"path": "a", "optional": ["b"]}, "optional: 'b' is not among the columns"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from millrace.config.yaml.document import Document, load_document, merge, overrides
+from millrace.config.yaml.document import Document, apply_settings, load_document, merge
 from millrace.errors import ConfigError
 
 
@@ -64,16 +64,16 @@ def test_scalars(text: str, value: Any, tmp_path: Path) -> None:
 def test_keys_are_always_text(tmp_path: Path) -> None:
     document = load(tmp_path, "on: {5: 1, true: 2, ~: 3, 1e-2: 4, 2013-10-20: 5}")
     assert document.values == {"on": {"5": 1, "true": 2, "~": 3, "1e-2": 4, "2013-10-20": 5}}
-    assert ("on", "true") in document.places
+    assert ("on", "true") in document.locations
 
 
 def test_places(tmp_path: Path) -> None:
     document = load(tmp_path, "# one\na:\n  b: [x,\n      y]\n  c: {d: 1}\n")
     name = document.name
     places = {"a": 2, "a.b": 3, "a.b.0": 3, "a.b.1": 4, "a.c": 5, "a.c.d": 5}
-    assert {k: document.place(tuple(k.split("."))) for k in places} == {k: f"{name}:{n}" for k, n in places.items()}
-    assert document.place(("a", "c", "nowhere", "deep")) == f"{name}:5"
-    assert document.place(("nowhere",)) == f"{name}:1"
+    assert {k: document.location(tuple(k.split("."))) for k in places} == {k: f"{name}:{n}" for k, n in places.items()}
+    assert document.location(("a", "c", "nowhere", "deep")) == f"{name}:5"
+    assert document.location(("nowhere",)) == f"{name}:1"
 
 
 def test_anchors_and_merge_keys(tmp_path: Path) -> None:
@@ -92,15 +92,15 @@ def test_anchors_and_merge_keys(tmp_path: Path) -> None:
         ("a: !python/name:os.system x", "a.yaml:1: not YAML: could not determine a constructor for the tag"),
         ("? [a]\n: 1", "a.yaml:1: not YAML: while constructing a mapping, found unhashable key"),
         ("a: \x01", "a.yaml: not YAML: unacceptable character"),
-        ("a: !!int x", "a.yaml: a value does not fit its tag"),
-        ("a: &a [*a]", "a.yaml: nested too deep, or an alias that holds itself"),
+        ("a: !!int x", "a.yaml: a value does not match its YAML tag"),
+        ("a: &a [*a]", "a.yaml: nested too deeply, or an alias that contains itself"),
         ("a: " + "[" * 1500, "a.yaml: nested too deep"),
         ("", "a.yaml: expected keys and values at the top"),
         ("# nothing", "a.yaml: expected keys and values at the top"),
         ("- a", "a.yaml: expected keys and values at the top"),
         ("text", "a.yaml: expected keys and values at the top"),
-        ("a: 1\nb:\n  c: 2\n  c: 3\na: 2", "a.yaml:4: b.c: the key stands twice; it stands first at"),
-        ("a: {b: 1, 'b': 2}", "a.yaml:1: a.b: the key stands twice"),
+        ("a: 1\nb:\n  c: 2\n  c: 3\na: 2", "a.yaml:4: b.c: duplicate key; first defined at"),
+        ("a: {b: 1, 'b': 2}", "a.yaml:1: a.b: duplicate key"),
     ],
 )
 def test_what_is_no_document(text: str, message: str, tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_merging_mappings(tmp_path: Path) -> None:
     upper = load(tmp_path, "a:\n  y: [3]\n  z: 4\nc: 5\n", "upper.yaml")
     merged = merge(lower, upper)
     assert merged.values == {"a": {"x": 1, "y": [3], "z": 4}, "b": 1, "c": 5}
-    assert merged.place(("a", "x")) == f"{tmp_path}/lower.yaml:1"
-    assert merged.place(("a", "y")) == f"{tmp_path}/upper.yaml:2"
-    assert merged.place(("missing",)) == f"{tmp_path}/lower.yaml:1"
+    assert merged.location(("a", "x")) == f"{tmp_path}/lower.yaml:1"
+    assert merged.location(("a", "y")) == f"{tmp_path}/upper.yaml:2"
+    assert merged.location(("missing",)) == f"{tmp_path}/lower.yaml:1"
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_merging_mappings(tmp_path: Path) -> None:
 )
 def test_settings(settings: list[str], values: dict[str, Any], tmp_path: Path) -> None:
     lower = load(tmp_path, "a:\n  x: 1\n  y: [{k: 1}, {k: 2}]\n")
-    assert overrides(settings, lower).values == values
+    assert apply_settings(settings, lower).values == values
     assert lower.values == {"a": {"x": 1, "y": [{"k": 1}, {"k": 2}]}}
 
 
 def test_a_setting_is_its_own_place(tmp_path: Path) -> None:
-    document = overrides(["a={b: {c: 1}}"], load(tmp_path, "a:\n  b:\n    c: 2\nd: 3\n"))
-    assert document.place(("a", "b", "c")) == "--set a"
-    assert document.place(("d",)).endswith(":4")
+    document = apply_settings(["a={b: {c: 1}}"], load(tmp_path, "a:\n  b:\n    c: 2\nd: 3\n"))
+    assert document.location(("a", "b", "c")) == "--set a"
+    assert document.location(("d",)).endswith(":4")
 
 
 @pytest.mark.parametrize(
@@ -175,12 +175,12 @@ def test_a_setting_is_its_own_place(tmp_path: Path) -> None:
         ("=5", "--set =5: expected KEY=VALUE"),
         ("a..x=5", "--set a..x=5: expected KEY=VALUE"),
         ("a.x=[1", "--set a.x:1: not YAML: "),
-        ("a.x={b: 1, b: 2}", "--set a.x:1: b: the key stands twice"),
+        ("a.x={b: 1, b: 2}", "--set a.x:1: b: duplicate key"),
         ("a.y.7.k=1", "--set a.y.7.k: there is no item '7'; expected a number from 0 to 1"),
         ("a.y.k=1", "--set a.y.k: there is no item 'k'; expected a number from 0 to 1"),
     ],
 )
 def test_bad_settings(setting: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        overrides([setting], load(tmp_path, "a: {x: 1, y: [{k: 1}, {k: 2}]}"))
+        apply_settings([setting], load(tmp_path, "a: {x: 1, y: [{k: 1}, {k: 2}]}"))
     assert str(caught.value).startswith(message)

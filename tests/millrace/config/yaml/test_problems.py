@@ -33,7 +33,7 @@ BETWEEN = "- expect_column_values_to_be_between"
 NOT_NULL_KEY = "contract.expectations.0.expect_column_values_to_not_be_null"
 BETWEEN_KEY = "contract.expectations.1.expect_column_values_to_be_between"
 SECTION = "expected keys and values"
-STEP = "expected exactly one of join, derive, filter, call, drop, with what it is to do"
+STEP = "expected exactly one of the keys join, derive, filter, call, drop"
 OPTION = "expected text in quotes or true or false or a whole number"
 
 KEYS = [
@@ -141,7 +141,7 @@ COLUMNS = [
         "founded: founded, hour: people",
         "hour: people",
         "ingest.steps.1.join.columns.hour",
-        "is there already",
+        "exists already",
         "another name",
     ),
     Mistake(
@@ -152,12 +152,21 @@ COLUMNS = [
         "people / d", "trips.people / d", "per_km", "ingest.steps.2.derive.per_km", "column 'trips'", "expected one of"
     ),
     Mistake("people / d", "(people / d", "per_km", "ingest.steps.2.derive.per_km", "not a Spark SQL", "Expecting )"),
-    Mistake("people / distance", "select 1", "per_km", "ingest.steps.2.derive.per_km", "not a Spark SQL", "no query"),
+    Mistake(
+        "people / distance",
+        "select 1",
+        "per_km",
+        "ingest.steps.2.derive.per_km",
+        "not a Spark SQL",
+        "not a list or a query",
+    ),
     Mistake("people / distance", "1; drop table x", "1;", "ingest.steps.2.derive.per_km", "not a Spark", "Expecting )"),
     Mistake("people / distance", "''", "per_km", "ingest.steps.2.derive.per_km", "not a Spark", "one value"),
     Mistake("drop: [id]", "drop: [idd]", "idd", "ingest.steps.3.drop.0", "unknown column 'idd'", "did you mean 'id'?"),
     Mistake("[city, started]", "[city, start]", "start]", "ingest.key.1", "column 'start'", "did you mean 'started'?"),
-    Mistake("[city, started]", "[city, city]", "key", "ingest.key.1", "'city' stands twice", "once is enough"),
+    Mistake(
+        "[city, started]", "[city, city]", "key", "ingest.key.1", "duplicate column 'city'", "expected each column once"
+    ),
     Mistake("[city, started]", "[id]", "key", "ingest.key.0", "unknown column 'id'", "did you mean"),
     Mistake("slices: [city]", "slices: [town]", "town", "evaluate.slices.0", "column 'town'", "expected one of: city"),
     Mistake(
@@ -169,14 +178,16 @@ COLUMNS = [
     Mistake(
         "label: late", "label: paid", "label", "features.label", "a double cannot be the label of a binary", "cast"
     ),
-    Mistake("    distance: {", "    late: {", "late: {", "features.inputs.late", "'late' is the label", "must not see"),
     Mistake(
-        "    distance: {", "    paid: {", "paid: {", "features.inputs.paid", "banned by 'paid'", "known only later"
+        "    distance: {", "    late: {", "late: {", "features.inputs.late", "'late' is the label", "cannot be an input"
+    ),
+    Mistake(
+        "    distance: {", "    paid: {", "paid: {", "features.inputs.paid", "banned by 'paid'", "known only after"
     ),
     Mistake(
         "[paid]", "[paid, 'dist*']", "distance: {as", "features.inputs.distance", "banned by 'dist*'", "remove it from"
     ),
-    Mistake("[paid]", "[payd]", "payd", "features.banned.0", "'payd' bans no column", "did you mean 'paid'?"),
+    Mistake("[paid]", "[payd]", "payd", "features.banned.0", "'payd' matches no column", "did you mean 'paid'?"),
     Mistake(
         "[city, people]",
         "[city, distance]",
@@ -185,7 +196,7 @@ COLUMNS = [
         "'distance' is not a",
         "city",
     ),
-    Mistake("[city, people]", "[city, city]", "[city, city]", "features.crosses.0.columns.1", "twice", "once is"),
+    Mistake("[city, people]", "[city, city]", "[city, city]", "features.crosses.0.columns.1", "duplicate", "once"),
     Mistake(
         "    distance: {as: numeric}",
         "    hour: {as: cyclic, period: dya}",
@@ -222,8 +233,10 @@ COLUMNS = [
         "did you mean 'city'?",
     ),
     Mistake("auc: {", "acu: {", "acu", "evaluate.gates.acu", "unknown metric 'acu'", "did you mean 'auc'?"),
-    Mistake("hour: int", "hour: int\n      Hour: int", "Hour", "sources.trips.columns.Hour", "one column", "another"),
-    Mistake("hour: int", "hour: int\n      split: int", "split: i", "sources.trips.columns.split", "by ingest", "name"),
+    Mistake("hour: int", "hour: int\n      Hour: int", "Hour", "sources.trips.columns.Hour", "the same name", "rename"),
+    Mistake(
+        "hour: int", "hour: int\n      split: int", "split: i", "sources.trips.columns.split", "ingest adds", "name"
+    ),
     Mistake(
         HASH,
         "{by: time, column: hour, validation_from: 2013-01-01, test_from: 2013-02-01}",
@@ -238,7 +251,7 @@ COLUMNS = [
         "by: time",
         "ingest.split",
         "found keys by, column",
-        "validation_from is 'soon'; write a moment as 2013-10-20",
+        "validation_from is 'soon'; expected a time such as 2013-10-20",
     ),
     Mistake(
         HASH,
@@ -282,7 +295,7 @@ CONTRACT = [
         "match_regex",
         "contract.expectations.0.expect_column_values_to_match_regex",
         "argument 'regex' is \"[A-\"",
-        "no regular expression: unterminated character set",
+        "not a regular expression: unterminated character set",
     ),
     Mistake(
         "path: cities.csv", "path: ftp://x/c.csv", "ftp", "sources.cities.path", "found 'ftp://x/c.csv'", "file:///"
@@ -331,11 +344,11 @@ def line_of(path: Path, piece: str) -> int:
 def test_a_mistake_is_told(mistake: Mistake, tmp_path: Path) -> None:
     path = write_product(tmp_path, (mistake.old, mistake.new))
     problems = problems_of(path)
-    told = next((p for p in problems if p.key == mistake.key), None)
-    assert told is not None, "\n".join(map(str, problems))
-    assert told.where == f"{path}:{line_of(path, mistake.at)}"
-    assert mistake.found in told.found
-    assert mistake.allowed in told.allowed
+    reported = next((p for p in problems if p.key == mistake.key), None)
+    assert reported is not None, "\n".join(map(str, problems))
+    assert reported.where == f"{path}:{line_of(path, mistake.at)}"
+    assert mistake.found in reported.found
+    assert mistake.allowed in reported.allowed
 
 
 def test_a_correct_file_has_no_problem(tmp_path: Path) -> None:
@@ -364,7 +377,7 @@ def test_a_column_made_from_a_forbidden_one_is_forbidden(origin: str, tmp_path: 
     changes += [("    distance: {as: numeric}", "    per_km: {as: numeric}")]
     (problem,) = problems_of(write_product(tmp_path, *changes))
     assert problem.key == "features.inputs.per_km"
-    assert problem.found.startswith(f"column 'per_km' is made from '{origin}', which is ")
+    assert problem.found.startswith(f"column 'per_km' is computed from '{origin}', which is ")
 
 
 def test_a_metric_of_another_task(tmp_path: Path) -> None:

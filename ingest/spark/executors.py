@@ -1,4 +1,4 @@
-"""Does the same to many files where it is quickest: here, or, for much data on HDFS, on the executors."""
+"""Applies a function to many files: in this process, or, for much data on HDFS, on the executors."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SPREAD_BYTES: Final = 64 << 20
-"""Less than this is read here, before Spark would have started a Python worker."""
+"""Less data than this is read in this process: it takes less time than to start a Python worker."""
 
 R = TypeVar("R")
 
 
-def for_each(
+def map_paths(
     spark: "SparkSession | None", function: Callable[[str], R], paths: Sequence[str], size: int
 ) -> list[R | DataRejected]:
-    """Call a function with every path.
+    """Call a function for each path.
 
     Args:
-        spark: The session; without it, everything is done here.
-        function: Something that can be sent to executors.
-        paths: What lies on this machine is never sent away.
-        size: Bytes of all of them.
+        spark: The session; without it, everything runs in this process.
+        function: A function that can be pickled and sent to executors.
+        paths: Paths of files; executors are used only if all of them are URIs.
+        size: Total size of the files in bytes.
 
     Returns:
-        In the order of the paths: results, and what was wrong with a file.
+        For each path, in order: the result, or the `DataRejected` error of this file.
 
     Raises:
-        MillraceError: What is not a file's own fault.
+        MillraceError: A failure that is not caused by the content of a file, such as storage that is down.
     """
     attempt = partial(_attempt, function)
     results: list[R | MillraceError]
     if spark is not None and size > SPREAD_BYTES and all("://" in path for path in paths):
         context = spark.sparkContext
-        with mapped_actions("looking at the files"):
+        with mapped_actions("checking the files"):
             results = context.parallelize(paths, min(len(paths), 4 * context.defaultParallelism)).map(attempt).collect()
     else:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 2)) as pool:
@@ -53,7 +53,7 @@ def for_each(
 
 
 def _attempt(function: Callable[[str], R], path: str) -> R | MillraceError:
-    """Give back what went wrong as a value, so that one bad file does not hide the others."""
+    """Return an error as a value, so that one bad file does not hide the others."""
     try:
         return function(path)
     except MillraceError as error:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.errors import FileUnreadable
-from ingest.spark import parallel as spread
-from ingest.spark.parallel import for_each
+from ingest.spark import executors
+from ingest.spark.executors import map_paths
 from millrace.errors import StorageError
 
 if TYPE_CHECKING:
@@ -22,20 +22,20 @@ def length(path: str) -> int:
 
 
 def test_a_file_that_is_wrong_is_a_result() -> None:
-    one, bad, three = for_each(None, length, ["a", "bad", "abc"], 0)
+    one, bad, three = map_paths(None, length, ["a", "bad", "abc"], 0)
     assert (one, three) == (1, 3)
     assert isinstance(bad, FileUnreadable)
     with pytest.raises(StorageError, match="the disk is gone"):
-        for_each(None, length, ["bad", "down"], 0)
+        map_paths(None, length, ["bad", "down"], 0)
 
 
 @pytest.mark.spark
 def test_on_executors(spark: "SparkSession", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread, "SPREAD_BYTES", -1)
-    one, bad = for_each(spark, length, ["hdfs://h/a", "hdfs://h/bad"], 0)
+    monkeypatch.setattr(executors, "SPREAD_BYTES", -1)
+    one, bad = map_paths(spark, length, ["hdfs://h/a", "hdfs://h/bad"], 0)
     assert one == 10
     assert isinstance(bad, FileUnreadable)
     assert (str(bad), bad.file) == ("hdfs://h/bad: bad", "hdfs://h/bad")
     with pytest.raises(StorageError, match="the disk is gone") as caught:
-        for_each(spark, length, ["hdfs://h/down"], 0)
+        map_paths(spark, length, ["hdfs://h/down"], 0)
     assert caught.value.hint == "wait"

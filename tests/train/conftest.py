@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from millrace.config import Product, load_product
+from millrace.features.spec import FeatureSpec
 from millrace.storage import Store
 from millrace.tables.versions import CLEAN, TableVersion, find_table
 from tests.made_up import PRODUCT, write_clean
 from train.preprocessing.spec import build_spec
 from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
+from train.ranks.arguments import RankArguments
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def table(store: Store) -> TableVersion:
 
 @pytest.fixture
 def statistics() -> Statistics:
-    """What `train.preprocessing.statistics.measure` would find, near enough."""
+    """About what `train.preprocessing.measure` computes for it."""
     return Statistics(
         numeric={
             "weight": NumericStatistics(mean=2.6, std=2.0, min=0.1, max=9.5),
@@ -41,6 +43,22 @@ def statistics() -> Statistics:
 
 
 @pytest.fixture
-def spec(product: Product, table: TableVersion, statistics: Statistics):  # type: ignore[no-untyped-def]
+def spec(product: Product, table: TableVersion, statistics: Statistics) -> FeatureSpec:
     """The product's feature spec."""
     return build_spec(product.config, table, statistics)
+
+
+@pytest.fixture
+def arguments(
+    product: Product, spec: FeatureSpec, statistics: Statistics, table: TableVersion, tmp_path: Path
+) -> RankArguments:
+    """What the driver sends to the ranks."""
+    return RankArguments(
+        train=product.config.train,
+        spec=spec,
+        statistics=statistics,
+        files={split: table.files_of(split) for split in ("train", "validation", "test")},
+        slices=(),
+        folder=str(tmp_path / "run"),
+        previous=None,
+    )

@@ -1,4 +1,4 @@
-"""The whole stage with two real ranks: published once, compared with the version before, refused by its gates."""
+"""The whole stage with two real ranks: publishes once, compares with the previous version, checks the gates."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def test_a_model_is_published_once_and_compared_with_the_one_before(
     again = stage.run(product, spark, store, "run-2")
     assert (again.outcome, again.version) == ("already_committed", 1)
 
-    # Another seed is another model; its gate asks for more than it can gain on the version before.
+    # Another seed is another model; its gate needs a larger improvement than is possible.
     greedy = changed(product, "train.seed=8", "evaluate.gates={accuracy: {vs_previous: 0.9}}")
     with pytest.raises(GateFailed, match=r"accuracy .* of the previous version: .* at least \+0.9 is needed"):
         stage.run(greedy, spark, store, "run-3")
@@ -61,7 +61,7 @@ def test_a_model_is_published_once_and_compared_with_the_one_before(
     assert report["previous"]["accuracy"] == pytest.approx(metrics["model"]["accuracy"])
 
 
-def test_too_few_rows_for_the_ranks_is_told_before_they_start(
+def test_too_few_rows_for_the_ranks_are_refused_before_they_start(
     spark: "SparkSession", store: Store, product: Product
 ) -> None:
     write_clean(store, rows=5, files=1)
@@ -69,13 +69,13 @@ def test_too_few_rows_for_the_ranks_is_told_before_they_start(
         stage.run(product, spark, store, "run-1")
 
 
-def test_only_what_passed_the_contract_is_learnt_from(
+def test_a_table_version_that_is_not_validated_is_refused(
     spark: "SparkSession", store: Store, product: Product, table: TableVersion
 ) -> None:
     stricter = changed(product, "contract.min_rows=101")
     with pytest.raises(NotValidated, match="version 1 is not validated: it passed another contract"):
         stage.run(stricter, spark, store, "run-1")
-    # Somebody commits between ingest and training.
+    # Another writer commits between ingest and training.
     DeltaTable(table.uri).delete("id = 7")
     with pytest.raises(NotValidated, match="version 2 is not validated: its commit names no contract") as caught:
         stage.run(product, spark, store, "run-2")

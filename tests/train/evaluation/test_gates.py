@@ -1,6 +1,7 @@
-"""Gates name every bound that a model breaks."""
+"""Gates name every bound that a model does not meet."""
 
 from millrace.config.sections.train import Gate
+from train.errors import GateFailed
 from train.evaluation.gates import check_gates
 
 
@@ -18,6 +19,7 @@ def test_each_broken_bound_is_named_with_its_values() -> None:
         "log_loss 0.6000 is above 0.5",
         "log_loss 0.6000 against 0.5500 of the previous version: -0.0500, at least +0.0 is needed",
     ]
+    assert str(GateFailed(failures)) == "the model is not published: " + "; ".join(failures)
 
 
 def test_a_metric_without_a_value_fails() -> None:

@@ -1,4 +1,4 @@
-"""The exported graph takes raw columns by name and answers by name; the replay finds any difference."""
+"""The exported graph maps raw columns to named outputs; the replay finds a model that gives other outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,16 @@ def test_a_model_that_does_not_load_is_refused(exported: tuple[Path, dict[str, A
     (folder / "model" / "variables" / "variables.index").unlink()
     with pytest.raises(ReplayMismatch, match="failed its replay"):
         replay(folder, spec)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, spec: FeatureSpec) -> None:
+    with pytest.raises(ReplayMismatch, match=r"the exported model failed its replay: .*sample\.parquet"):
+        replay(tmp_path, spec)
+
+
+def test_a_model_that_never_answers_is_refused(tmp_path: Path, spec: FeatureSpec) -> None:
+    with pytest.raises(ReplayMismatch, match="no answer within 0 s"):
+        replay(tmp_path, spec, timeout_s=0.01)
 
 
 def test_outputs_by_task(spec: FeatureSpec) -> None:

@@ -1,4 +1,4 @@
-"""What decides is agreed between ranks, and the best epoch's weights are kept."""
+"""After each epoch the ranks are compared, the best weights are kept, and early stopping decides."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from train.loop.early_stopping import EarlyStopping
 
 
 class Weights:
-    """Stands for a model: one array."""
+    """A model with one weight."""
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -34,13 +34,14 @@ def test_without_patience_it_never_stops() -> None:
 
 def test_ranks_that_differ_are_named() -> None:
     parts = [{"rank": 0, "digest": "a", "loss": 1.0}, {"rank": 1, "digest": "b", "loss": 1.0}]
-    with pytest.raises(RankFailed, match="rank 1 failed: its weights differ from rank 0's after epoch 4"):
+    with pytest.raises(RankFailed, match="rank 1 failed: its weights differ from rank 0's after epoch 4") as caught:
         check_agreement(parts, 4)
+    assert caught.value.rank == 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     parts = [{"rank": 0, "digest": "a", "loss": 1.0}, {"rank": 1, "digest": "a", "loss": float("nan")}]
-    with pytest.raises(Diverged, match="epoch 2: the training loss is nan on rank 1"):
+    with pytest.raises(Diverged, match="training diverged in epoch 2: the training loss is nan on rank 1"):
         check_agreement(parts, 2)
 
 

@@ -1,5 +1,6 @@
-"""What a rank computes by itself; `test_launch` and `test_stage` run whole ranks."""
+"""A rank by itself; `test_launch` and `test_stage` run whole ranks."""
 
+import pickle
 import subprocess
 import sys
 
@@ -7,12 +8,27 @@ import pytest
 
 from millrace.errors import ConfigError
 from train.errors import Diverged, RankFailed
+from train.ranks.arguments import RankArguments
 from train.ranks.worker import error_kind, error_summary
 
 
 def test_a_rank_imports_no_spark() -> None:
     code = "import sys, train.ranks.worker; sys.exit('pyspark' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_arguments_arrive_unchanged(arguments: RankArguments) -> None:
+    received = pickle.loads(pickle.dumps(arguments))  # noqa: S301 # our own bytes
+    assert received == arguments
+    assert received.statistics.vocabularies["corners"] == (0, 8, 1, 2)
+
+
+def test_the_watchdog_ends_a_process_that_makes_no_step_and_shows_where() -> None:
+    code = "import threading\nfrom train.rank import watchdog\nwatchdog(0.2)\nthreading.Event().wait(60)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Timeout (0:00:00.200000)!" in done.stderr
+    assert 'File "<string>", line 4' in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -25,10 +41,10 @@ def test_a_rank_imports_no_spark() -> None:
         (RuntimeError("op HorovodGroupedAllreduce: Connection closed by peer"), "peer"),
     ],
 )
-def test_an_error_is_told_by_its_kind(error: Exception, kind: str) -> None:
+def test_the_kind_of_an_error(error: Exception, kind: str) -> None:
     assert error_kind(error) == kind
 
 
-def test_a_foreign_error_is_told_in_one_line() -> None:
+def test_another_library_s_error_is_summarised_in_one_line() -> None:
     assert error_summary(ValueError("first\nsecond")) == "ValueError: first"
     assert error_summary(ConfigError("both\nlines")) == "both\nlines"

@@ -4,31 +4,35 @@ DataRejected
 ├── InvalidRequest        a request does not fit the protocol or the model's inputs
 │   ├── BadValue          one value does not fit its input
 │   ├── BodyTooLarge
-│   ├── EncodingRefused   a body compressed in a way that is not known
+│   ├── EncodingRefused   a body with an unknown compression
 │   ├── OutsideDomain     values that the contract of the model's data does not allow
-│   ├── Unimplemented     the protocol has no form for this dtype, or the model no such method
+│   ├── Unimplemented     the protocol has no form for this dtype, or the model does not offer the method
 │   ├── UnknownLabel
 │   └── UnknownSignature
 ├── FeatureMismatch
-├── NonFiniteOutput       the model answered NaN or infinity
+├── NonFiniteOutput       the model returned NaN or infinity
 └── TooManyUnseen         a table has more unknown categories than the product allows
 ArtifactNotFound
 └── ModelNotFound         no such model is served, or no such version is in the store
 Refused
-├── Forbidden             whoever asks may not do this
+├── Forbidden             the client does not have the permission
 └── TableDiffers          the predictions table has a column in another type
 Unavailable
-├── Overloaded            more requests or rows wait than the server takes
-├── InferenceLate         the answer took longer than a request may
-├── ModelNotReady         the version is there, but cannot be served now
-├── InferenceFailed       TensorFlow raised on inputs that fit the model
-└── ScoringFailed         Spark did not finish
+├── Overloaded            too many requests or rows wait already
+├── InferenceLate         the answer took longer than the request's timeout
+├── ModelNotReady         the version is in the store, but cannot be served now
+├── InferenceFailed       TensorFlow raised an error on inputs that fit the model
+├── ScoringFailed         Spark did not finish
+├── serve.isolation.process.Ended  the process of a model ended
+└── millrace.errors.StorageError   the model store cannot be read
+
+FeatureMismatch, StorageError and the classes at the left are of `millrace.errors`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from millrace.errors import ArtifactNotFound, DataRejected, FeatureMismatch, Refused, Unavailable, shorten
+from millrace.errors import ArtifactNotFound, DataRejected, FeatureMismatch, Refused, StorageError, Unavailable, shorten
 from millrace.models.manifest import ModelDamaged
 
 MAX_MESSAGE_BYTES: Final = 3_900
@@ -37,7 +41,7 @@ MAX_PROBLEMS: Final = 10
 
 
 class InvalidRequest(DataRejected):
-    """One or more things in a request that do not fit; each says where, what was expected, what came."""
+    """A request does not fit. Each problem says where, what was expected and what was found."""
 
     def __init__(self, problems: Sequence[str] | str) -> None:
         listed = [problems] if isinstance(problems, str) else list(problems)
@@ -55,11 +59,11 @@ class BodyTooLarge(InvalidRequest):
 
 
 class EncodingRefused(InvalidRequest):
-    """A request body is compressed."""
+    """A request body has an unknown compression."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(
-            f"Content-Encoding {shorten(encoding, 64)} is not accepted: send the body as it is, as gzip or as deflate"
+            f"Content-Encoding {shorten(encoding, 64)} is not accepted: send it plain, as gzip or as deflate"
         )
         self.encoding = encoding
 
@@ -69,8 +73,8 @@ class BadValue(InvalidRequest):
 
     Attributes:
         name: The input.
-        position: The value's number in row-major order, from 0.
-        reason: What was found, and what was expected.
+        position: The index of the value in row-major order.
+        reason: What was found and what was expected.
     """
 
     def __init__(self, name: str, position: int, reason: str) -> None:
@@ -81,10 +85,10 @@ class BadValue(InvalidRequest):
 
 
 class OutsideDomain(InvalidRequest):
-    """Values that fit their inputs, but that the contract of the model's data does not allow.
+    """Values fit their inputs, but the contract of the model's data does not allow them.
 
     Attributes:
-        breaches: Row of the request, input and rule of each.
+        breaches: Row of the request, input and rule, for each value.
     """
 
     def __init__(self, breaches: Sequence[tuple[int, str, str]]) -> None:
@@ -93,7 +97,7 @@ class OutsideDomain(InvalidRequest):
 
 
 class Unimplemented(InvalidRequest):
-    """What is asked for has no form in this protocol, or the model does not offer it."""
+    """The protocol has no form for this, or the model does not offer it."""
 
 
 class UnknownSignature(InvalidRequest):
@@ -108,7 +112,7 @@ class UnknownSignature(InvalidRequest):
 
 
 class UnknownLabel(InvalidRequest):
-    """The model has no version of this label."""
+    """The model has no version with this label."""
 
     def __init__(self, label: str) -> None:
         super().__init__(f"Unrecognized servable version label: {shorten(label, 64)}")
@@ -116,7 +120,7 @@ class UnknownLabel(InvalidRequest):
 
 
 class NonFiniteOutput(DataRejected):
-    """The model's answer for some rows is no number."""
+    """The model's output for some rows is NaN or infinite."""
 
     def __init__(self, output: str, rows: Sequence[int]) -> None:
         listed = ", ".join(map(str, rows[:MAX_PROBLEMS]))
@@ -129,13 +133,13 @@ class NonFiniteOutput(DataRejected):
 
 
 class ModelNotFound(ArtifactNotFound):
-    """No such model is served, or the store has no such version of it; the words are TF Serving's."""
+    """No such model is served, or the store has no such version of it. The message is TensorFlow Serving's."""
 
     def __init__(self, name: str, version: int | None = None, *, hint: str = "") -> None:
         shown = shorten(name, 64)
         super().__init__(kind="model", name=shown, version=version, hint=hint)
-        asked = f"Latest({shown})" if version is None else f"Specific({shown}, {version})"
-        self.args = (f"Servable not found for request: {asked}",)
+        wanted = f"Latest({shown})" if version is None else f"Specific({shown}, {version})"
+        self.args = (f"Servable not found for request: {wanted}",)
 
 
 class ModelNotReady(Unavailable):
@@ -150,19 +154,19 @@ class ModelNotReady(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """More waits than the server takes; nothing was computed.
+    """Too many requests or rows wait already; nothing was computed.
 
     Attributes:
-        retry_after_s: When to ask again.
+        retry_after_s: After how many seconds the client may retry.
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the server is busy: {what}", hint="ask again, more slowly")
+        super().__init__(f"the server is busy: {what}", hint="retry later, or send fewer requests at the same time")
         self.retry_after_s = 1
 
 
 class InferenceLate(Unavailable):
-    """The answer took longer than a request may."""
+    """The answer took longer than the request's timeout."""
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(f"model '{shorten(name, 64)}' did not answer within {seconds:g} s")
@@ -171,27 +175,27 @@ class InferenceLate(Unavailable):
 
 
 class Forbidden(Refused):
-    """Whoever asks may not do this."""
+    """The client does not have the permission for this."""
 
     def __init__(self, scope: str) -> None:
-        hint = "whoever runs the server can allow it: serve.model_control: true" if scope == "control" else ""
+        hint = "the operator of the server can allow it: serve.model_control: true" if scope == "control" else ""
         super().__init__(f"this needs the scope '{scope}', which you do not have", hint=hint)
         self.scope = scope
 
 
 class TableDiffers(Refused):
-    """The predictions table has a column of this name in another type."""
+    """The predictions table has a column with this name and another type."""
 
     def __init__(self, column: str, *, found: str, expected: str) -> None:
         super().__init__(
             f"predictions: column '{column}' is {shorten(found, 100)} in the table and {shorten(expected, 100)} now",
-            hint="move the old table away, or give the product a new name",
+            hint="move the old table to another place, or rename the product",
         )
         self.column = column
 
 
 class InferenceFailed(Unavailable):
-    """TensorFlow raised although every input fits the model."""
+    """TensorFlow raised an error although every input fits the model."""
 
     def __init__(self, name: str, version: int, reason: str) -> None:
         super().__init__(f"model '{name}' version {version} failed: {shorten(reason, 400)}")
@@ -200,13 +204,13 @@ class InferenceFailed(Unavailable):
 
 
 class TooManyUnseen(DataRejected):
-    """A category of a table has more values out of the model's vocabulary than the product allows."""
+    """A category of a table has more unknown values than the product allows."""
 
     def __init__(self, unseen: Mapping[str, int], *, rows: int, allowed: float) -> None:
         over = [f"{name} in {count} of {rows} rows" for name, count in unseen.items() if count > allowed * rows]
         super().__init__(
-            f"values that the model has not learnt: {shorten(', '.join(over), 400)}; allowed is a share of {allowed:g}",
-            hint="nothing was added; train on rows with these values, mend the column, or raise score.max_unseen",
+            f"values that are not in the training data: {shorten(', '.join(over), 400)}; allowed share: {allowed:g}",
+            hint="nothing was added; train on rows with these values, fix the column, or raise score.max_unseen",
         )
         self.unseen = dict(unseen)
         self.rows = rows
@@ -216,7 +220,7 @@ class ScoringFailed(Unavailable):
     """Spark did not finish a scoring job."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"Spark did not finish: {reason}", hint="nothing was added; run it again")
+        super().__init__(f"Spark did not finish: {reason}", hint="nothing was added; run the command again")
         self.reason = reason
 
 
@@ -226,7 +230,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     Unimplemented: 501,
     InvalidRequest: 400,
     FeatureMismatch: 400,
-    # TF Serving answers 400 for its OUT_OF_RANGE; the request's rows are what the model cannot judge.
+    # As TensorFlow Serving's OUT_OF_RANGE: the rows of the request are outside of what the model can predict.
     NonFiniteOutput: 400,
     Forbidden: 403,
     ArtifactNotFound: 404,
@@ -237,12 +241,11 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     InferenceFailed: 500,
     Unavailable: 503,
 }
-"""Status by error class; the nearest ancestor counts, and 500 is for the rest."""
+"""The status of an error class. The nearest base class counts; all other errors get 500."""
 
-GENERIC: Final = {
-    500: "the server failed on this request; its log says why",
-    503: "the model store cannot be read now",
-}
+FAILED: Final = "the server failed on this request; its log says why"
+UNAVAILABLE: Final = "the server cannot answer this request now; its log says why"
+STORE_UNAVAILABLE: Final = "the model store cannot be read now"
 
 
 def status_of(error: BaseException) -> int:
@@ -251,8 +254,10 @@ def status_of(error: BaseException) -> int:
 
 
 def message_of(error: BaseException) -> str:
-    """What a client may read of an error: never a path, a stack or more than 4 kB."""
+    """The message for the client: never a path, a stack or more than 4 kB."""
     status = status_of(error)
-    if status in GENERIC and not isinstance(error, ModelNotReady | ModelDamaged):
-        return GENERIC[status]
+    if status == STATUSES[InferenceFailed]:
+        return FAILED
+    if status == STATUSES[Unavailable] and not isinstance(error, ModelNotReady | ModelDamaged):
+        return STORE_UNAVAILABLE if isinstance(error, StorageError) else UNAVAILABLE
     return str(error).encode(errors="replace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")

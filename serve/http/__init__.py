@@ -1,1 +1,1 @@
-"""The service as its clients see it: connections, limits, routes, workers."""
+"""HTTP: connections and their deadlines, reading requests, errors as responses."""

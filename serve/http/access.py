@@ -1,7 +1,6 @@
-"""The one place where a request gets its principal, and where a principal's scopes are held against a route's.
+"""Authorization: who sent a request, and whether that client has the permission that the route needs.
 
-Nobody is asked who they are yet: every request comes from `ANONYMOUS`, which may do what the settings allow to whoever
-reaches the service.
+There is no authentication yet: every client is "anonymous", with the permissions that the settings give to all.
 """
 
 from collections.abc import Mapping
@@ -12,16 +11,16 @@ from millrace.config.sections.serve import Serve
 from serve.errors import Forbidden
 
 Scope = Literal["look", "predict", "control"]
-"""What a route needs: to look at models and counts, to ask a model, to load and unload models."""
+"""A permission: read models and metrics, run predictions, load and unload models."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks.
+    """A client.
 
     Attributes:
         name: For logs.
-        scopes: What it may do.
+        scopes: Its permissions.
     """
 
     name: str
@@ -29,10 +28,10 @@ class Principal:
 
 
 class Access:
-    """Says who asks, and whether that one may.
+    """Checks permissions.
 
     Args:
-        settings: Say what everybody may do.
+        settings: The permissions of all clients.
     """
 
     def __init__(self, settings: Serve) -> None:
@@ -40,14 +39,14 @@ class Access:
         self._anonymous = Principal("anonymous", frozenset({"look", "predict", *control}))
 
     def principal_of(self, _: Mapping[str, Any]) -> Principal:
-        """Who sent a request, by its ASGI scope."""
+        """The client that sent a request, by its ASGI scope."""
         return self._anonymous
 
     def check(self, request: Mapping[str, Any], needed: Scope) -> None:
-        """Let a request pass.
+        """Check that a request may use a route.
 
         Raises:
-            Forbidden: Its principal lacks the scope that the route needs.
+            Forbidden: The client does not have the permission that the route needs.
         """
         if needed not in self.principal_of(request).scopes:
             raise Forbidden(needed)

@@ -1,4 +1,4 @@
-"""What the routes of every protocol share: the models, the threads that work, the limits."""
+"""Runs predictions for the routes of every protocol: finds the version, admits, batches, and measures."""
 
 import asyncio
 import functools
@@ -29,22 +29,25 @@ _R = TypeVar("_R")
 MAX_DIGITS: Final = 18
 """Of a version number; it fits an int64."""
 WORKERS: Final = 32
-"""Calls of models, and large bodies, that are worked on at the same time; the others wait.
+"""Threads for calls of models and for large bodies.
 
-Most threads only wait for a model's process: there are enough that one which hangs holds up no other model.
+Most of them only wait for the process of a model. There are enough that a process that hangs does not block the others.
 """
-
-
 VALUE_BYTES: Final = 128
-"""To look at a value by itself takes as long as to decode so many bytes of a document."""
+"""Checking one value by itself takes as long as decoding this many bytes of a document."""
 
 
 class Service:
-    """The models, and the threads that answer for them.
+    """Runs predictions, whatever protocol they came by; has no HTTP in it.
 
     Args:
         manager: The loaded models.
-        settings: Limits.
+        settings: The limits.
+
+    Attributes:
+        manager: The loaded models.
+        admission: Counts the predictions in the server.
+        is_draining: Whether the server is about to stop.
     """
 
     def __init__(self, manager: ServableManager, settings: Serve) -> None:
@@ -55,30 +58,30 @@ class Service:
         self.admission = Admission(settings.max_requests)
         self._states: dict[Servable, _VersionState] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
-        # Loading takes seconds: in threads of its own it never stands before a prediction, nor before a status.
+        # Loading takes seconds. It has its own threads, so that no prediction waits for it.
         self._loader = ThreadPoolExecutor(4, thread_name_prefix="load")
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model has a version that answers, and the service is not about to close."""
+        """Whether every model has a loaded version, and the server is not about to stop."""
         return self.manager.is_ready and not self.is_draining
 
     def drain(self) -> float:
-        """Be ready no more, though requests are still answered.
+        """Report the server as not ready from now on; requests are still answered.
 
         Returns:
-            For how many seconds.
+            The number of seconds until the server stops.
         """
         self.is_draining = True
         return self._settings.drain_s
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Stop the threads."""
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     async def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """A loaded version: of this number or label, by default the newest; loaded now if need be.
+        """The version with this number or label, by default the newest. It is loaded now if necessary.
 
         Raises:
             ModelNotFound: No such model is served, or no such version is in the store.
@@ -91,32 +94,33 @@ class Service:
         return found if found else await self.load(self.manager.get, name, version)
 
     def admitted(self, servable: Servable) -> Admitted:
-        """A prediction is in the server, from its head to its answer: for a ``with`` statement.
+        """Count a prediction from its head to its answer, by a ``with`` statement.
 
         Args:
-            servable: Who is to answer.
+            servable: The version that it is for.
 
         Raises:
-            Overloaded: There are as many as it takes, or the answer would be late; the body was not read.
+            Overloaded: Too many predictions are in the server, or the estimated wait is over the latency target. The
+                body was not read.
         """
         target_s = self.manager.settings(servable.name).latency_target_s or self._settings.latency_target_s
-        return self.admission.enter(self._state(servable).crowd, target_s)
+        return self.admission.enter(self._state(servable).rate, target_s)
 
     def convert(
         self, call: Callable[_P, _R], size: int, *arguments: _P.args, **_: _P.kwargs
     ) -> Coroutine[Any, Any, _R]:
-        """Decode or encode: small things here, large ones in a thread, so that the event loop stays free.
+        """Decode or encode: small values in the event loop, large ones in a thread.
 
         Args:
             call: The codec.
-            size: Bytes that it has to do with.
-            *arguments: Its own.
+            size: Bytes that it reads or writes.
+            *arguments: Arguments of the codec.
             **_: None.
         """
         return work(self._workers, size, call, *arguments, **_)
 
     async def load(self, call: Callable[_P, _R], *arguments: _P.args, **_: _P.kwargs) -> _R:
-        """Ask the store in a thread."""
+        """Call a function that uses the model store, in a thread."""
         bound = functools.partial(call, *arguments, **_)
         return await asyncio.get_running_loop().run_in_executor(self._loader, bound)
 
@@ -124,36 +128,36 @@ class Service:
         self,
         servable: Servable,
         signature: Signature,
-        question: InferenceInput,
+        request: InferenceInput,
         size: int,
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,
     ) -> Arrays:
-        """Answer a question, whatever protocol it came by.
+        """Run a model on the values of a request.
 
         Args:
-            servable: Who is asked.
-            signature: Which of its functions.
-            question: The values, still as they came.
-            size: Bytes that they came in.
-            outputs: Names wanted; by default all.
+            servable: The model version.
+            signature: The function of the model.
+            request: The values, not decoded yet.
+            size: Bytes of the request body.
+            outputs: Names of the wanted outputs; by default all.
             deadline: When the client stops waiting.
 
         Raises:
             InvalidRequest: The values do not fit.
-            NonFiniteOutput: An answer of a model of Millrace is NaN or infinite.
-            InferenceFailed: TensorFlow raised.
+            NonFiniteOutput: An output of a model trained by Millrace is NaN or infinite.
+            InferenceFailed: TensorFlow raised an error.
             Overloaded: Too many rows wait already.
-            InferenceLate: The answer took too long; whatever still computes it goes on.
+            InferenceLate: The answer took too long. A computation that has started continues.
         """
         started = time.perf_counter()
         state = self._state(servable)
         batcher = state.batchers.get(signature.name) or self._open(state, servable, signature)
         try:
             if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
-                answered = await batcher.ask(question, size, outputs, deadline)
+                answered = await batcher.ask(request, size, outputs, deadline)
             else:
-                answered = await self._infer_decoded(batcher, question, size, outputs, deadline)
+                answered = await self._infer_decoded(batcher, request, size, outputs, deadline)
         except MillraceError:
             state.statistics.failed.add(time.perf_counter() - started)
             raise
@@ -163,7 +167,7 @@ class Service:
     async def _infer_decoded(
         self,
         batcher: Batcher,
-        question: InferenceInput,
+        request: InferenceInput,
         size: int,
         outputs: Sequence[str] | None,
         deadline: Deadline | None,
@@ -174,7 +178,7 @@ class Service:
             seconds, at = deadline.seconds, deadline.at
         try:
             async with asyncio.timeout_at(at):
-                inputs = await self.convert(question.inputs, size)
+                inputs = await self.convert(request.inputs, size)
                 return await batcher.infer(inputs, outputs, deadline, size)
         except TimeoutError as error:
             raise InferenceLate(batcher.model, seconds) from error
@@ -188,47 +192,46 @@ class Service:
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,
     ) -> Reported:
-        """Answer the rows of a request that fit, and say of the others why they do not; see `infer`."""
-
+        """Run a model on the good rows of a request, and report why the others are bad; see `infer`."""
         size = max(size, rows.count * len(signature.inputs) * VALUE_BYTES)
 
-        async def ask(question: InferenceInput) -> Arrays:
-            return await self.infer(servable, signature, question, size, outputs, deadline)
+        async def run(request: InferenceInput) -> Arrays:
+            return await self.infer(servable, signature, request, size, outputs, deadline)
 
         wanted = {name: signature.outputs[name] for name in signature.wanted(outputs)}
 
         async def work(call: Callable[..., _R], *arguments: Any) -> _R:
             return await self.convert(call, size, *arguments)
 
-        return await answer_good_rows(rows, ask, wanted, work)
+        return await answer_good_rows(rows, run, wanted, work)
 
     async def encode(
         self, servable: Servable, call: Callable[_P, _R], outputs: Arrays, *arguments: _P.args, **_: _P.kwargs
     ) -> _R:
-        """Write an answer; see `convert`."""
+        """Encode a response and measure the time; see `convert`."""
         started = time.perf_counter()
-        size = sum(values.nbytes for values in outputs.values())  # a string counts as a pointer
+        size = sum(values.nbytes for values in outputs.values())  # strings count as pointers
         written = await self.convert(call, size, *arguments, **_)
         self._state(servable).statistics.encode.add(time.perf_counter() - started)
         return written
 
     def statistics(self) -> list[tuple[Servable, Statistics, int]]:
-        """Of every loaded version, what it has done, and how many rows wait for it."""
+        """Every loaded version, its statistics, and the rows in its queues."""
         states = ((s, self._state(s)) for name in self.manager.names for s in self.manager.all_loaded(name))
         return [(s, state.statistics, sum(b.queued for b in state.batchers.values())) for s, state in states]
 
     def batch_sizes(self, name: str) -> list[int]:
-        """About how many rows the batches of a model have had."""
+        """The sizes of the batches of a model so far, in rows, rounded up to the buckets of the statistics."""
         return sorted({rows for s in self.manager.all_loaded(name) for rows in self._state(s).statistics.sizes()})
 
     def _state(self, servable: Servable) -> "_VersionState":
         state = self._states.get(servable)
         if state is None:
             loaded = {s for name in self.manager.names for s in self.manager.all_loaded(name)}
-            # What was dropped is let go; a queue that is still worked on holds its version by itself.
+            # Remove the versions that are not loaded any more. A running batch keeps its own version.
             self._states = {s: state for s, state in self._states.items() if s in loaded}
             state = _VersionState()
-            if servable in loaded:  # else it was dropped while it answered, and nobody would let go of it again
+            if servable in loaded:  # else unloaded during this request: nothing would remove its state
                 self._states[servable] = state
         return state
 
@@ -245,18 +248,18 @@ class Service:
 
 @dataclass(frozen=True)
 class _VersionState:
-    """Where a loaded version is asked."""
+    """The queues and counts of a loaded version."""
 
     batchers: dict[str, Batcher] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
-    crowd: ServiceRate = field(default_factory=ServiceRate)
+    rate: ServiceRate = field(default_factory=ServiceRate)
 
 
 def version_of(text: str | None) -> int | None:
-    """The version in a path; none, or 0 as some clients write it, means the newest.
+    """Parse the version in a path. None and 0, which some clients send, mean the newest.
 
     Raises:
-        InvalidRequest: It is no number that a version can have.
+        InvalidRequest: It is not a number that a version can have.
     """
     if text is None:
         return None

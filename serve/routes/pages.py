@@ -1,4 +1,4 @@
-"""What belongs to no protocol: that the server lives, its counts, a page about its routes."""
+"""Routes of no protocol: liveness, metrics, and a page with the list of routes."""
 
 from collections.abc import Awaitable, Callable
 from importlib import resources
@@ -12,31 +12,31 @@ from serve.routes.table import Entry
 
 
 class Endpoints:
-    """The calls behind the routes.
+    """The functions of the routes.
 
     Args:
-        counts: Writes the metrics' page.
+        counts: Returns the page with the metrics.
     """
 
     def __init__(self, counts: Callable[[], Awaitable[bytes]]) -> None:
         self._counts = counts
 
     async def alive(self, _: Request) -> Reply:
-        """That the server lives, in KServe's words."""
+        """Return that the server is alive, in KServe's form."""
         return Reply(encode_alive())
 
     async def counts(self, _: Request) -> Reply:
-        """Counts for Prometheus."""
+        """Return the metrics for Prometheus."""
         return Reply(await self._counts(), media_type=MEDIA_TYPE.encode())
 
     async def docs(self, _: Request) -> Reply:
-        """A page that lists the routes and tries them; it loads nothing from other places."""
+        """Return a page that lists the routes and sends example requests. It loads nothing from other servers."""
         page = resources.files("serve").joinpath("docs.html").read_bytes()
         return Reply(page, media_type=b"text/html; charset=utf-8")
 
 
 def entries(counts: Callable[[], Awaitable[bytes]]) -> list[Entry]:
-    """The routes; Prometheus finds its counts where TensorFlow Serving has them, too."""
+    """The routes. The metrics have TensorFlow Serving's path, too."""
     endpoints = Endpoints(counts)
     return [
         Entry("GET", "/", "look", endpoints.alive, is_shown=False),

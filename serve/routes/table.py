@@ -1,8 +1,8 @@
-"""A protocol's routes as a table.
+"""The table of routes.
 
-They are plain Starlette routes: the bodies are read raw, so that FastAPI's machinery for arguments and responses has
-nothing to do in them. A request for one of them does not pass FastAPI at all: going through its layers and looking for
-the route one pattern after the other takes longer than everything else that a small request needs.
+The routes are plain Starlette routes: they read raw bodies and need no arguments or response models of FastAPI. A
+request for one of them does not pass through FastAPI. Its layers, and matching one pattern after the other, would take
+longer than everything else that a small request needs.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,11 +25,11 @@ class Entry:
     """One route.
 
     Attributes:
-        method: Of HTTP; empty for any.
+        method: The HTTP method; empty for all.
         path: Starlette's pattern.
-        scope: What whoever asks needs.
-        endpoint: Answers.
-        is_shown: Whether it stands in the OpenAPI document.
+        scope: The permission that the client needs.
+        endpoint: The function that answers.
+        is_shown: Whether the OpenAPI document lists it.
     """
 
     method: str
@@ -40,35 +40,35 @@ class Entry:
 
 
 class PlainName(Convertor[str]):
-    """A name or number in a path. It has no colon: ``x:predict`` is no model, whatever the method."""
+    """A name or number in a path, without a colon: ``x:predict`` is not the name of a model."""
 
     regex = "[^/:]+"
 
     def convert(self, value: str) -> str:
-        """As it stands."""
+        """Return the text of the path unchanged."""
         return value
 
     def to_string(self, value: str) -> str:
-        """As it stands."""
+        """Return the value unchanged."""
         return value
 
 
 KNOWN_ADDRESSES: Final = 4096
-"""Of those asked last; whoever invents new ones only makes others be matched again."""
+"""Paths in the cache. A client that sends many unknown paths only empties it."""
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 def build_routes(entries: list[Entry], access: Access) -> list[Route]:
-    """The routes of a table, in its order, which is that of looking."""
+    """The routes of a table, in the order in which they are matched."""
     register_url_convertor("plain", PlainName())
     return [Route(e.path, _guarded(e, access), methods=[e.method] if e.method else list(ANY)) for e in entries]
 
 
 class RouteTable:
-    """Finds a request's route at once: an address that was asked before is looked up, not matched.
+    """Finds the route of a request. The route of a known path comes from a cache.
 
     Args:
-        routes: In the order of looking.
+        routes: In the order in which they are matched.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
@@ -76,7 +76,7 @@ class RouteTable:
         self.find = lru_cache(KNOWN_ADDRESSES)(self._find)
 
     def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, Any]] | None:
-        """The route that takes a method at a path, and the parameters in the path; None if there is no such."""
+        """The route for a method and a path, and the parameters in the path; None if there is none."""
         for route in self._routes:
             match, found = route.matches({"type": "http", "method": method, "path": path})
             if match == Match.FULL:

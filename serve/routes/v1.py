@@ -1,7 +1,7 @@
-"""TensorFlow Serving's REST routes, and those of KServe's version 1, which share their paths.
+"""The routes of TensorFlow Serving's REST API and of KServe's version 1, which use the same paths.
 
-Where both want the same path, the answer serves the clients of both: ``GET /v1/models`` lists as KServe does, and the
-status of a model carries KServe's ``ready`` beside TensorFlow Serving's list.
+Where both define a path, the response serves the clients of both: ``GET /v1/models`` lists the models as KServe does,
+and the status of a model has KServe's ``ready`` beside TensorFlow Serving's list.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ LABEL = MODEL + "/labels/{label:plain}"
 
 
 class Endpoints:
-    """The calls behind the routes.
+    """The functions of the routes.
 
     Args:
         service: Runs the predictions.
@@ -40,36 +40,36 @@ class Endpoints:
         self._max_body = max_body
 
     async def predict(self, request: Request) -> Reply:
-        """Answer for the rows in the body."""
+        """Predict for the rows in the body."""
         return await self._answer("predict", request.path_params, request)
 
     async def classify(self, request: Request) -> Reply:
-        """Answer with labels and scores for the examples in the body."""
+        """Return labels and scores for the examples in the body."""
         return await self._answer("classify", request.path_params, request)
 
     async def regress(self, request: Request) -> Reply:
-        """Answer with a number for each example in the body."""
+        """Return a number for each example in the body."""
         return await self._answer("regress", request.path_params, request)
 
     async def explain(self, request: Request) -> Reply:
-        """Explanations are not offered yet; KServe's answer for that."""
+        """Return 501: explanations are not supported."""
         await self._service.servable(request.path_params["name"])
         raise kserve_v1.not_implemented("explain")
 
     async def models(self, _: Request) -> Reply:
-        """Names of the models served."""
+        """List the models."""
         return Reply(kserve_v1.encode_models(self._service.manager.names))
 
     async def status(self, request: Request) -> Reply:
-        """How the versions of a model stand."""
+        """Return the status of the versions of a model."""
         return await self._status(request.path_params)
 
     async def metadata(self, request: Request) -> Reply:
-        """Inputs and outputs of a model's signatures."""
+        """Return the inputs and outputs of a model's signatures."""
         return await self._metadata(request.path_params)
 
     async def other(self, request: Request) -> Reply:
-        """Whatever else begins with /v1: a path in other case, as TensorFlow Serving takes it, or none of its own."""
+        """Answer all other paths below /v1: TensorFlow Serving ignores case; unknown paths get 400."""
         path = request.scope.get("raw_path", request.url.path.encode()).decode("ascii", "replace")
         found = (tfs.POST_PATH if request.method == "POST" else tfs.GET_PATH).fullmatch(path)
         if not found or request.method not in ("GET", "POST"):
@@ -95,27 +95,27 @@ class Endpoints:
 
     async def _predict(self, servable: Servable, body: bytes, _: str, deadline: Deadline | None) -> bytes:
         service = self._service
-        asked = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
-        if wants_report(asked.parameters, asked.signature):
-            rows = await service.convert(PredictRows, len(body), asked)
-            reported = await service.report(servable, asked.signature, rows, len(body), deadline=deadline)
-            return await service.encode(servable, encode_reported, reported.outputs, reported, asked.is_row_form)
-        outputs = await service.infer(servable, asked.signature, asked, len(body), deadline=deadline)
-        return await service.encode(servable, tfs.encode_predict, outputs, outputs, asked.is_row_form)
+        parsed = await service.convert(tfs.decode_predict, len(body), body, servable.signatures)
+        if wants_report(parsed.parameters, parsed.signature):
+            rows = await service.convert(PredictRows, len(body), parsed)
+            reported = await service.report(servable, parsed.signature, rows, len(body), deadline=deadline)
+            return await service.encode(servable, encode_reported, reported.outputs, reported, parsed.is_row_form)
+        outputs = await service.infer(servable, parsed.signature, parsed, len(body), deadline=deadline)
+        return await service.encode(servable, tfs.encode_predict, outputs, outputs, parsed.is_row_form)
 
     async def _examples(self, servable: Servable, body: bytes, method: str, deadline: Deadline | None) -> bytes:
         service = self._service
-        asked = await service.convert(examples.decode_examples, len(body), body, servable.signatures)
-        size = max(len(body), asked.size)
+        parsed = await service.convert(examples.decode_examples, len(body), body, servable.signatures)
+        size = max(len(body), parsed.size)
         reported = None
-        if wants_report(asked.parameters, asked.signature):
-            sifting = ExampleRows(asked, method)
-            reported = await service.report(servable, asked.signature, sifting, size, deadline=deadline)
+        if wants_report(parsed.parameters, parsed.signature):
+            validator = ExampleRows(parsed, method)
+            reported = await service.report(servable, parsed.signature, validator, size, deadline=deadline)
             outputs = reported.outputs
         else:
-            inputs = await service.convert(asked.inputs, size, method)
-            outputs = await service.infer(servable, asked.signature, Decoded(inputs), size, deadline=deadline)
-        rows, spec = len(asked.rows), servable.spec
+            inputs = await service.convert(parsed.inputs, size, method)
+            outputs = await service.infer(servable, parsed.signature, Decoded(inputs), size, deadline=deadline)
+        rows, spec = len(parsed.rows), servable.spec
         if method == "classify":
             return await service.encode(servable, examples.encode_classify, outputs, outputs, rows, spec, reported)
         return await service.encode(servable, examples.encode_regress, outputs, outputs, rows, reported)

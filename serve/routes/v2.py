@@ -24,7 +24,7 @@ VERSION = MODEL + "/versions/{version:plain}"
 
 
 class Endpoints:
-    """The calls behind the routes.
+    """The functions of the routes.
 
     Args:
         service: Runs the predictions.
@@ -36,47 +36,47 @@ class Endpoints:
         self._max_body = max_body
 
     async def server(self, _: Request) -> Reply:
-        """Name, version and extensions of the server."""
+        """Return the name, version and extensions of the server."""
         version = metadata.version("millrace")
         return Reply(dump_json({"name": "millrace", "version": version, "extensions": oip.EXTENSIONS}))
 
     async def live(self, _: Request) -> Reply:
-        """Whether the event loop answers."""
+        """Return 200: the server process answers."""
         return Reply(b'{"live":true}')
 
     async def ready(self, _: Request) -> Reply:
-        """Whether every model has a version that answers, and the service is not about to close."""
+        """Return 200 if every model has a loaded version and the server is not about to stop, else 503."""
         if self._service.is_ready:
             return Reply(b'{"ready":true}')
-        said = "the service is about to close" if self._service.is_draining else "not every model is loaded"
-        return error_response(said, 503)
+        reason = "the server is about to stop" if self._service.is_draining else "not every model is loaded"
+        return error_response(reason, 503)
 
     async def models(self, _: Request) -> Reply:
-        """Names of the models served."""
+        """List the models."""
         return Reply(dump_json({"models": list(self._service.manager.names)}))
 
     async def model(self, request: Request) -> Reply:
-        """Inputs and outputs of a model."""
+        """Return the inputs and outputs of a model."""
         servable = await self._servable(request)
         numbers = [s.version for s in self._service.manager.all_loaded(servable.name)]
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
         return Reply(repository.encode_metadata(servable.name, sorted(numbers), signature))
 
     async def model_ready(self, request: Request) -> Reply:
-        """Whether a model, or a version of it, answers."""
+        """Return 200 if the model, or this version of it, is loaded, else 503."""
         name, version = request.path_params["name"], version_of(request.path_params.get("version"))
         ready = self._service.manager.loaded(name, version) is not None
         answer = {"name": name, "ready": ready}
         return Reply(dump_json(answer)) if ready else error_response(f"model {name} is not ready", 503)
 
     async def config(self, request: Request) -> Reply:
-        """A model's configuration, as Triton shows it."""
+        """Return the configuration of a model, in Triton's form."""
         servable = await self._servable(request)
         signature = find_signature(servable.signatures, SERVING_DEFAULT)
         return Reply(repository.encode_config(servable.name, signature, MAX_BATCH if servable.joins else 0))
 
     async def stats(self, request: Request) -> Reply:
-        """What the loaded versions have done, or those of a model, or one."""
+        """Return request counts and times of the loaded versions: of all models, of one model, or of one version."""
         name, version = request.path_params.get("name"), version_of(request.path_params.get("version"))
         if name is not None:
             await self._servable(request)
@@ -88,41 +88,41 @@ class Endpoints:
         return Reply(repository.encode_statistics(found))
 
     async def index(self, request: Request) -> Reply:
-        """Every version of every model that is served, and how it stands."""
+        """List every version of every model with its state."""
         body = await read_body(request, self._max_body)
-        asked = parse_json(body, ignore_rest=False) if body.strip() else {}
-        if not isinstance(asked, dict) or type(asked.get("ready", False)) is not bool:
+        parsed = parse_json(body, ignore_rest=False) if body.strip() else {}
+        if not isinstance(parsed, dict) or type(parsed.get("ready", False)) is not bool:
             raise InvalidRequest('expected an object such as {"ready": true}')
         found = await self._service.load(self._versions)
-        return Reply(repository.encode_index(found, ready_only=asked.get("ready", False)))
+        return Reply(repository.encode_index(found, ready_only=parsed.get("ready", False)))
 
     async def load(self, request: Request) -> Reply:
-        """Serve a model again that was unloaded, or look for its newer versions."""
+        """Load a model that was unloaded, or load its newer versions."""
         name = await self._controlled(request)
         await self._service.load(self._service.manager.load_model, name)
         return Reply(dump_json({"name": name, "load": True}))
 
     async def unload(self, request: Request) -> Reply:
-        """Let go of a model; requests in flight are still answered."""
+        """Unload a model. Running requests are still answered."""
         name = await self._controlled(request)
         await self._service.load(self._service.manager.unload_model, name)
         return Reply(dump_json({"name": name, "unload": True}))
 
     async def _controlled(self, request: Request) -> str:
-        """The model that is named; parameters of Triton's own, such as a configuration to load by, are not taken."""
+        """The name of the model; Triton's own parameters, such as a configuration, are refused."""
         body = await read_body(request, self._max_body)
-        asked = parse_json(body, ignore_rest=False) if body.strip() else {}
-        parameters = asked.get("parameters", {}) if isinstance(asked, dict) else None
+        parsed = parse_json(body, ignore_rest=False) if body.strip() else {}
+        parameters = parsed.get("parameters", {}) if isinstance(parsed, dict) else None
         if not isinstance(parameters, dict) or parameters.keys() - {"unload_dependents"}:
-            raise InvalidRequest("load and unload take no parameters here: models are configured where the server is")
+            raise InvalidRequest("load and unload take no parameters: models are configured on the server")
         return str(request.path_params["name"])
 
     async def infer(self, request: Request) -> Reply:
-        """Answer for the tensors in the body."""
+        """Predict for the tensors in the body."""
         servable = await self._servable(request)
         length = header_of(request, oip.LENGTH_HEADER)
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
-            raise InvalidRequest(f"Inference-Header-Content-Length is no number of bytes: {length[:64]}")
+            raise InvalidRequest(f"Inference-Header-Content-Length is not a number of bytes: {length[:64]}")
         header = None if length is None else int(length)
         with self._service.admitted(servable):
             deadline = deadline_in(timeout_of(request.scope["headers"]))
@@ -137,18 +137,18 @@ class Endpoints:
         self, servable: Servable, body: bytes, header: int | None, deadline: Deadline | None
     ) -> tuple[bytes, int | None]:
         service = self._service
-        asked = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
-        deadline = parameter_deadline(asked.parameters, deadline)
-        names = [output.name for output in asked.outputs]
+        parsed = await service.convert(oip.decode_infer, len(body), body, header, servable.signatures)
+        deadline = parameter_deadline(parsed.parameters, deadline)
+        names = [output.name for output in parsed.outputs]
         row_errors = None
-        if wants_report(asked.parameters, asked.signature):
-            rows = await service.convert(InferRows, len(body), asked)
-            reported = await service.report(servable, asked.signature, rows, len(body), names, deadline)
+        if wants_report(parsed.parameters, parsed.signature):
+            rows = await service.convert(InferRows, len(body), parsed)
+            reported = await service.report(servable, parsed.signature, rows, len(body), names, deadline)
             outputs, row_errors = with_row_ok(reported), [error.as_dict() for error in reported.errors]
         else:
-            outputs = await service.infer(servable, asked.signature, asked, len(body), names, deadline)
+            outputs = await service.infer(servable, parsed.signature, parsed, len(body), names, deadline)
         model, labels = (servable.name, servable.version), class_labels(servable.spec)
-        return await service.encode(servable, oip.encode_infer, outputs, asked, model, outputs, labels, row_errors)
+        return await service.encode(servable, oip.encode_infer, outputs, parsed, model, outputs, labels, row_errors)
 
     def _versions(self) -> list[tuple[str, int, str, str]]:
         manager = self._service.manager

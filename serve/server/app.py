@@ -20,14 +20,14 @@ class Application(Edge):
     """The application: an ASGI callable.
 
     Args:
-        manager: Its models; loaded before or after.
-        settings: Limits.
-        shared: The metrics of other workers, if there are any.
+        manager: The models; loaded before or after.
+        settings: The limits.
+        shared: The metrics of other workers, if there are several.
 
     Attributes:
-        service: What the routes share.
-        metrics: What is counted.
-        openapi: The OpenAPI document.
+        service: Runs the predictions.
+        metrics: Counts the requests.
+        openapi: Returns the OpenAPI document.
     """
 
     def __init__(self, manager: ServableManager, settings: Serve, shared: SharedPages | None = None) -> None:
@@ -50,7 +50,7 @@ class Application(Edge):
             *pages.entries(self.counts),
         ]
         routes = build_routes(entries, Access(settings))
-        # FastAPI knows them, too: it says which methods a path takes.
+        # FastAPI needs them, too: it answers 405 with the methods of a path.
         app.router.routes.extend(routes)
         app.openapi = lambda: build_document(app, entries, manager)  # type: ignore[method-assign] # FastAPI's own way
         self.openapi = app.openapi
@@ -63,12 +63,12 @@ class Application(Edge):
         )
 
     async def counts(self) -> bytes:
-        """The metrics' page."""
+        """The page with the metrics, of all workers."""
         page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
         return await asyncio.to_thread(self._shared.merged, page) if self._shared else page
 
     async def share_counts(self) -> None:
-        """Let other workers see what this one has counted."""
+        """Write the metrics of this worker to a file for the others."""
         if self._shared:
             page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
             await asyncio.to_thread(self._shared.write, page)

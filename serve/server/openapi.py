@@ -1,4 +1,4 @@
-"""What OpenAPI says of the protocol routes, whose bodies are read raw."""
+"""The OpenAPI document. FastAPI cannot derive the protocol routes, which read raw bodies."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -20,18 +20,18 @@ _ERROR = {
     "properties": {"error": {"type": "string"}},
 }
 _PARAMETERS = (
-    ("name", "string", "The model, which has its product's name."),
+    ("name", "string", "The model: the name of its product."),
     ("version", "integer", "A version in the store; 0 means the newest."),
-    ("label", "string", "A label that the configuration gives a version."),
+    ("label", "string", "A label of a version, from the configuration."),
 )
 _REASONS = {
-    400: "The request does not fit the model; the error names the field, what was expected and what came.",
+    400: "The request does not fit the model. The error names the field, what was expected and what was found.",
     404: "No such model or version.",
     413: "The body is over the limit.",
-    415: "The body is compressed in another way than gzip or deflate.",
-    408: "The head or the body came too slowly.",
-    429: "More waits than the server takes; Retry-After says when to ask again.",
-    500: "A bug of the server or the model.",
+    415: "The body is compressed by another method than gzip or deflate.",
+    408: "The head or the body arrived too slowly.",
+    429: "The server is overloaded. Retry-After gives the seconds until a retry.",
+    500: "The model failed, or the server has a bug.",
     501: "The protocol has no form for this dtype, or the model does not offer this.",
     503: "The model is not loaded.",
     504: "The answer took too long.",
@@ -39,7 +39,7 @@ _REASONS = {
 
 
 def build_document(app: FastAPI, entries: Sequence[Entry], manager: ServableManager) -> dict[str, Any]:
-    """The OpenAPI document: FastAPI's of its own routes, and the protocols' beside them."""
+    """The OpenAPI document: that of FastAPI, with the protocol routes added."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     for entry in entries:
         if entry.is_shown:
@@ -51,11 +51,11 @@ def build_document(app: FastAPI, entries: Sequence[Entry], manager: ServableMana
 
 
 def describe_route(path: str, manager: ServableManager) -> dict[str, Any]:
-    """An operation whose body is read raw: its parameters, body and answers.
+    """The parameters, body and responses of a protocol route.
 
     Args:
         path: The route's pattern.
-        manager: Its models give the examples.
+        manager: The models, for the examples.
     """
     shown = path.replace(":plain", "")
     content = {"application/json": {"schema": _ERROR}}
@@ -72,8 +72,8 @@ def describe_route(path: str, manager: ServableManager) -> dict[str, Any]:
     ]
     body = next((make(manager) for end, make in _BODIES.items() if shown.endswith(end)), None)
     responses = {str(s): {"description": reason, "content": content} for s, reason in _REASONS.items()}
-    answered = {"200": {"description": "Answered."}, **responses}
-    return {"responses": answered, "parameters": parameters, **({"requestBody": body} if body else {})}
+    responses = {"200": {"description": "Success."}, **responses}
+    return {"responses": responses, "parameters": parameters, **({"requestBody": body} if body else {})}
 
 
 def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _describe_predict(manager: ServableManager) -> dict[str, Any]:
             "instances": {
                 "type": "array",
                 "minItems": 1,
-                "description": "One object per row, its keys the model's inputs.",
+                "description": "One object per row. Its keys are the inputs of the model.",
             },
             "inputs": {"type": "object", "description": "One list of values per input."},
         },

@@ -1,4 +1,4 @@
-"""Looks into the store now and then, so that a version published while the service runs is served without a restart."""
+"""Checks the store for new versions at intervals, and serves them without a restart."""
 
 import logging
 import random
@@ -14,7 +14,7 @@ from serve.servables.manager import ServableManager
 logger = logging.getLogger(__name__)
 
 JITTER: Final = 0.2
-"""Share of the interval: many servers that started together shall not ask the store together."""
+"""Share of the interval, so that servers that started together do not read the store at the same time."""
 
 
 class Reloader:
@@ -22,10 +22,10 @@ class Reloader:
 
     Args:
         manager: The models.
-        metrics: Where reloads are counted.
-        interval_s: About how long to wait between two looks.
-        sizes_of: Sizes of the batches that a model answers now.
-        reread: The models to serve, if their configuration has changed since the last call.
+        metrics: Counts the reloads.
+        interval_s: Seconds between two checks, plus or minus `JITTER`.
+        sizes_of: Returns the sizes of a model's batches so far, for the warm-up.
+        reread: Returns the models to serve if their configuration has changed since the last call, else None.
     """
 
     def __init__(
@@ -45,30 +45,30 @@ class Reloader:
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a version that is being loaded is not waited for."""
+        """Stop the thread. It does not wait for a version that is being loaded."""
         self._done.set()
 
-    def look(self) -> None:
-        """Look once."""
+    def check(self) -> None:
+        """Check once."""
         try:
             models = self._reread()
         except ConfigError as error:
-            logger.error("the changed configuration is not taken, the old one stays: %s", error)
+            logger.error("the changed configuration has an error, the old one is still used: %s", error)
         else:
             if models is not None:
                 self._manager.configure(models)
-                logger.info("the configuration has changed: served now: %s", ", ".join(self._manager.names))
+                logger.info("the configuration has changed; models served now: %s", ", ".join(self._manager.names))
         reachable = True
         for name in self._manager.names:
             try:
                 outcome = self._manager.refresh(name, self._sizes_of(name))
             except (Unavailable, ConfigError) as error:
                 reachable = False
-                logger.warning("the model store cannot be read, what is loaded goes on answering: %s", error)
+                logger.warning("the model store cannot be read; the loaded versions continue to answer: %s", error)
                 break
             if outcome:
                 self._metrics.count_reload(name, outcome)
@@ -77,6 +77,6 @@ class Reloader:
     def _run(self) -> None:
         while not self._done.wait(self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - no secret
             try:
-                self.look()
-            except Exception:  # the edge of this thread: whatever it is, the next look may find it gone
-                logger.exception("a bug while looking for new versions")
+                self.check()
+            except Exception:  # a bug must not end this thread; the next check may succeed
+                logger.exception("a bug while checking for new versions")

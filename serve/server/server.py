@@ -1,4 +1,4 @@
-"""Runs the HTTP application on uvicorn until it is told to stop."""
+"""Runs the HTTP application on uvicorn until a stop signal."""
 
 import errno
 import ipaddress
@@ -32,7 +32,7 @@ BACKLOG: Final = 2048
 
 
 def unchanged() -> None:
-    """A configuration that does not change."""
+    """The default of `reread`: the configuration never changes."""
 
 
 def run(
@@ -42,50 +42,50 @@ def run(
     on_ready: Callable[[str], None] | None = None,
     reread: Callable[[], Product | None] = unchanged,
 ) -> None:
-    """Serve a product's model until SIGTERM or SIGINT, then finish what is in flight and return.
+    """Serve a product's model until SIGTERM or SIGINT, then finish the running requests and return.
 
     Args:
-        product: Names the model, and where to listen.
+        product: The configuration.
         store: Holds the model.
-        on_ready: Called with the address once requests are answered.
-        reread: The configuration, if it has changed since the last call; which models are served, and how, is taken
-            from it without a restart. With several workers each has one of its own, so it has to be picklable.
+        on_ready: Called with the address when the server answers requests.
+        reread: Returns the configuration if it has changed since the last call, else None. A change of the served
+            models needs no restart. Each worker gets a copy, so it has to be picklable.
 
     Raises:
-        ConfigError: The address cannot be listened on, or settings ask for what is not possible.
+        ConfigError: The server cannot listen on the address, or settings contradict each other.
         ArtifactNotFound: The store has no version of the model.
         ModelDamaged: No version of the model can be loaded.
     """
     settings = product.config.serve
     if settings.workers > 1 and settings.model_control:
         raise ConfigError(
-            "serve.model_control: a client reaches one of the workers, and would load or unload for that one alone",
-            hint="say serve.workers: 1, or change serve.models, which every worker reads again",
+            "serve.model_control: a request reaches one of the workers, and would load or unload the model only there",
+            hint="set serve.workers: 1, or change serve.models, which every worker reads again",
         )
     if settings.tracing == "otlp":
         check_tracing()
     listener = listen(settings)
     address = address_of(listener)
 
-    def tell() -> None:
+    def report_ready() -> None:
         logger.info("ready at %s, its routes at %s/docs", address, address)
         if on_ready:
             on_ready(address)
 
     try:
         if settings.workers == 1:
-            answer(product, store, reread, None, listener, tell)
+            run_worker(product, store, reread, None, listener, report_ready)
         else:
             with tempfile.TemporaryDirectory(prefix="millrace-serve-") as folder:
-                work = partial(answer, product, store, reread, Path(folder))
+                work = partial(run_worker, product, store, reread, Path(folder))
                 workers = Workers(settings.workers, work, listener, logs_json=settings.log_format == "json")
-                workers.run(tell)
+                workers.run(report_ready)
     finally:
         listener.close()
     logger.info("stopped")
 
 
-def answer(
+def run_worker(
     product: Product,
     store: Store,
     reread: Callable[[], Product | None],
@@ -93,20 +93,20 @@ def answer(
     listener: socket.socket,
     on_ready: Callable[[], None],
 ) -> None:
-    """Answer on a listener, in this process, until a signal; see `run`.
+    """Serve on a listener, in this process, until a stop signal; see `run`.
 
     Args:
-        product: Names the model.
-        store: Holds it.
+        product: The configuration.
+        store: Holds the model.
         reread: See `run`.
-        pages: Where the metrics of all workers lie, if there are others.
-        listener: Where to take connections.
-        on_ready: Called once requests are answered.
+        pages: The folder with the metrics of all workers, if there are several.
+        listener: The socket to accept connections on.
+        on_ready: Called when this process answers requests.
     """
     settings = product.config.serve
-    # A model starts anew once nobody waits for its answer any more.
+    # After this time no client waits any more: the process of the model is restarted.
     host = partial(IsolatedServable, answer_within_s=settings.infer_deadline_s, logs_json=settings.log_format == "json")
-    manager = ServableManager(ModelStore(store), models_of(product), host=host)
+    manager = ServableManager(ModelStore(store), served_models(product), host=host)
     try:
         manager.load()
         app = Application(manager, settings, SharedPages(pages) if pages else None)
@@ -118,24 +118,25 @@ def answer(
             reloader.stop()
         service.close()
     finally:
-        # Not left to the interpreter's end, which would wait for processes that hear no SIGTERM.
+        # At its exit, the interpreter would wait for the processes of models, which ignore SIGTERM.
         manager.close()
 
 
-def models_of(product: Product) -> dict[str, ServedModel]:
-    """The models that a product serves: its own, and those that its configuration names."""
+def served_models(product: Product) -> dict[str, ServedModel]:
+    """The models to serve: the product's own, and those in `serve.models`."""
     return {product.config.product: ServedModel(), **product.config.serve.models}
 
 
 def _models_if(product: Product | None) -> dict[str, ServedModel] | None:
-    return models_of(product) if product else None
+    return served_models(product) if product else None
 
 
 def listen(settings: Serve) -> socket.socket:
-    """Take the port, before a model is loaded in vain.
+    """Open the port, before the slow start of models.
 
     Raises:
-        ConfigError: The port is taken, the address is not this machine's, or others reach it and that is not wanted.
+        ConfigError: The port is in use, the address is not of this machine, or it is public and
+            `serve.open_to_everyone` is not set.
     """
     where = f"{settings.host}:{settings.port}"
     try:
@@ -144,12 +145,12 @@ def listen(settings: Serve) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"serve.host: {settings.host} is no address: {error.strerror}") from error
+        raise ConfigError(f"serve.host: {settings.host} is not an address: {error.strerror}") from error
     try:
         if not settings.open_to_everyone and not ipaddress.ip_address(address[0]).is_loopback:
             raise ConfigError(
-                f"serve.host: others reach {settings.host}, and nobody is asked who they are",
-                hint="listen on 127.0.0.1 behind a proxy that asks, or say serve.open_to_everyone: true (--open)",
+                f"serve.host: other machines can reach {settings.host}, and the service has no authentication",
+                hint="listen on 127.0.0.1 behind an authenticating proxy, or set serve.open_to_everyone: true (--open)",
             )
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -159,23 +160,23 @@ def listen(settings: Serve) -> socket.socket:
         raise
     except OSError as error:
         listener.close()
-        taken = error.errno == errno.EADDRINUSE
+        in_use = error.errno == errno.EADDRINUSE
         hint = "stop the other program, or choose another port: --set serve.port=0 takes a free one"
         raise ConfigError(
-            f"serve.port: {where} is in use" if taken else f"cannot listen on {where}: {error.strerror}",
-            hint=hint if taken else "serve.host must be an address of this machine",
+            f"serve.port: {where} is in use" if in_use else f"cannot listen on {where}: {error.strerror}",
+            hint=hint if in_use else "serve.host must be an address of this machine",
         ) from error
     return listener
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where a client reaches a listener."""
+    """The URL of a listener."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _serve(server: Server, listener: socket.socket) -> None:
-    # uvicorn stops well on a signal, then raises it again: with its default action that would be the exit code.
+    # uvicorn stops on a signal and then raises it again. Its default action would be the exit code of this process.
     kept = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listener])
@@ -185,4 +186,4 @@ def _serve(server: Server, listener: socket.socket) -> None:
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Take a signal that has done its work."""
+    """Ignore a signal that uvicorn has handled."""

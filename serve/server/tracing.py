@@ -1,6 +1,6 @@
-"""A span of each request for an OpenTelemetry collector; the extra ``otel`` brings what it needs.
+"""Sends a span per request to an OpenTelemetry collector; needs the extra ``otel``.
 
-Where the collector is, what the service is called and which requests are sampled say the variables of OpenTelemetry:
+OpenTelemetry's environment variables set the address of the collector, the name of the service and the sampling:
 OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and others.
 """
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 SERVICE: Final = "millrace"
 EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 UNTRACED: Final = frozenset({"/metrics", "/monitoring/prometheus/metrics", "/v2/health/live", "/v2/health/ready"})
-"""What is asked every few seconds by those who watch."""
+"""Paths that monitoring requests every few seconds."""
 ERROR: Final = 500
-"""The least status that is the server's fault; a client's is no error of a server's span."""
+"""The lowest status that marks a span as failed; errors of the client do not."""
 CARRIERS: Final = ("traceparent", "tracestate")
 
 
 @contextlib.contextmanager
 def tracing(app: ASGIApp, *, is_wanted: bool) -> Iterator[ASGIApp]:
-    """The application, with a span of each request if they are wanted; what was not sent yet is sent at the end."""
+    """The application, with a span per request if tracing is on. The remaining spans are sent at the end."""
     if not is_wanted:
         yield app
         return
@@ -42,10 +42,10 @@ def tracing(app: ASGIApp, *, is_wanted: bool) -> Iterator[ASGIApp]:
 
 
 def check_tracing() -> None:
-    """Make sure that the extra is there, before models are loaded in vain.
+    """Check that the extra ``otel`` is installed, before the slow start of models.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It is not installed.
     """
     try:
         importlib.import_module(EXPORTER)
@@ -68,9 +68,9 @@ def _make_provider() -> "TracerProvider":
 
 
 class Traced:
-    """An application whose requests have spans, each the child of the span that its client names.
+    """An application with a span per request, which is a child of the span in the client's headers.
 
-    Names and attributes are those of OpenTelemetry's semantic conventions for HTTP servers.
+    Names and attributes follow OpenTelemetry's semantic conventions for HTTP servers.
 
     Args:
         app: The application.
@@ -85,7 +85,7 @@ class Traced:
         self._propagator = TraceContextTextMapPropagator()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection scope."""
+        """Answer a request."""
         if scope["type"] != "http" or scope["path"] in UNTRACED:
             await self._app(scope, receive, send)
             return
@@ -103,7 +103,7 @@ class Traced:
                 _name(span, scope)
 
     def _inside(self, scope: Scope, span: "Span") -> Scope:
-        """The scope as the application sees it: its log lines carry the span, and its answer's status is noted."""
+        """The scope for the application: with the span in its headers, for log lines, and the status recorded."""
         from opentelemetry.trace import set_span_in_context
 
         carrier: dict[str, str] = {}
@@ -140,7 +140,7 @@ def _note(span: "Span", status: int) -> None:
 
 
 def _name(span: "Span", scope: Scope) -> None:
-    """Name a span by its route, which is known only now."""
+    """Name the span after the route, which is known only after the request."""
     route: Any = scope.get("route")
     path = getattr(route, "path_format", None)
     if path is None:

@@ -1,4 +1,4 @@
-"""Several processes that answer behind one port: starts them, starts anew what ends, and ends them together."""
+"""Several worker processes on one port: starts them, restarts those that end, and stops them together."""
 
 import contextlib
 import logging
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Work = Callable[[socket.socket, Callable[[], None]], None]
-"""Answers on a listener until SIGTERM, and calls the function once it does."""
+"""Serves on a listener until SIGTERM, and calls the function when it answers requests."""
 
 END_S: Final = 40.0
-"""After SIGTERM; then what still runs is killed."""
+"""Time to stop after SIGTERM; then a worker is killed."""
 PAUSES_S: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Before a worker is started anew, by how often it has ended early one time after the other."""
+"""Seconds before a worker is restarted, by the number of early ends in a row."""
 EARLY_S: Final = 60.0
-"""Whoever ends sooner than this ends early."""
+"""A worker that runs for less than this has ended early."""
 READY: Final = "ready"
 
 
 @dataclass
 class _Worker:
-    """A running one."""
+    """A running worker."""
 
     number: int
     process: "SpawnProcess"
-    said: "Connection[Any, Any]"
+    messages: "Connection[Any, Any]"
     started: float = field(default_factory=time.monotonic)
 
 
 class Workers:
-    """Keeps some processes at work.
+    """Runs a number of worker processes.
 
     Args:
-        count: How many.
-        work: What each does; it is sent to the process, so it has to be picklable.
-        listener: Where all of them take connections.
-        logs_json: Whether they write their log as JSON.
+        count: The number of processes.
+        work: The function that each runs; it is sent to the process, so it has to be picklable.
+        listener: The socket on which all of them accept connections.
+        logs_json: Whether they log in JSON.
     """
 
     def __init__(self, count: int, work: Work, listener: socket.socket, *, logs_json: bool = False) -> None:
@@ -65,13 +65,13 @@ class Workers:
         self._is_ending = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Start them, and return when a signal has ended all.
+        """Start the workers, and return when a signal has stopped all of them.
 
         Args:
-            on_ready: Called once every one answers.
+            on_ready: Called when every worker answers requests.
 
         Raises:
-            Exception: What the first one raised that could not start.
+            Exception: The error of the first worker that could not start.
         """
         with _signals(self._end):
             try:
@@ -82,18 +82,18 @@ class Workers:
                 if not self._is_ending.is_set():
                     on_ready()
                 while self._running and not self._is_ending.is_set():
-                    self._look()
+                    self._restart_ended()
             finally:
                 self._end()
                 self._join()
 
     @property
     def pids(self) -> list[int | None]:
-        """The processes' numbers."""
+        """The process ids."""
         return [worker.process.pid for worker in self._running.values()]
 
     def _start(self, number: int) -> None:
-        # A process of its own makes processes, which a daemonic one may not; it ends with this one by the pipe.
+        # Not a daemon process: a worker starts processes itself. The pipe tells it when this process ends.
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
             target=_main, args=(self._work, self._listener, theirs, self._logs_json), name=f"worker-{number}"
@@ -103,17 +103,17 @@ class Workers:
         self._running[number] = _Worker(number, process, ours)
 
     def _wait_ready(self, worker: _Worker) -> None:
-        while not worker.said.poll(0.2) and worker.process.is_alive():
+        while not worker.messages.poll(0.2) and worker.process.is_alive():
             if self._is_ending.is_set():
                 return
-        said = _last_word(worker)
-        if said is None and not self._is_ending.is_set():
-            raise StorageError(f"worker {worker.number} ended before it answered", hint="its last words say why")
-        if isinstance(said, Exception):
-            raise said
+        message = _last_message(worker)
+        if message is None and not self._is_ending.is_set():
+            raise StorageError(f"worker {worker.number} ended before it answered requests", hint="its log says why")
+        if isinstance(message, Exception):
+            raise message
 
-    def _look(self) -> None:
-        """Wait a moment for one to end, and start another in its place."""
+    def _restart_ended(self) -> None:
+        """Wait a moment for a worker to end, and restart it."""
         ended = multiprocessing.connection.wait([w.process.sentinel for w in self._running.values()], timeout=0.5)
         for worker in [w for w in self._running.values() if w.process.sentinel in ended]:
             worker.process.join()
@@ -123,9 +123,9 @@ class Workers:
             early = self._early.get(worker.number, 0) + 1 if lived < EARLY_S else 0
             self._early[worker.number] = early
             pause = PAUSES_S[min(early, len(PAUSES_S) - 1)]
-            why = _last_word(worker)
-            reason = str(why) if isinstance(why, Exception) else f"exit code {worker.process.exitcode}"
-            logger.error("worker %d ended (%s), another starts in %g s", worker.number, reason, pause)
+            last = _last_message(worker)
+            reason = str(last) if isinstance(last, Exception) else f"exit code {worker.process.exitcode}"
+            logger.error("worker %d ended (%s), it restarts in %g s", worker.number, reason, pause)
             if not self._is_ending.wait(pause):
                 self._start(worker.number)
 
@@ -144,30 +144,30 @@ class Workers:
                 worker.process.join()
 
 
-def _last_word(worker: _Worker) -> object:
-    """What it said last: that it is ready, or an error; None if nothing."""
-    said = None
+def _last_message(worker: _Worker) -> object:
+    """The last message of a worker: READY, or an error; None if there is none."""
+    message = None
     with contextlib.suppress(EOFError, OSError):
-        while worker.said.poll():
-            said = worker.said.recv()
-    return said
+        while worker.messages.poll():
+            message = worker.messages.recv()
+    return message
 
 
 def _main(work: Work, listener: socket.socket, supervisor: "Connection[Any, Any]", logs_json: bool) -> None:
-    """A worker."""
+    """Run a worker; the entry of its process."""
     configure_logging(as_json=logs_json)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a keyboard it reaches the whole group; the supervisor tells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor sends SIGTERM
     threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     try:
         work(listener, lambda: supervisor.send(READY))
-    except Exception as error:  # the supervisor tells it
+    except Exception as error:  # the supervisor reports it
         with contextlib.suppress(OSError):
             supervisor.send(error)
 
 
 def _end_with(supervisor: "Connection[Any, Any]") -> None:
     with contextlib.suppress(EOFError, OSError):
-        supervisor.recv()  # it never says anything: this ends when it does
+        supervisor.recv()  # it never sends anything: this returns when the supervisor ends
     os.kill(os.getpid(), signal.SIGTERM)
 
 

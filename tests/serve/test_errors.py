@@ -5,6 +5,7 @@ import pytest
 from millrace.errors import ArtifactNotFound, ConfigError, FeatureMismatch, MillraceError, StorageError
 from millrace.models.manifest import ModelDamaged
 from serve import errors
+from serve.isolation.process import Ended
 
 CASES = [
     (errors.InvalidRequest("x"), 400),
@@ -34,6 +35,14 @@ CASES = [
 def test_statuses(error: Exception, status: int) -> None:
     assert errors.status_of(error) == status
     assert "/secret" not in errors.message_of(error)
+
+
+def test_the_client_reads_what_is_unavailable() -> None:
+    assert errors.message_of(StorageError("disk /secret/path")) == "the model store cannot be read now"
+    other = "the server cannot answer this request now; its log says why"
+    assert errors.message_of(errors.ScoringFailed("/secret/path")) == other
+    assert errors.message_of(Ended()) == other
+    assert "is not ready: damaged" in errors.message_of(errors.ModelNotReady("m", 1, "damaged"))
 
 
 def test_every_error_of_this_room_is_a_millrace_error() -> None:

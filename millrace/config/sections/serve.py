@@ -13,69 +13,72 @@ class ServedModel(Section):
     """How one model is served."""
 
     allow_foreign: bool = False
-    """Serve versions that have no `model.json`, as other systems write them; nothing vouches for their files."""
+    """Serve versions without a `model.json`, written by other systems. Millrace cannot verify their files."""
     join_requests: bool = False
-    """Of a version without `model.json`: answer several requests by one call. Right only where the first dimension of
-    every input and output counts rows that do not see each other."""
+    """Answer several requests to a version without a `model.json` in one TensorFlow call. Correct only if the first
+    dimension of every input and output counts rows, and rows do not affect each other."""
     versions: Literal["latest", "all"] | list[Annotated[int, Field(ge=1)]] = "latest"
-    """Which versions are loaded: `latest`, others only when they are asked for by number; `all`; or those listed, and
-    no others. The newest of them answers."""
+    """Which versions are loaded. `latest`: the newest; others when a client requests them by number. `all`: every
+    version. A list: these, and no others are allowed. The newest allowed version answers."""
     latest_count: int = Field(1, ge=1)
-    """With `latest`: how many of the newest are loaded."""
+    """With `latest`: how many of the newest versions are loaded."""
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """Names for versions, such as `canary: 3`, that clients may use instead of numbers."""
+    """Names for versions, such as `canary: 3`. Clients can use them instead of numbers."""
     domains: DomainMode = "count"
-    """Values that the contract's ranges and sets do not allow: `enforce` refuses their rows, `count` answers and counts
-    them, as it does with values that the train split did not have; `ignore` does not look."""
+    """What happens to values that the contract's ranges and sets do not allow. `enforce`: their rows are refused.
+    `count`: the rows are answered and the values counted. `ignore`: values are not checked. `enforce` and `count` also
+    count values that the train split did not have."""
     latency_target_s: float | None = Field(None, gt=0)
-    """As `serve.latency_target_s`, for this model."""
+    """The same as `serve.latency_target_s`, for this model."""
 
 
 class Serve(Section):
     """Where the service listens, and what it serves."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; one that others reach needs `open_to_everyone`."""
+    """Address to listen on. A public address needs `open_to_everyone`."""
     open_to_everyone: bool = False
-    """Answer on an address that others reach, although nobody is asked who they are."""
+    """Allow a public address, although the service has no authentication."""
     port: int = Field(8501, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     workers: int = Field(1, ge=1, le=64)
-    """Processes that answer behind the port, each with its models."""
+    """Processes that answer on the port. Each loads all models."""
     max_body_mb: int = Field(32, ge=1)
-    """A larger request is refused, also one that is larger once decompressed."""
+    """A larger request body gets 413, also if it is larger only after decompression."""
     head_deadline_s: float = Field(10.0, gt=0)
-    """How long a connection may take to send a request's head; later it is closed."""
+    """Time to receive the head of a request. Then the client gets 408 and the connection is closed."""
     body_deadline_s: float = Field(15.0, gt=0)
-    """How long a request's body may take."""
+    """Time to receive the body of a request. Then the client gets 408 and the connection is closed."""
     write_deadline_s: float = Field(20.0, gt=0)
-    """How long a client may stop to read its answer."""
+    """How long a client may pause while it reads the response. Then the connection is closed."""
     drain_s: float = Field(0.0, ge=0)
-    """How long to go on answering after SIGTERM, not ready, so that a load balancer sends requests elsewhere."""
+    """How long to answer requests after SIGTERM while `/v2/health/ready` returns 503, so that a load balancer stops
+    sending requests here."""
     reload_s: float = Field(10.0, gt=0)
-    """About how often to look for a newer version in the store."""
+    """Interval between two checks of the store for newer versions, plus or minus 20 %."""
     infer_deadline_s: float = Field(30.0, gt=0)
-    """How long a request may wait for its answer; later it gets 504."""
+    """How long a request may wait for its answer. Then it gets 504."""
     max_requests: int = Field(512, ge=1)
-    """Predictions that may be in the server at the same time; the next gets 429 before its body is read."""
+    """Predictions in the server at the same time. The next one gets 429 before its body is read."""
     latency_target_s: float | None = Field(None, gt=0)
-    """How long an answer may take by what is seen of the model: who would wait longer gets 429 at once."""
+    """Longest estimated wait for an answer. A request whose estimated wait is longer gets 429 immediately."""
     max_batch_rows: int = Field(1024, ge=1)
-    """Rows of several requests that one call of TensorFlow answers; a larger request runs alone."""
+    """Rows of several requests that one TensorFlow call answers. A larger request runs alone."""
     max_queued_rows: int = Field(16_384, ge=1)
-    """Rows that may wait for one model (one request counts as half of them at most); what is too many gets 429."""
+    """Rows that may wait in one queue. A request that would exceed this gets 429, unless the queue is empty. A waiting
+    request counts as half of the limit at most."""
     model_control: bool = False
-    """Let whoever reaches the service load and unload models."""
+    """Let every client load and unload models."""
     fast_http: bool = True
     """Use Millrace's own HTTP connection class, which extends undocumented parts of uvicorn. `false` uses uvicorn's own
     class. Responses are then the same bytes, but `head_deadline_s`, `body_deadline_s`, `write_deadline_s` and the limit
     on the size of a head do not apply, the server sends each response by two calls, and a request that offers HTTP/2
     (`Upgrade: h2c`) loses its body."""
     log_format: Literal["lines", "json"] = "lines"
-    """How log lines are written; `json` has one object a line, with the id of the request and of its trace."""
+    """Format of the log. `json` writes one object per line, with the ids of the request and of its trace."""
     log_requests: bool = False
-    """Log each request."""
+    """Log the method, route, status and duration of each request."""
     tracing: Literal["none", "otlp"] = "none"
-    """`otlp` sends a span of each request to an OpenTelemetry collector, as the environment's OTEL_ variables say."""
+    """`otlp` sends one span per request to an OpenTelemetry collector. The OTEL_ environment variables configure it."""
     models: dict[str, ServedModel] = Field(default_factory=dict)
-    """Models of the store that are served beside the product's own, and how; the product's own may be named too."""
+    """Settings per model, by name. It names other models of the store to serve, and may name the product's own."""

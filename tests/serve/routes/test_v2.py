@@ -132,10 +132,10 @@ def test_no_number_in_json_names_the_output(half: Application, app: Application)
         (b"", {}, "The document is empty"),
         (b"{", {}, "JSON Parse error"),
         (b"{}", {}, "inputs: expected a list"),
-        (b"{}", {LENGTH: "x"}, "is no number of bytes"),
-        (b"{}", {LENGTH: "-1"}, "is no number of bytes"),
+        (b"{}", {LENGTH: "x"}, "is not a number of bytes"),
+        (b"{}", {LENGTH: "-1"}, "is not a number of bytes"),
         (b"{}", {LENGTH: "3"}, "Inference-Header-Content-Length is 3 for a body of 2 bytes"),
-        (b"{}", {LENGTH: "9" * 40}, "is no number of bytes"),
+        (b"{}", {LENGTH: "9" * 40}, "is not a number of bytes"),
         (b'{"inputs":[]}', {}, "expected 9 inputs, found 0"),
     ],
 )

@@ -68,12 +68,12 @@ def test_what_is_loaded_goes_on_while_the_store_is_away(
         raise error
 
     monkeypatch.setattr(older, "versions", away)
-    reloader.look()
-    assert "goes on answering" in caplog.text
+    reloader.check()
+    assert "continue to answer" in caplog.text
     assert b"millrace_store_reachable 0.0" in metrics.render([])
     assert manager.get("tiny").version == 1
     monkeypatch.undo()
-    reloader.look()
+    reloader.check()
     assert b"millrace_store_reachable 1.0" in metrics.render([])
 
 
@@ -90,7 +90,7 @@ def test_a_changed_configuration_is_taken(model_store: ModelStore, caplog: pytes
 
     reloader = Reloader(manager, Metrics(), 60, reread=reread)
     for names in (("tiny",), ("tiny",), ("tiny", "size")):
-        reloader.look()
+        reloader.check()
         assert set(manager.names) == set(names)
-    assert "is not taken, the old one stays: line 3" in caplog.text
+    assert "has an error, the old one is still used: line 3" in caplog.text
     assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]

@@ -107,7 +107,7 @@ def test_one_that_ends_is_replaced(caplog: pytest.LogCaptureFixture, monkeypatch
             time.sleep(0.05)
         ask_until(listener, *workers.pids)
         assert workers.pids[1] == second
-    assert "worker 0 ended (exit code -9), another starts in 0.1 s" in caplog.text
+    assert "worker 0 ended (exit code -9), it restarts in 0.1 s" in caplog.text
 
 
 def test_one_that_cannot_start_again_is_tried_more_slowly(
@@ -121,11 +121,11 @@ def test_one_that_cannot_start_again_is_tried_more_slowly(
         file.touch()
         os.kill(first, signal.SIGKILL)
         end = time.monotonic() + 60
-        while "another starts in 0.3 s" not in caplog.text and time.monotonic() < end:
+        while "it restarts in 0.3 s" not in caplog.text and time.monotonic() < end:
             time.sleep(0.05)
         file.unlink()
         assert ask(listener) != first
-    assert "worker 0 ended (a file is there), another starts in 0.2 s" in caplog.text
+    assert "worker 0 ended (a file is there), it restarts in 0.2 s" in caplog.text
 
 
 @pytest.mark.parametrize(("work", "error"), [(refuse, ConfigError), (leave, StorageError)])

@@ -31,7 +31,7 @@ def extract_predictions(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.ND
 
 
 def new_sums(spec: FeatureSpec, label: LabelStatistics, *, of_slice: bool = False) -> Sums:
-    """Empty sums for the task; those of a slice are smaller."""
+    """Empty sums for the task; those of a slice have no confusion matrix."""
     if spec.label.task == "regression":
         return ValueSums(label.mean)
     return ClassSums(len(spec.label.classes), of_slice)

@@ -57,7 +57,7 @@ def test_an_order_with_ties(spark: "SparkSession", expression: str, rows: int) -
 
 
 def test_no_order_at_all(spark: "SparkSession") -> None:
-    with pytest.raises(ExpressionInvalid, match="add ORDER BY, and the key to it"):
+    with pytest.raises(ExpressionInvalid, match="add an ORDER BY that includes the key"):
         check(spark, "first(n) over (partition by kind)")
 
 

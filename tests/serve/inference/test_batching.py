@@ -71,7 +71,7 @@ async def ask_behind_a_held_call(batcher: Batcher, held: Held, requests: Sequenc
         if isinstance(request, dict):
             return batcher.infer(request)
         asked = tfs.PredictRequest(batcher.signature, request, is_row_form=True)
-        return batcher.ask(asked, 1)
+        return batcher.infer_joined(asked, 1)
 
     tasks = [asyncio.create_task(ask(requests[0]))]
     while not held.calls:
@@ -202,7 +202,7 @@ def test_who_stops_waiting_is_told_and_not_computed_for(
         asked = tfs.PredictRequest(batcher.signature, [5, 6], is_row_form=True)
         for late in (
             batcher.infer(amounts(2, 3), None, Deadline(loop.time() + 0.05, 0.05)),
-            batcher.ask(asked, 1, None, Deadline(loop.time() + 0.05, 0.05)),
+            batcher.infer_joined(asked, 1, None, Deadline(loop.time() + 0.05, 0.05)),
         ):
             with pytest.raises(InferenceLate, match=r"within 0\.05 s"):
                 await late

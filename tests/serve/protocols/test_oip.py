@@ -214,7 +214,7 @@ def test_bytes_that_nobody_names_or_that_are_not_there() -> None:
 def test_a_signature_by_parameter() -> None:
     with pytest.raises(UnknownSignature):
         decode({"parameters": {"signature_name": "other"}, "inputs": []})
-    assert "signature_name is no string" in refuse({"parameters": {"signature_name": 1}, "inputs": []})
+    assert "signature_name is not a string" in refuse({"parameters": {"signature_name": 1}, "inputs": []})
 
 
 def test_null_and_text_times_for_a_model_of_ours() -> None:

@@ -273,4 +273,4 @@ def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
     for asked in ([], {"parameters": {"config": "{}"}}, {"parameters": 1}):
         refused = ask(mine, "POST", f"{path}/load", json=asked)
         assert refused.status_code == 400, refused.text
-        assert "no parameters here" in refused.json()["error"]
+        assert "take no parameters" in refused.json()["error"]

@@ -13,6 +13,7 @@ import pytest
 from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
+from serve.inference.inputs import Decoded
 from serve.protocols import tfs
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
@@ -327,3 +328,9 @@ def test_who_waits_too_long_is_told_and_the_others_are_answered(
     *late, punctual = asyncio.run(ask_all())
     assert [str(error) for error in late] == ["model 'size' did not answer within 2 s"] * 2
     assert punctual["prediction"].shape == (1,)
+
+
+def test_what_is_decoded_has_no_values_left() -> None:
+    decoded = Decoded({"x": np.zeros(2)})
+    assert decoded.columns() is None
+    assert list(decoded.inputs()) == ["x"]

@@ -1,1 +1,1 @@
-"""From requests to calls of a model: who is let in, what shares a call, what becomes of a bad row."""
+"""From requests to calls of a model: admission, deadlines, batching, and reporting bad rows."""

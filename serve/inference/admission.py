@@ -1,8 +1,9 @@
-"""Which predictions are let in: as many as the server takes, of each model as many as it answers in time.
+"""Admission control: which predictions the server accepts.
 
-What a newcomer would wait for a model follows from how many are before it and from how fast they leave, so nothing has
-to be learnt anew when a load changes: who would be late is refused before its body is read, and when the crowd has gone
-everybody is let in at once.
+It accepts up to `serve.max_requests` predictions at the same time, and per model as many as it can answer within the
+latency target. The estimated wait of a new request is the number of requests before it times the mean time between two
+answers. So there is nothing to adapt when the load changes. A request with a longer estimated wait is refused before
+its body is read. ADR 17 explains the choice.
 """
 
 import math
@@ -11,100 +12,105 @@ from typing import Final
 
 from serve.errors import Overloaded
 
-LEAST: Final = 2
-"""So many of a model are always let in: else one that is slower than the target would never answer."""
-FEW: Final = 16
-"""Answers that tell a pace well enough, however long ago they were."""
+ALWAYS_ACCEPTED: Final = 2
+"""Requests per model that are always accepted. Otherwise a model that is slower than the target would never answer."""
+MIN_ANSWERS: Final = 16
+"""The estimate uses at least about this many answers, however long ago they were."""
 
 
 class Admission:
-    """Counts who is in, and lets no more in than there is room for.
+    """Counts the running predictions, and refuses those over the limit.
 
     Args:
-        limit: How many at most, of all models.
+        limit: Most predictions at the same time, of all models.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.inside = 0
-        """How many are in."""
+        """The number of running predictions."""
 
-    def enter(self, crowd: "ServiceRate", target_s: float | None = None) -> "Admitted":
-        """A request, for a ``with`` statement.
+    def enter(self, rate: "ServiceRate", target_s: float | None = None) -> "Admitted":
+        """Accept a request, for a ``with`` statement.
 
         Args:
-            crowd: Of the model that it is for.
-            target_s: How long the answer may take; without it the limit alone counts.
+            rate: The service rate of the model version.
+            target_s: The latency target. None: only the limit counts.
 
         Raises:
-            Overloaded: There are as many as are taken, or the answer would take longer.
+            Overloaded: The limit is reached, or the estimated wait is over the target.
         """
         if self.inside >= self._limit:
             raise Overloaded(f"{self.inside} requests are being answered")
         now = time.perf_counter()
-        if target_s is not None and crowd.inside >= LEAST:
-            wait_s = crowd.wait_s(now)
+        if target_s is not None and rate.inside >= ALWAYS_ACCEPTED:
+            wait_s = rate.wait_s(now)
             if wait_s > target_s:
                 raise Overloaded(f"an answer would take {wait_s:.2g} s")
-        return Admitted(self, crowd, now, target_s)
+        return Admitted(self, rate, now, target_s)
 
 
 class ServiceRate:
-    """Who is on the way to the answers of one model, and how fast they leave."""
+    """The running predictions of one model version, and how fast it answers."""
 
     def __init__(self) -> None:
         self.inside = 0
-        """How many are in."""
-        # Of the time in which anybody was in, and of those who left: sums in which what is long ago counts less.
+        """The number of running predictions."""
+        # Decaying sums: the time in which predictions were running, and the number of answers in it.
         self._busy_s = 0.0
-        self._left = 0.0
+        self._answers = 0.0
         self._since = 0.0
+        """Time of the last answer, or of the first request after an idle time."""
 
     def wait_s(self, now: float) -> float:
-        """What one more would wait by `time.perf_counter`; 0 as long as that cannot be known."""
-        if not self._left:
-            return 0.0
-        # At least as long as nobody has left: who stands still is noticed before it answers.
-        return max((self.inside + 1) * self._busy_s / self._left, now - self._since)
-
-    def enter(self, now: float) -> None:
-        """One more."""
-        if not self.inside:
-            self._since = now  # while nobody was in, nobody could leave
-        self.inside += 1
-
-    def leave(self, now: float, window_s: float) -> None:
-        """One is answered.
+        """The estimated seconds until one more request has its answer; 0 before the first answer.
 
         Args:
             now: By `time.perf_counter`.
-            window_s: What was longer ago counts a third and less, but for the last few answers.
+        """
+        if not self._answers:
+            return 0.0
+        # At least the time since the last answer: a model that hangs is noticed before it answers.
+        return max((self.inside + 1) * self._busy_s / self._answers, now - self._since)
+
+    def enter(self, now: float) -> None:
+        """Count a new request."""
+        if not self.inside:
+            self._since = now  # idle time does not count
+        self.inside += 1
+
+    def leave(self, now: float, window_s: float) -> None:
+        """Count an answer.
+
+        Args:
+            now: By `time.perf_counter`.
+            window_s: Older answers have a weight of a third and less, except the last `MIN_ANSWERS`.
         """
         self.inside -= 1
-        gone, self._since = now - self._since, now
-        keep = max(math.exp(-gone / window_s), 1 - 1 / FEW)
-        self._busy_s = self._busy_s * keep + gone
-        self._left = self._left * keep + 1
+        elapsed, self._since = now - self._since, now
+        keep = max(math.exp(-elapsed / window_s), 1 - 1 / MIN_ANSWERS)
+        self._busy_s = self._busy_s * keep + elapsed
+        self._answers = self._answers * keep + 1
 
 
 class Admitted:
-    """A request that was let in."""
+    """A request that was accepted."""
 
-    __slots__ = ("_admission", "_crowd", "_window_s")
+    __slots__ = ("_admission", "_rate", "_window_s")
 
-    def __init__(self, admission: Admission, crowd: ServiceRate, now: float, target_s: float | None) -> None:
+    def __init__(self, admission: Admission, rate: ServiceRate, now: float, target_s: float | None) -> None:
         self._admission = admission
-        self._crowd = crowd
+        self._rate = rate
         self._window_s = target_s
         admission.inside += 1
-        crowd.enter(now)
+        rate.enter(now)
 
     def __enter__(self) -> None:
-        """It is inside."""
+        """The request was counted when this object was created."""
 
     def __exit__(self, *_: object) -> None:
         self._admission.inside -= 1
         if self._window_s is None:
-            self._crowd.inside -= 1
+            self._rate.inside -= 1
         else:
-            self._crowd.leave(time.perf_counter(), self._window_s)
+            self._rate.leave(time.perf_counter(), self._window_s)

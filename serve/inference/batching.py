@@ -1,10 +1,12 @@
-"""Joins requests into batches without a waiting window: what arrives while a batch runs forms the next one.
+"""Joins requests into batches, without a waiting window.
 
-A lone request never waits for company, and under load a batch is as large as the last one was slow. Values that are
-still JSON are decoded for the whole batch at once, which is ten times cheaper than one request after the other.
-Nothing reaches TensorFlow that was not checked against the signature: a request whose values do not fit is taken out
-and told so, only those of equal inner shapes share a call, and if TensorFlow refuses a call its members are asked again
-one by one. None can harm its neighbours.
+Requests that arrive while a batch runs form the next batch. A request that finds the model idle runs at once; under
+load, a batch is larger the longer the last one took. JSON values are decoded for the whole batch together, which is ten
+times cheaper than one request at a time.
+
+A bad request does not affect the others of its batch. Every request is checked against the signature before TensorFlow
+sees it; one that does not fit gets its own error. Only requests of equal inner shapes share a call. If TensorFlow
+fails, each request of the batch runs again by itself.
 """
 
 import asyncio
@@ -30,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one queue.
+    """The limits of one queue.
 
     Attributes:
-        max_rows: Of one batch; a larger request runs alone.
-        max_queued: Rows that may wait; a request that would make it more is refused at once, unless nobody waits. One
-            request counts as half of them at most: a huge one that waits shall not have everybody else refused.
+        max_rows: Rows of one batch. A larger request runs alone.
+        max_queued: Rows that may wait. A request that would exceed this is refused, unless the queue is empty. A
+            waiting request counts as half of it at most, so that a huge one does not make all others fail.
         deadline_s: How long a request may wait for its answer.
     """
 
@@ -45,15 +47,15 @@ class Limits:
 
 
 class Batcher:
-    """The queue of one signature of a loaded version. Lives on one event loop.
+    """The queue of one signature of a loaded version. It belongs to one event loop.
 
     Args:
-        servable: What answers.
-        signature: Which of its functions.
-        executor: Has threads for what takes long.
-        statistics: Where phases are counted.
-        limits: What it takes.
-        guard: Looks at the values.
+        servable: The model version.
+        signature: The function of the model.
+        executor: Threads for long work.
+        statistics: Counts the time of each phase.
+        limits: The limits of the queue.
+        guard: Checks the values against the model's domains.
     """
 
     def __init__(
@@ -70,12 +72,12 @@ class Batcher:
         self._calls = JointCalls(servable, signature, executor, statistics, guard)
         self._limits = limits
         self._waiting: dict[int, Pending] = {}
-        """Those that are not answered yet, the oldest first."""
-        self._alarm: asyncio.TimerHandle | None = None
+        """Requests without an answer, the oldest first."""
+        self._timer: asyncio.TimerHandle | None = None
         self._queue: deque[Pending] = deque()
         self._queued = 0
         self._running: asyncio.Task[None] | None = None
-        """The batch that is being answered."""
+        """The running batch."""
 
     @property
     def model(self) -> str:
@@ -84,7 +86,7 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Rows that wait."""
+        """Rows in the queue."""
         return self._queued
 
     async def infer(
@@ -94,43 +96,45 @@ class Batcher:
         deadline: Deadline | None = None,
         size: int = 0,
     ) -> Arrays:
-        """Answer for tensors; see `Servable.infer` for the arguments and errors, and `ask` for deadline and size.
+        """Run the model on tensors.
+
+        See `Servable.infer` for the arguments and errors, and `infer_joined` for deadline and size.
 
         Raises:
             Overloaded: Too many rows wait already; nothing was computed.
-            InferenceLate: The answer took too long; whatever still computes it goes on.
+            InferenceLate: The answer took too long. A computation that has started continues.
         """
         rows = self._servable.check(self.signature, inputs, outputs)
         loop = asyncio.get_running_loop()
-        if rows is None:  # nothing counts rows in it: it cannot be joined with others
+        if rows is None:  # its inputs do not count rows: it cannot share a call
             return await self._calls.run_alone(inputs, outputs, size)
         shapes = self._shapes(inputs)
         pending = Pending(Decoded(inputs), outputs, rows, loop.create_future(), shapes, size, dict(inputs))
         return await self._enqueue(pending, loop, deadline)
 
-    async def ask(
+    async def infer_joined(
         self,
-        question: InferenceInput,
+        request: InferenceInput,
         size: int,
         outputs: Sequence[str] | None = None,
         deadline: Deadline | None = None,
     ) -> Arrays:
-        """Answer for values that are decoded together with those of others; only for a tabular signature.
+        """Run the model on values that are decoded together with those of other requests; for tabular signatures.
 
         Args:
-            question: What is asked.
-            size: Bytes that it came in.
-            outputs: Names wanted, which the signature has.
-            deadline: When the client stops waiting, if that is sooner than the queue's own.
+            request: The values.
+            size: Bytes of the request body.
+            outputs: Names of the wanted outputs; the signature has them.
+            deadline: When the client stops waiting, if it says so.
 
         Raises:
             InvalidRequest: The values do not fit.
             Overloaded: Too many rows wait already; nothing was computed.
-            InferenceLate: The answer took too long; whatever still computes it goes on.
+            InferenceLate: The answer took too long. A computation that has started continues.
         """
         loop = asyncio.get_running_loop()
         flat = ((),) * len(self.signature.inputs)
-        pending = Pending(question, outputs, question.rows, loop.create_future(), flat, size)
+        pending = Pending(request, outputs, request.rows, loop.create_future(), flat, size)
         return await self._enqueue(pending, loop, deadline)
 
     async def _enqueue(
@@ -144,29 +148,29 @@ class Batcher:
         self._queued += self._room_of(pending)
         if self._running is None:
             self._start(loop)
-        # One timer for all that wait: one for each would take as long as to parse a small request.
+        # One timer for all waiting requests: one per request would take as long as parsing a small request.
         pending.due = loop.time() + self._limits.deadline_s
         self._waiting[id(pending)] = pending
-        if self._alarm is None:
-            self._alarm = self._set_alarm(loop, pending.due)
-        alarm = loop.call_at(deadline.at, self._end, pending, deadline.seconds) if deadline else None
+        if self._timer is None:
+            self._timer = self._set_timer(loop, pending.due)
+        timer = loop.call_at(deadline.at, self._end, pending, deadline.seconds) if deadline else None
         try:
             return await pending.answer
         finally:
             del self._waiting[id(pending)]
-            if alarm:
-                alarm.cancel()
+            if timer:
+                timer.cancel()
 
-    def _set_alarm(self, loop: asyncio.AbstractEventLoop, due: float) -> asyncio.TimerHandle:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> asyncio.TimerHandle:
         # The timer of its last request must not keep a version, and its process, that was dropped.
         return loop.call_at(due, weak_callback(self._end_late), loop)
 
     def _end_late(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        self._alarm = None
+        self._timer = None
         for pending in self._waiting.values():
             if pending.due > now:
-                self._alarm = self._set_alarm(loop, pending.due)
+                self._timer = self._set_timer(loop, pending.due)
                 break
             self._end(pending, self._limits.deadline_s)
 
@@ -179,11 +183,11 @@ class Batcher:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take()
-        # In a context of its own: what is logged of a batch is not about the request that happened to start it.
+        # In a context of its own: the log lines of a batch must not have the id of the request that starts it.
         self._running = loop.create_task(self._run(loop, batch), context=contextvars.Context()) if batch else None
 
     def _take(self) -> list[Pending]:
-        """The oldest request that somebody still waits for, and those behind it that fit beside it."""
+        """The next batch: the oldest request with a client that still waits, and later ones that fit into its call."""
         batch: list[Pending] = []
         others: list[Pending] = []
         rows = 0
@@ -196,7 +200,7 @@ class Batcher:
                 others.append(pending)
                 continue
             self._queued -= self._room_of(pending)
-            if not pending.answer.done():  # else its client has gone
+            if not pending.answer.done():  # else its client does not wait any more
                 batch.append(pending)
                 rows += pending.rows
         self._queue.extendleft(reversed(others))
@@ -209,13 +213,13 @@ class Batcher:
         results: Sequence[Result]
         try:
             results = await self._calls.run(batch)
-        except Exception as error:  # a bug: whoever waits is told
+        except Exception as error:  # a bug: every request of the batch gets it
             results = [error] * len(batch)
-        self._start(loop)  # before anybody is answered: the next batch shall not wait for the answers of this one
+        self._start(loop)  # first: the next batch must not wait for the responses of this one
         for pending, result in zip(batch, results, strict=True):
             if pending.answer.done():
                 if isinstance(result, BaseException):
-                    forget_stack(result)  # nobody will be told
+                    forget_stack(result)  # it is not reported
             elif isinstance(result, BaseException):
                 pending.answer.set_exception(result)
             else:

@@ -1,4 +1,4 @@
-"""What a protocol hands to the batcher: values that are still as they came, and two ways to tensors."""
+"""What a protocol gives to the batcher: values that are not decoded yet."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,32 +9,32 @@ Columns = dict[str, Sequence[Any]]
 
 
 class InferenceInput(Protocol):
-    """A request whose values are still as they came; each protocol has its own."""
+    """A request whose values are not decoded yet. Each protocol has its own class."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether whole numbers that a float cannot hold exactly are refused."""
+        """Whether an integer that a float cannot represent exactly is refused."""
 
     @property
     def rows(self) -> int:
-        """How many rows it has; a guess, until it is decoded, but never more than values came."""
+        """The number of rows: an estimate until it is decoded, but at most the number of values received."""
 
     def columns(self) -> Columns | None:
-        """The values of a tabular signature by input, all of as many rows; None if anything is unusual."""
+        """The values of a tabular signature by input, all of the same length; None if anything is unusual."""
 
     def inputs(self) -> Arrays:
         """One tensor per input.
 
         Raises:
-            InvalidRequest: Says what does not fit.
+            InvalidRequest: A value does not fit.
         """
 
 
 class Decoded:
-    """A question whose tensors are known.
+    """A request that is decoded already.
 
     Args:
-        inputs: By name.
+        inputs: The tensors by name.
     """
 
     is_exact = False
@@ -44,13 +44,13 @@ class Decoded:
 
     @property
     def rows(self) -> int:
-        """Of the first that has any."""
+        """The length of the first tensor that is not a scalar."""
         return next((len(values) for values in self._inputs.values() if values.ndim), 1)
 
     def columns(self) -> Columns | None:
-        """None: there are no values to decode."""
+        """Return None: there is nothing to decode."""
         return None
 
     def inputs(self) -> Arrays:
-        """As they are."""
+        """The tensors."""
         return self._inputs

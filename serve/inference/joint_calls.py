@@ -1,6 +1,6 @@
-"""One call of TensorFlow for the requests of a batch; what goes wrong with one is kept from the others.
+"""One TensorFlow call for all requests of a batch; an error of one request does not affect the others.
 
-Runs on the event loop; what takes long is done by threads. A few small requests are not worth the way there and back.
+It runs on the event loop, and gives long work to threads. For small batches, handing over would take longer.
 """
 
 import asyncio
@@ -28,38 +28,38 @@ from serve.values.arrays import decode_values
 logger = logging.getLogger(__name__)
 
 Result = Arrays | Exception
-"""What a request is answered with."""
-MAX_CULPRITS: Final = 4
-"""After so many bad values in a batch its requests are decoded one by one."""
+"""The outputs for a request, or its error."""
+MAX_BAD: Final = 4
+"""After this many bad requests, the rest of a batch is decoded one by one."""
 
 
 @dataclass(slots=True)
 class Pending:
     """A request in the queue."""
 
-    question: InferenceInput
+    request: InferenceInput
     outputs: Sequence[str] | None
     rows: int
     answer: asyncio.Future[Arrays] = field(repr=False)
     shapes: tuple[tuple[int, ...], ...]
-    """Of one row of each input."""
+    """Shape of one row, for each input."""
     size: int = 0
-    """Bytes that it came in."""
+    """Bytes of the request body."""
     inputs: Arrays | None = None
     since: float = field(default_factory=time.perf_counter)
     due: float = 0.0
-    """When it is too late to answer, by the event loop's clock."""
+    """When the queue's deadline is over, by the clock of the event loop."""
 
 
 class JointCalls:
-    """Answers the batches of one signature.
+    """Runs the batches of one signature.
 
     Args:
-        servable: What answers.
-        signature: Which of its functions.
-        executor: Has threads for what takes long.
-        statistics: Where phases are counted.
-        guard: Looks at the values.
+        servable: The model version.
+        signature: The function of the model.
+        executor: Threads for long work.
+        statistics: Counts the time of each phase.
+        guard: Checks the values against the model's domains.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class JointCalls:
         self._statistics = statistics
 
     async def run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None, size: int) -> Arrays:
-        """Answer a request of some bytes whose inputs do not count rows."""
+        """Run a request whose inputs do not count rows."""
         answered = await self._compute(inputs, None, size)
         return self._servable.select(self._signature, answered, outputs)
 
@@ -89,7 +89,7 @@ class JointCalls:
         return answered
 
     async def run(self, batch: list[Pending]) -> list[Result]:
-        """Answer a batch; each of its requests is answered by itself, or with its own error."""
+        """Run a batch. Each request gets its own outputs or its own error."""
         results: dict[int, Result] = {}
         size = sum(pending.size for pending in batch) // PARSED
         started = time.perf_counter()
@@ -101,28 +101,28 @@ class JointCalls:
         return [results[id(pending)] for pending in batch]
 
     def _prepare(self, batch: list[Pending], results: dict[int, Result]) -> tuple[list[Pending], Arrays]:
-        """Those who may be answered, and their tensors one behind the other; the others get their error as result."""
+        """The good requests and their joined tensors; the others have their error in the results."""
         members, inputs = self._decode(batch, results)
         if self._guard and members:
             members, inputs = self._keep_within(self._guard, members, inputs, results)
         return members, inputs
 
     def _decode(self, batch: list[Pending], results: dict[int, Result]) -> tuple[list[Pending], Arrays]:
-        """Those whose values fit."""
-        joined = [(p, c) for p in batch if p.inputs is None and (c := p.question.columns())]
+        """The requests whose values fit, and their joined tensors."""
+        joined = [(p, c) for p in batch if p.inputs is None and (c := p.request.columns())]
         for pending, columns in joined:
             pending.rows = len(next(iter(columns.values())))
         together: Arrays = {}
-        for _ in range(MAX_CULPRITS):
+        for _ in range(MAX_BAD):
             if not joined:
                 break
             try:
-                exact = any(pending.question.is_exact for pending, _ in joined)
+                exact = any(pending.request.is_exact for pending, _ in joined)
                 together = self._decode_together([columns for _, columns in joined], exact=exact)
                 break
             except BadValue as error:
-                culprit = _member_at(joined, error.position)
-                self._decode_alone(joined.pop(culprit)[0], results)
+                bad = _member_at(joined, error.position)
+                self._decode_alone(joined.pop(bad)[0], results)
         members = [pending for pending, _ in joined] if together else []
         known = set(map(id, members))
         parts = [together] if together else []
@@ -147,17 +147,17 @@ class JointCalls:
         if pending.inputs is not None:
             return
         try:
-            inputs = pending.question.inputs()
+            inputs = pending.request.inputs()
             pending.rows = self._servable.check(self._signature, inputs) or 0
             pending.inputs = inputs
-        except Exception as error:  # a bug that one request meets is not its neighbours' fault
+        except Exception as error:  # even a bug must not affect the other requests
             results[id(pending)] = error
 
     def _keep_within(
         self, guard: DomainGuard, members: list[Pending], inputs: Arrays, results: dict[int, Result]
     ) -> tuple[list[Pending], Arrays]:
-        """Those whose values the model may be asked with."""
-        found, is_refused = guard.look(inputs)
+        """The requests whose values the domains allow, and their joined tensors."""
+        found, is_refused = guard.check(inputs)
         forbidden = [outside for outside in found if outside.kind == "contract" and is_refused]
         if not forbidden:
             guard.count(found)
@@ -183,11 +183,11 @@ class JointCalls:
             answered = await self._compute(inputs, sum(p.rows for p in members), size)
             if len(members) > 1:
                 _check_lengths(self._servable, answered, sum(p.rows for p in members))
-        except Exception as error:  # TensorFlow's, or a bug: the members are asked again, and only the culprit fails
+        except Exception as error:  # of TensorFlow, or a bug: run each request again, so that only the bad one fails
             if len(members) == 1:
                 results[id(members[0])] = error
                 return
-            logger.warning("a batch of %d requests failed, each is asked again alone: %s", len(members), error)
+            logger.warning("a batch of %d requests failed, each runs again alone: %s", len(members), error)
             forget_stack(error)
             for pending, part in _split(members, inputs):
                 await self._answer([pending], part, results, size)
@@ -196,8 +196,8 @@ class JointCalls:
         await work(self._executor, written, self._share, members, answered, results)
 
     def _share(self, members: list[Pending], answered: Arrays, results: dict[int, Result]) -> None:
-        """Give each its own rows."""
-        is_finite = len(members) > 1 and not non_finite_rows(answered)  # for all at once, as a rule
+        """Give each request its own rows."""
+        is_finite = len(members) > 1 and not non_finite_rows(answered)  # checked once for all
         for pending, part in _split(members, answered):
             try:
                 mine = self._servable.select(self._signature, part, pending.outputs, is_finite=is_finite)
@@ -207,7 +207,7 @@ class JointCalls:
 
 
 def _member_at(joined: Sequence[tuple[Pending, Columns]], position: int) -> int:
-    """Whose value stands at a position of all values one behind the other."""
+    """The index of the request that has the value at a position of the joined values."""
     for number, (pending, _) in enumerate(joined):
         position -= pending.rows
         if position < 0:
@@ -218,12 +218,12 @@ def _member_at(joined: Sequence[tuple[Pending, Columns]], position: int) -> int:
 def _check_lengths(servable: Servable, answered: Arrays, rows: int) -> None:
     for name, values in answered.items():
         if values.shape[:1] != (rows,):
-            reason = f"output '{name}' has shape {values.shape} for {rows} rows: it is no model to join requests for"
+            reason = f"output '{name}' has shape {values.shape} for {rows} rows: its requests cannot be joined"
             raise InferenceFailed(servable.name, servable.version, reason)
 
 
 def _split(members: Sequence[Pending], arrays: Arrays) -> list[tuple[Pending, Arrays]]:
-    """Each member's rows."""
+    """The rows of each request."""
     if len(members) == 1:
         return [(members[0], arrays)]
     parts = []

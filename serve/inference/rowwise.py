@@ -1,6 +1,6 @@
-"""Answers the good rows of a request beside bad ones, for clients that ask for it by ``on_row_error: report``.
+"""Reports bad rows beside the answers for the good ones, if a request sets ``on_row_error: report``.
 
-The answer keeps its length; what is wrong with a row stands beside it.
+The response has as many rows as the request, and a list of errors.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -22,17 +22,17 @@ PARAMETER: Final = "on_row_error"
 REPORT: Final = "report"
 FAIL: Final = "fail"
 MAX_ERRORS: Final = 1000
-"""Of so many rows an answer says why; of the others only that they are bad."""
+"""Rows with an error in the response; of the others it only says that they are bad."""
 
 
 @dataclass(frozen=True)
 class RowError:
-    """Why a row has no answer.
+    """Why a row has no prediction.
 
     Attributes:
-        row: Its number in the request.
-        field: The input or output; empty if it is the row itself.
-        rule: What it breaks.
+        row: Its index in the request.
+        field: The input or output; empty if it is about the whole row.
+        rule: What was expected.
     """
 
     row: int
@@ -40,32 +40,32 @@ class RowError:
     rule: str
 
     def as_dict(self) -> dict[str, Any]:
-        """As the protocols write it."""
+        """The error as a JSON object."""
         return {"row": self.row, "field": self.field, "rule": shorten(self.rule, 300)}
 
 
 class RowValidator(Protocol):
-    """A question whose rows can be told apart; each protocol has its own."""
+    """A request that can be checked row by row. Each protocol has its own class."""
 
     @property
     def count(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
 
     def check(self, row: int) -> tuple[str, str] | None:
         """The field and the rule that a row breaks, if any."""
 
     def only(self, rows: Sequence[int]) -> InferenceInput:
-        """The same question of some of its rows."""
+        """The request with only these rows."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """An answer of full length.
+    """The outputs for all rows of a request.
 
     Attributes:
-        outputs: By name; zero, or the empty string, where a row is bad.
-        row_ok: Which rows are good.
-        errors: Why the others are not.
+        outputs: By name; a bad row has zero or the empty string.
+        row_ok: Whether each row is good.
+        errors: Of the bad rows, the first `MAX_ERRORS`.
     """
 
     outputs: Arrays
@@ -74,10 +74,10 @@ class Reported:
 
 
 def wants_report(parameters: Any, signature: Signature) -> bool:
-    """Whether a request's parameters ask for it.
+    """Whether a request's parameters set ``on_row_error: report``.
 
     Raises:
-        InvalidRequest: They say something else, or nothing in a request for this signature counts rows.
+        InvalidRequest: The value is unknown, or the inputs of this signature do not count rows.
     """
     if not isinstance(parameters, dict) or PARAMETER not in parameters:
         return False
@@ -91,57 +91,57 @@ def wants_report(parameters: Any, signature: Signature) -> bool:
 
 
 async def answer_good_rows(
-    sifting: RowValidator,
+    validator: RowValidator,
     infer: Callable[[InferenceInput], Awaitable[Arrays]],
     outputs: Mapping[str, TensorInfo],
     work: Callable[..., Awaitable[Any]],
 ) -> Reported:
-    """Ask for the rows that fit, and again without those whose values are forbidden or whose answer is no number.
+    """Run the model on the good rows, and again without rows that it refuses or whose output is not finite.
 
     Args:
-        sifting: The request.
-        infer: Asks a question.
-        outputs: What is answered, for a request without one good row.
-        work: Calls a function with its arguments where it may take long.
+        validator: The request.
+        infer: Runs the model.
+        outputs: The wanted outputs, for a request without a good row.
+        work: Calls a function with its arguments, in a thread if that takes long.
 
     Raises:
-        InvalidRequest: The request itself does not fit.
+        InvalidRequest: The request as a whole does not fit.
     """
-    errors, good = await work(_sift, sifting)
+    errors, good = await work(_check_rows, validator)
     answered: Arrays = {}
     while good:
         try:
-            answered = await infer(await work(sifting.only, good))
+            answered = await infer(await work(validator.only, good))
             if any(values.shape[:1] != (len(good),) for values in answered.values()):
-                raise InvalidRequest(f"{PARAMETER} needs a signature that answers one row for each, and this does not")
+                raise InvalidRequest(f"{PARAMETER} needs a signature that returns one row per row of the request")
             break
         except (OutsideDomain, NonFiniteOutput) as error:
-            lost: dict[int, tuple[str, str]] = {}
+            refused: dict[int, tuple[str, str]] = {}
             for number, reason in _reasons(error):
-                lost.setdefault(good[number], reason)
-            errors += [RowError(row, *reason) for row, reason in lost.items()]
-            good = [row for row in good if row not in lost]
+                refused.setdefault(good[number], reason)
+            errors += [RowError(row, *reason) for row, reason in refused.items()]
+            good = [row for row in good if row not in refused]
             forget_stack(error)
     if not good:
-        answered = {name: _none(info) for name, info in outputs.items()}
-    row_ok = np.zeros(sifting.count, np.bool_)
+        answered = {name: _no_rows(info) for name, info in outputs.items()}
+    row_ok = np.zeros(validator.count, np.bool_)
     row_ok[good] = True
     full = await work(_spread_all, answered, row_ok)
     return Reported(full, row_ok, sorted(errors, key=lambda error: error.row)[:MAX_ERRORS])
 
 
 def _reasons(error: OutsideDomain | NonFiniteOutput) -> Iterator[tuple[int, tuple[str, str]]]:
-    """The rows that cannot be answered: the field, and the rule that it breaks."""
+    """The rows without an answer, each with the field and the reason."""
     if isinstance(error, NonFiniteOutput):
         yield from ((row, (error.output, "the answer is not finite")) for row in error.rows)
     else:
         yield from ((row, (name, rule)) for row, name, rule in error.breaches)
 
 
-def _sift(sifting: RowValidator) -> tuple[list[RowError], list[int]]:
+def _check_rows(validator: RowValidator) -> tuple[list[RowError], list[int]]:
     errors, good = [], []
-    for row in range(sifting.count):
-        found = sifting.check(row)
+    for row in range(validator.count):
+        found = validator.check(row)
         if found:
             errors.append(RowError(row, *found))
         else:
@@ -153,7 +153,7 @@ def _spread_all(answered: Arrays, row_ok: npt.NDArray[np.bool_]) -> Arrays:
     return {name: _spread(values, row_ok) for name, values in answered.items()}
 
 
-def _none(info: TensorInfo) -> npt.NDArray[Any]:
+def _no_rows(info: TensorInfo) -> npt.NDArray[Any]:
     shape = [0, *(max(0, size) for size in (info.shape or (0,))[1:])]
     return np.zeros(shape, object if info.dtype == "string" else info.dtype)
 

@@ -155,7 +155,7 @@ class Service:
         batcher = state.batchers.get(signature.name) or self._open(state, servable, signature)
         try:
             if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
-                answered = await batcher.ask(request, size, outputs, deadline)
+                answered = await batcher.infer_joined(request, size, outputs, deadline)
             else:
                 answered = await self._infer_decoded(batcher, request, size, outputs, deadline)
         except MillraceError:

@@ -1,4 +1,4 @@
-"""A model's own process: loads it, then answers on its connections until the server is gone."""
+"""The process of a model: loads it, then answers calls on its connections until the server ends."""
 
 import logging
 import os
@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 
 Load = Callable[[], Servable]
 NICE: Final = 5
-"""How much behind the server the process stands in line for a core."""
+"""Niceness of the process, so that the server has priority for a core."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the process has loaded.
+    """The model that the process has loaded.
 
     Attributes:
-        origin: What it is.
-        signatures: What it can be asked.
+        origin: Its name, version and files.
+        signatures: Its functions.
         joins: See `Servable`.
     """
 
@@ -39,24 +39,24 @@ class Loaded:
 
 
 def main(load: Load, connections: Sequence[socket.socket], *, logs_json: bool = False) -> None:
-    """Load a model and tell so by the first connection, then answer on each in a thread of its own; never returns.
+    """Load a model and report that on the first connection, then answer calls on each in a thread; never returns.
 
     Args:
-        load: Loads it.
-        connections: To the server.
+        load: Loads the model.
+        connections: Connections to the server.
         logs_json: See `configure_logging`.
 
-    What is sent back is a `Loaded`, then the outputs of each request, or an exception instead.
+    It sends a `Loaded`, then the outputs of each call, or an exception instead of them.
     """
-    # The server decides when this process ends: a signal to the whole group shall not cut answers off.
+    # The server decides when this process ends: a signal to the whole group must not interrupt calls.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     configure_logging(as_json=logs_json)
-    # Behind the server, where both want the same core: refusals and health must not wait for what is computed.
+    # With less priority than the server: health checks and refusals must not wait for computations.
     os.nice(NICE)
     try:
         servable = load()
-    except Exception as error:  # whatever it is, the server decides
+    except Exception as error:  # the server handles it
         _send_or_end(connections[0], error)
         os._exit(0)
     _send_or_end(connections[0], Loaded(servable.origin, servable.signatures, servable.joins))
@@ -70,21 +70,21 @@ def _answer_all(servable: Servable, connection: socket.socket) -> None:
         try:
             name, inputs, rows = receive(connection)
         except (EOFError, OSError):
-            os._exit(0)  # the server is gone, and nobody waits for what other threads may still compute
+            os._exit(0)  # the server has ended: the results of other threads are not needed
         answer: Any
         try:
             answer = servable.answer(servable.signatures[name], inputs, rows)
-        except Exception as error:  # it belongs to whoever asked
+        except Exception as error:  # it is the answer to this call
             answer = error
         _send_or_end(connection, answer if not isinstance(answer, Exception) else _portable(servable, answer))
 
 
 def _portable(servable: Servable, error: Exception) -> Exception:
-    """An error that can be sent: itself, or its text."""
+    """The error, or one with its text if it cannot be pickled."""
     error.__cause__ = error.__context__ = None
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-    except Exception:  # libraries raise what cannot be pickled
+    except Exception:  # errors of libraries may not be picklable
         return InferenceFailed(servable.name, servable.version, f"{type(error).__name__}: {error}")
     return error
 

@@ -1,4 +1,4 @@
-"""What takes long is done by threads, so that the event loop stays free; what is small is done at once."""
+"""Long work runs in threads, so that the event loop stays free; short work runs at once."""
 
 import asyncio
 import functools
@@ -10,20 +10,20 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 INLINE_BYTES: Final = 65_536
-"""Up to this size values are worked on by the event loop: handing them to a thread would take longer."""
+"""The event loop processes values up to this size: handing them to a thread would take longer."""
 PARSED: Final = 4
-"""Bodies whose JSON is parsed already may be so many times as large together; see docs/adr/0018."""
+"""A batch of parsed bodies may be this many times as large; see docs/adr/0018."""
 
 
 async def work(executor: Executor, size: int, call: Callable[_P, _R], *arguments: _P.args, **named: _P.kwargs) -> _R:
-    """Call a function, in a thread if it has much to do.
+    """Call a function, in a thread if it processes many bytes.
 
     Args:
-        executor: Has the threads.
-        size: Bytes that it has to do with.
+        executor: The threads.
+        size: The number of bytes.
         call: The function.
-        *arguments: Its own.
-        **named: Its own.
+        *arguments: Its arguments.
+        **named: Its keyword arguments.
     """
     if size <= INLINE_BYTES:
         return call(*arguments, **named)

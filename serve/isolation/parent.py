@@ -1,4 +1,4 @@
-"""A model version in a process of its own, which is started anew when it crashed or hangs."""
+"""A model version in a process of its own, which is restarted if it crashes or hangs."""
 
 import asyncio
 import logging
@@ -22,20 +22,20 @@ from serve.servables.signatures import Signature
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 60.0
-"""A process that could not be started again is not tried again before this."""
+"""Seconds before the start of a process is tried again after it failed."""
 
 
 class IsolatedServable(Servable):
     """A model version in a process of its own, which ends with this object.
 
     Args:
-        place: Names it in messages.
+        place: The name and version, for messages.
         load: Loads it; see `ModelProcess`.
-        answer_within_s: How long one call of TensorFlow may take; a longer one ends its process.
-        logs_json: Whether the process writes its log as JSON.
+        answer_within_s: Longest time of one TensorFlow call. If it is exceeded, the process is ended.
+        logs_json: Whether the process logs in JSON.
 
     Raises:
-        Exception: Whatever `load` raised.
+        Exception: The error of `load`.
         ModelDamaged: The process ended while it loaded the model.
     """
 
@@ -58,45 +58,45 @@ class IsolatedServable(Servable):
 
     @property
     def pid(self) -> int | None:
-        """The number of the process that answers now."""
+        """The id of the current process."""
         return self._process.pid
 
-    def answer(self, asked: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
-        """All outputs for inputs that `check` has seen.
+    def answer(self, signature: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
+        """All outputs for inputs that passed `check`.
 
-        A process that ends is started anew and asked once more: most likely another request was to blame.
+        If the process ends, it is restarted and the call is repeated once: most likely another request caused it.
 
         Raises:
-            InvalidRequest: The graph of a model from elsewhere refused them.
-            InferenceFailed: TensorFlow raised, or its process ended twice.
-            InferenceLate: It took too long; the process was ended, for nothing else ends such a call.
+            InvalidRequest: The graph of a model of another system refused them.
+            InferenceFailed: TensorFlow raised an error, or the process ended twice.
+            InferenceLate: The call took too long. The process was ended: such a call cannot be cancelled.
             ModelNotReady: The process ended, and cannot be started again.
         """
-        process, question = self._process, pack((asked.name, columns, rows))
+        process, request = self._process, pack((signature.name, columns, rows))
         for _ in range(2):
             try:
-                return process.ask(question)
+                return process.call(request)
             except TimeoutError as error:
-                self._revive(process)
+                self._restart(process)
                 raise self._too_late() from error
             except Ended:
-                process = self._revive(process)
+                process = self._restart(process)
         raise self._ended_twice()
 
     async def answer_soon(
-        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
+        self, executor: Executor, signature: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
     ) -> Arrays:
-        """All outputs while the event loop goes on; see `answer`."""
+        """All outputs, without blocking the event loop; see `answer`."""
         loop, process = asyncio.get_running_loop(), self._process
-        question = await work(executor, size, pack, (asked.name, columns, rows))
+        request = await work(executor, size, pack, (signature.name, columns, rows))
         for _ in range(2):
             try:
-                return await process.ask_soon(question, executor)
+                return await process.call_async(request, executor)
             except TimeoutError as error:
-                await loop.run_in_executor(executor, self._revive, process)
+                await loop.run_in_executor(executor, self._restart, process)
                 raise self._too_late() from error
             except Ended:
-                process = await loop.run_in_executor(executor, self._revive, process)
+                process = await loop.run_in_executor(executor, self._restart, process)
         raise self._ended_twice()
 
     def _too_late(self) -> InferenceLate:
@@ -106,8 +106,8 @@ class IsolatedServable(Servable):
     def _ended_twice(self) -> InferenceFailed:
         return InferenceFailed(self.name, self.version, "its process ended while it answered")
 
-    def _revive(self, dead: ModelProcess) -> ModelProcess:
-        """The process that follows one that has ended; of many callers one starts it."""
+    def _restart(self, dead: ModelProcess) -> ModelProcess:
+        """Restart the process, and return the new one. Of several callers only one restarts it."""
         with self._lock:
             if self._process is not dead:
                 return self._process
@@ -119,13 +119,15 @@ class IsolatedServable(Servable):
                 self._process = self._start()
             except Exception as error:
                 self._failure = (time.monotonic(), error)
-                logger.error("model %s version %d ended and cannot be started again", self.name, self.version)
+                logger.error(
+                    "the process of model %s version %d ended and cannot be restarted", self.name, self.version
+                )
                 raise ModelNotReady(self.name, self.version, str(error)) from error
             self._holder[:] = [self._process]
             self._failure = None
             self.restarts += 1
             seconds = time.monotonic() - started
-            logger.warning("model %s version %d ended, started again in %.1f s", self.name, self.version, seconds)
+            logger.warning("model %s version %d ended, restarted in %.1f s", self.name, self.version, seconds)
             return self._process
 
     def _start(self) -> ModelProcess:
@@ -136,6 +138,6 @@ class IsolatedServable(Servable):
 
 
 def _end_all(processes: list[ModelProcess]) -> None:
-    # Called by whoever lets go of a version last, which may be the event loop.
+    # The event loop may call this, when it drops the last reference to a version: do not wait.
     for process in processes:
         process.kill()

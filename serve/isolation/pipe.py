@@ -1,7 +1,7 @@
-"""What the server and a model's process tell each other, over a pair of sockets, one message at a time.
+"""Messages between the server and the process of a model, over a pair of sockets.
 
-Both ends are the same program, so the messages are pickled. Small arrays travel inside the message, which is one system
-call; large ones behind it, from and into their own memory.
+Both ends are the same program, so the messages are pickled. Small arrays are part of the message, which is one system
+call. Large arrays follow it, from and into their own memory.
 """
 
 import pickle
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LARGE_BYTES: Final = 65_536
-"""From this size on an array travels by itself."""
+"""Arrays of this size or more follow the message."""
 _HEAD: Final = struct.Struct("<QI")
-"""Bytes of the pickled message, number of arrays behind it."""
+"""Bytes of the pickled message, number of arrays after it."""
 _SIZE: Final = struct.Struct("<Q")
 """Bytes of an array, before its memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A message on its way.
+    """A message that is ready to be sent.
 
     Attributes:
-        body: Its length, the number of arrays behind it, and itself.
-        large: Those arrays' memory.
+        body: The head (`_HEAD`) and the pickled message.
+        large: The memory of the large arrays.
     """
 
     body: bytes
@@ -32,12 +32,12 @@ class Packed:
 
     @property
     def is_small(self) -> bool:
-        """Whether an empty socket takes it at once: `write` does not wait for its reader."""
+        """Whether it fits into an empty socket buffer, so that `write` does not wait for the reader."""
         return not self.large and len(self.body) <= LARGE_BYTES
 
 
 def pack(message: Any) -> Packed:
-    """Make a message ready to be written."""
+    """Pickle a message."""
     large: list[memoryview] = []
 
     def stays_inside(buffer: pickle.PickleBuffer) -> bool:
@@ -55,8 +55,8 @@ def write(end: socket.socket, message: Packed) -> None:
     """Send a message.
 
     Raises:
-        TimeoutError: Nobody has read it for the time that `limit_wait` set.
-        OSError: Nobody is there to read it.
+        TimeoutError: The other end has not read it within the time set by `limit_wait`.
+        OSError: The other end is closed.
     """
     end.sendall(message.body)
     for array in message.large:
@@ -65,11 +65,11 @@ def write(end: socket.socket, message: Packed) -> None:
 
 
 def read_now(end: socket.socket) -> bytes:
-    """What has arrived of a message, once something has: a small one `is_whole`, the rest of another is for `receive`.
+    """Read the bytes that have arrived of a message. A small message `is_whole`; `receive` reads the rest of others.
 
     Raises:
-        EOFError: The other end is gone.
-        OSError: It was lost.
+        EOFError: The other end is closed.
+        OSError: The connection failed.
     """
     arrived = end.recv(2 * LARGE_BYTES)
     if not arrived:
@@ -78,7 +78,7 @@ def read_now(end: socket.socket) -> bytes:
 
 
 def is_whole(arrived: bytes) -> bool:
-    """Whether nothing of a message is still to come."""
+    """Whether these bytes are a whole message."""
     return len(arrived) >= _HEAD.size and _HEAD.unpack_from(arrived) == (len(arrived) - _HEAD.size, 0)
 
 
@@ -86,13 +86,13 @@ def receive(end: socket.socket, arrived: bytes = b"") -> Any:
     """Wait for a message; arrays in it may be read-only.
 
     Args:
-        end: Where it comes.
-        arrived: What of it was read before.
+        end: The socket.
+        arrived: The bytes of the message that were read before.
 
     Raises:
-        EOFError: The other end is gone.
-        TimeoutError: There was none for the time that `limit_wait` set.
-        OSError: The other end was lost in the middle of one.
+        EOFError: The other end is closed.
+        TimeoutError: No message arrived within the time set by `limit_wait`.
+        OSError: The connection failed during a message.
     """
     while not is_whole(arrived):
         if len(arrived) >= _HEAD.size:
@@ -117,7 +117,7 @@ def _receive_rest(end: socket.socket, arrived: bytes) -> Any:
 
 
 def _fill(end: socket.socket, length: int, arrived: memoryview) -> tuple[bytearray, memoryview]:
-    """So many bytes, the first of them from what was read before; and what is left of that."""
+    """Read `length` bytes, the first of them from `arrived`; also returns the rest of `arrived`."""
     filled = bytearray(length)
     known = min(length, len(arrived))
     filled[:known] = arrived[:known]
@@ -131,8 +131,8 @@ def _fill(end: socket.socket, length: int, arrived: memoryview) -> tuple[bytearr
 
 
 def limit_wait(end: socket.socket, seconds: float) -> None:
-    """Let `write` and `receive` wait no longer than so at an end.
+    """Set a timeout for `write` and `receive`.
 
-    Not by the socket's own options: an event loop makes the sockets that it looks at return at once.
+    Not by the socket's options SO_RCVTIMEO and SO_SNDTIMEO: an event loop makes its sockets non-blocking.
     """
     end.settimeout(seconds)

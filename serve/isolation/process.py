@@ -1,7 +1,7 @@
-"""A model's process, as the server sees it: its start, its end, and questions to it.
+"""The process of a model, from the side of the server: start, end, and calls.
 
-The processes are forked from one that has imported TensorFlow and done nothing with it, so that a model starts in the
-time of its loading, and all share what TensorFlow itself needs of memory.
+The processes are forked from one that has only imported TensorFlow. So a start takes no longer than loading the model,
+and all processes share the memory of TensorFlow itself.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from serve.isolation.pipe import Packed, is_whole, limit_wait, read_now, receive
 from serve.servables.servable import Arrays
 
 CALLS: Final = min(16, len(os.sched_getaffinity(0)) + 1)
-"""Calls that a process works on at the same time, one of them on its way: more would take turns, and all be late."""
+"""Calls to a process at the same time: one per core, and one in transit. More would only slow each other down."""
 
 
 class Ended(Unavailable):
-    """A model's process ended while it was asked."""
+    """The process of a model ended during a call."""
 
     def __init__(self) -> None:
         super().__init__("the model's process ended")
@@ -34,13 +34,13 @@ class ModelProcess:
     """A running process and the connections to it.
 
     Args:
-        load: Loads the model there; it is sent to the process, so it has to be picklable.
-        answer_within_s: How long an answer may take before the process is taken for hanging.
-        logs_json: Whether the process writes its log as JSON.
+        load: Loads the model in the process; it has to be picklable.
+        answer_within_s: Seconds after which a process without an answer is considered to hang.
+        logs_json: Whether the process logs in JSON.
 
     Raises:
-        Exception: Whatever `load` raised there.
-        Ended: It ended before it had loaded.
+        Exception: The error of `load`.
+        Ended: The process ended before the model was loaded.
     """
 
     def __init__(self, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
@@ -59,53 +59,53 @@ class ModelProcess:
             self._process.start()
             for _, theirs in ends:
                 theirs.close()
-            self.loaded: Loaded = self._first_word()
+            self.loaded: Loaded = self._receive_loaded()
         except BaseException:
             self.end()
             raise
         for connection in self._connections:
             limit_wait(connection, answer_within_s)
-        # One is for callers that have no event loop.
+        # One connection is for callers without an event loop.
         self._own, *self._idle = self._connections
         self._turn = threading.Lock()
         self._free = asyncio.Semaphore(CALLS)
 
     @property
     def pid(self) -> int | None:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
-    def ask(self, question: Packed) -> Arrays:
-        """Let it answer while this thread waits; of many threads one after the other.
+    def call(self, request: Packed) -> Arrays:
+        """Call the model and wait in this thread; calls of several threads take turns.
 
         Args:
-            question: Name of a signature, inputs, and how many rows they have.
+            request: Name of a signature, the inputs, and their number of rows.
 
         Raises:
-            Exception: Whatever the model raised.
-            Ended: The process ended meanwhile.
-            TimeoutError: It did not answer in time, and was ended.
+            Exception: The error of the model.
+            Ended: The process ended during the call.
+            TimeoutError: The process did not answer in time, and was ended.
         """
         with self._turn:
-            answered = self.exchange(self._own, question)
+            answered = self.exchange(self._own, request)
         if isinstance(answered, Exception):
             raise answered
         return answered  # type: ignore[no-any-return] # what `main` sends
 
-    async def ask_soon(self, question: Packed, executor: Executor) -> Arrays:
-        """Let it answer while the event loop goes on, of which there is one; see `ask`.
+    async def call_async(self, request: Packed, executor: Executor) -> Arrays:
+        """Call the model without blocking the event loop; see `call`.
 
-        What is small is written and read by the event loop itself. To hand it to a thread and back takes longer than
-        all else that the server does for a batch: both want the interpreter's lock.
+        The event loop itself writes and reads small messages. Handing them to a thread and back would take longer than
+        everything else that the server does for a batch, because both need the interpreter's lock.
 
         Args:
-            question: As for `ask`.
-            executor: Its threads wait where the event loop would. None waits for a connection: they would be missing
-                to those that have one.
+            request: As for `call`.
+            executor: Its threads write and read large messages. None of them waits for a connection: the calls that
+                have a connection may need them.
         """
         await self._free.acquire()
         call = _Call(self, self._idle.pop(), executor)
-        call.start(question)
+        call.start(request)
         try:
             answered: Arrays = await call.answer
             return answered
@@ -113,15 +113,15 @@ class ModelProcess:
             del call  # see `serve.garbage`: its future may hold an error, the error this frame
 
     def give_back(self, connection: socket.socket) -> None:
-        """Let others have a connection of the event loop on which nothing is under way."""
+        """Make a connection available for the next call."""
         self._idle.append(connection)
         self._free.release()
 
-    def exchange(self, connection: socket.socket, question: Packed | None, arrived: bytes = b"") -> Any:
-        """Wait in a thread for what the process says to a question, or for the rest of what has begun to arrive."""
+    def exchange(self, connection: socket.socket, request: Packed | None, arrived: bytes = b"") -> Any:
+        """Send a request and wait for its answer, in a thread; without a request, for the rest of an answer."""
         try:
-            if question:
-                write(connection, question)
+            if request:
+                write(connection, request)
             return receive(connection, arrived)
         except TimeoutError:
             self.end()
@@ -130,27 +130,27 @@ class ModelProcess:
             raise Ended() from error
 
     def end(self) -> None:
-        """End it, whatever it does, and wait until it is gone; may be called again.
+        """Kill the process and wait for its end; may be called again.
 
-        The connections are closed with this object: until then other threads may be about to use them.
+        The connections are closed with this object, because other threads may still use them.
         """
         self.kill()
         if self._process.pid is not None:
             self._process.join(10)
 
     def kill(self) -> None:
-        """End it and wait for nothing: to give back the memory of a model takes tens of milliseconds."""
+        """Kill the process without waiting: freeing the memory of a model takes tens of milliseconds."""
         if self._process.pid is not None:
             self._process.kill()
 
-    def _first_word(self) -> Loaded:
+    def _receive_loaded(self) -> Loaded:
         try:
-            said = receive(self._connections[0])
+            received = receive(self._connections[0])
         except (EOFError, OSError) as error:
             raise Ended() from error
-        if isinstance(said, Exception):
-            raise said
-        return said  # type: ignore[no-any-return] # what `main` sends
+        if isinstance(received, Exception):
+            raise received
+        return received  # type: ignore[no-any-return] # what `main` sends
 
 
 def _close_all(connections: list[socket.socket]) -> None:
@@ -159,9 +159,9 @@ def _close_all(connections: list[socket.socket]) -> None:
 
 
 class _Call:
-    """A question on its way through the event loop.
+    """A call through the event loop.
 
-    It goes on when nobody waits for the answer any more: else the next question would get that answer.
+    It continues if no caller waits any more. Otherwise the next call on the connection would read its answer.
     """
 
     def __init__(self, process: ModelProcess, connection: socket.socket, executor: Executor) -> None:
@@ -172,12 +172,12 @@ class _Call:
         self._late: asyncio.TimerHandle | None = None
         self.answer: asyncio.Future[Any] = self._loop.create_future()
 
-    def start(self, question: Packed) -> None:
-        if not question.is_small:
-            self._hand_over(question)
+    def start(self, request: Packed) -> None:
+        if not request.is_small:
+            self._hand_over(request)
             return
         try:
-            write(self._connection, question)
+            write(self._connection, request)
         except OSError:
             self._end(Ended())
             return
@@ -188,22 +188,22 @@ class _Call:
         self._stop_waiting()
         try:
             arrived = read_now(self._connection)
-            told = receive(self._connection, arrived) if is_whole(arrived) else None
+            answered = receive(self._connection, arrived) if is_whole(arrived) else None
         except (EOFError, OSError):
-            told = Ended()
-        except Exception as error:  # an answer that cannot be read is one
-            told = error.with_traceback(None)
-        if told is None:
+            answered = Ended()
+        except Exception as error:  # an answer that cannot be unpickled
+            answered = error.with_traceback(None)
+        if answered is None:
             self._hand_over(None, arrived)
         else:
-            self._end(told)
+            self._end(answered)
 
-    def _hand_over(self, question: Packed | None, arrived: bytes = b"") -> None:
-        """Let a thread write or read what is large."""
+    def _hand_over(self, request: Packed | None, arrived: bytes = b"") -> None:
+        """Write or read a large message in a thread."""
         try:
             exchange = self._process.exchange
-            done = self._loop.run_in_executor(self._executor, exchange, self._connection, question, arrived)
-        except RuntimeError:  # there are no threads any more
+            done = self._loop.run_in_executor(self._executor, exchange, self._connection, request, arrived)
+        except RuntimeError:  # the threads are stopped
             self._end(Ended())
         else:
             done.add_done_callback(self._handed)
@@ -212,7 +212,7 @@ class _Call:
         self._end(Ended() if done.cancelled() else done.exception() or done.result())
 
     def _give_up(self) -> None:
-        """It took too long. A process that cannot even end must not keep those who wait for the connection."""
+        """End a call that took too long. A process that does not even end must not block its connection."""
         self._stop_waiting()
         self._process.kill()
         self._connection.close()
@@ -223,19 +223,19 @@ class _Call:
         if self._late:
             self._late.cancel()
 
-    def _end(self, told: Any) -> None:
+    def _end(self, answered: Any) -> None:
         self._process.give_back(self._connection)
         if self.answer.done():
             return
-        if isinstance(told, BaseException):
-            self.answer.set_exception(told)
+        if isinstance(answered, BaseException):
+            self.answer.set_exception(answered)
         else:
-            self.answer.set_result(told)
+            self.answer.set_result(answered)
 
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    # Before TensorFlow is imported, and for every process: what it logs of itself is no news to a user.
+    # For every process, before TensorFlow is imported: its log lines are not useful for users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     context.set_forkserver_preload(["tensorflow", "serve.servables.saved_model", "serve.isolation.child"])
     return context

@@ -1,1 +1,1 @@
-"""What is counted and traced for those who watch."""
+"""Metrics, and the ids of requests in logs."""

@@ -1,7 +1,7 @@
-"""The metrics of several workers on one page.
+"""The sum of the metrics of several workers.
 
-Each worker writes its own page to a file once a second; whichever is asked adds up its own and the files of the others.
-What a worker that ended has counted stays, so that no counter falls.
+Each worker writes its metrics to a file once a second. The worker that gets a request for metrics adds its own to the
+files of the others. The counts of workers that have ended remain, so that no counter decreases.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 LATEST: Final = ("_loaded", "_reachable", "_created")
-"""Ends of names whose values are not added up: the largest or, of what has to be reachable everywhere, the least."""
+"""Suffixes of metrics that are not added: the highest value counts; of `_reachable`, the lowest."""
 
 
 class SharedPages:
     """The pages of all workers, as files in a folder.
 
     Args:
-        folder: Of the server; each worker has a file in it.
+        folder: A folder of the server; each worker has a file in it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,13 +32,13 @@ class SharedPages:
         self._mine = folder / f"{os.getpid()}.prom"
 
     def write(self, page: bytes) -> None:
-        """Let the others see this worker's page."""
+        """Write the page of this worker for the others."""
         part = self._mine.with_suffix(".part")
         part.write_bytes(page)
         part.replace(self._mine)
 
     def merged(self, page: bytes) -> bytes:
-        """This worker's page, and what the others wrote last, added up."""
+        """The sum of this worker's page and the last pages of the others."""
         others = []
         for file in self._folder.glob("*.prom"):
             if file != self._mine:
@@ -48,10 +48,10 @@ class SharedPages:
 
 
 def merge(pages: Iterable[tuple[bool, str]]) -> bytes:
-    """Pages added up.
+    """Add up pages.
 
     Args:
-        pages: Whether who wrote it is alive, and the page; of the dead only what they counted stays.
+        pages: For each, whether its worker is running, and the page. Gauges of ended workers are left out.
     """
     families: dict[str, Metric] = {}
     samples: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
@@ -74,7 +74,7 @@ def _joined(name: str, one: float, other: float) -> float:
 
 
 class _Merged:
-    """Families as prometheus_client collects them."""
+    """The sums as a collector of prometheus_client."""
 
     def __init__(
         self, families: dict[str, Metric], samples: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]

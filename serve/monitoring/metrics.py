@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus; labels come from routes and loaded models only."""
+"""The metrics of the server for Prometheus. Label values are only routes and loaded models, not client input."""
 
 from collections.abc import Iterator, Sequence
 
@@ -34,18 +34,18 @@ class Metrics:
         )
         self._reachable.set(1)
         self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        """Finding a metric by its labels takes longer than counting by it."""
+        """Looking up a metric by its labels takes longer than increasing it."""
 
     def count_reload(self, model: str, outcome: str) -> None:
-        """Note that a newer version was found, and whether it was loaded."""
+        """Count a newer version, by whether it was loaded."""
         self._reloads.labels(model, outcome).inc()
 
     def set_reachable(self, reachable: bool) -> None:
-        """Note whether the store could be read."""
+        """Set whether the store could be read."""
         self._reachable.set(reachable)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
-        """Note an answered request."""
+        """Count an answered request."""
         known = self._counted.get((route, status))
         if known is None:
             known = self._requests.labels(route, str(status)), self._seconds.labels(route)
@@ -58,13 +58,13 @@ class Metrics:
         """All metrics in Prometheus' text format.
 
         Args:
-            versions: What is loaded now, what it has done, and how many rows wait for it.
+            versions: The loaded versions, their statistics, and the rows in their queues.
         """
         return generate_latest(self.registry) + generate_latest(_Versions(versions))
 
 
 class _Versions:
-    """The statistics of loaded versions, as Prometheus collects them."""
+    """The statistics of loaded versions as a collector of prometheus_client."""
 
     def __init__(self, versions: Sequence[tuple[Servable, Statistics, int]]) -> None:
         self._versions = versions

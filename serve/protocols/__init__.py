@@ -1,1 +1,1 @@
-"""One codec per protocol: pure functions between request bytes and arrays by name."""
+"""One codec per protocol: pure functions between the bytes of requests and arrays by name."""

@@ -1,4 +1,4 @@
-"""What a model of Millrace says of itself beyond its tensors: a row that it takes, the names of its classes."""
+"""Example rows and class labels of models that Millrace trained."""
 
 from typing import Any, Final
 
@@ -15,12 +15,12 @@ _VALUES: Final = {
 
 
 def example_row(spec: FeatureSpec) -> dict[str, Any]:
-    """A row that a model takes, for its documentation."""
+    """A valid row of a model, for the OpenAPI document."""
     return {feature.name: _example_value(feature) for feature in spec.inputs}
 
 
 def _example_value(feature: Feature) -> Any:
-    """A value that the contract allows; of a quantity one from the middle of what training has seen."""
+    """A value that the contract allows; of a quantity, the middle of the training data's range."""
     domain, observed = feature.domain or Domain(), feature.observed or Range()
     if domain.values:
         return bool(domain.values[0]) if feature.dtype == "bool" else domain.values[0]
@@ -37,5 +37,5 @@ def _as_number(feature: Feature, value: float) -> int | float:
 
 
 def class_labels(spec: FeatureSpec | None) -> list[str]:
-    """The names of a classifier's classes in the order of its scores; none of other models."""
+    """The labels of a classifier in the order of its scores; empty for other models."""
     return [str(label) for label in spec.label.classes] if spec else []

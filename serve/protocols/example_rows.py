@@ -1,4 +1,4 @@
-"""Classify and regress where one bad row fails itself alone: ``"parameters": {"on_row_error": "report"}``."""
+"""Classify and regress, with errors per row: ``"parameters": {"on_row_error": "report"}``."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,29 +13,29 @@ class ExampleRows:
     """The examples of a request.
 
     Args:
-        asked: The request.
+        request: The request.
         method: ``classify`` or ``regress``.
 
     Raises:
         InvalidRequest: The signature is of another kind.
     """
 
-    def __init__(self, asked: ExamplesRequest, method: str) -> None:
-        self._asked = asked
+    def __init__(self, request: ExamplesRequest, method: str) -> None:
+        self._request = request
         self._method = method
-        self._takes_examples = takes_examples(asked.signature, method)
+        self._takes_examples = takes_examples(request.signature, method)
 
     @property
     def count(self) -> int:
-        """How many there are."""
-        return len(self._asked.rows)
+        """The number of examples."""
+        return len(self._request.rows)
 
     def check(self, row: int) -> tuple[str, str] | None:
-        """The feature and the rule that an example breaks, if any."""
-        value = self._asked.rows[row]
+        """The feature and the error of a bad example; None for a good one."""
+        value = self._request.rows[row]
         if not isinstance(value, dict):
             return "", f"expected an object, found {describe(value)}"
-        example: Example = dict(self._asked.context)
+        example: Example = dict(self._request.context)
         for name, content in value.items():
             try:
                 example[name] = decode_feature(name[:MAX_SHOWN], content)
@@ -43,7 +43,7 @@ class ExampleRows:
                 return name[:MAX_SHOWN], str(error)
         if self._takes_examples:
             return None
-        for name, info in self._asked.signature.inputs.items():
+        for name, info in self._request.signature.inputs.items():
             try:
                 column_of([example], info)
             except BadValue as error:
@@ -51,5 +51,5 @@ class ExampleRows:
         return None
 
     def only(self, rows: Sequence[int]) -> Decoded:
-        """The same question of some of them."""
-        return Decoded(replace(self._asked, rows=[self._asked.rows[row] for row in rows]).inputs(self._method))
+        """The request with only these examples."""
+        return Decoded(replace(self._request, rows=[self._request.rows[row] for row in rows]).inputs(self._method))

@@ -1,7 +1,7 @@
-"""TensorFlow Serving's classify and regress: rows as examples, answers as labels with scores or as numbers.
+"""TensorFlow Serving's classify and regress: examples in, labels with scores or numbers out.
 
-A signature of that kind takes serialised ``tf.Example``; a model that Millrace trained has none, and its examples are
-read as rows of its inputs.
+A classify or regress signature takes serialised ``tf.Example``. A model trained by Millrace has no such signature: its
+examples are rows of its inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ METHODS: Final = {"classify": CLASSIFY, "regress": REGRESS}
 
 Values = list[int] | list[float] | list[bytes]
 Example = dict[str, tuple[str, Values]]
-"""By feature: its kind, and its values."""
+"""The kind and the values of each feature."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class ExamplesRequest:
     """A classify or regress request whose examples are still JSON.
 
     Attributes:
-        signature: What is asked.
+        signature: The signature.
         rows: The examples.
-        context: What stands in each of them.
-        parameters: What the client asks for beside.
+        context: Features that all examples share.
+        parameters: The parameters of the request.
     """
 
     signature: Signature
@@ -47,28 +47,28 @@ class ExamplesRequest:
     parameters: Any = None
 
     def examples(self) -> list[Example]:
-        """All of them, with what the context says.
+        """The examples, each with the features of the context.
 
         Raises:
-            InvalidRequest: Says which feature does not fit.
+            InvalidRequest: A feature does not fit.
         """
         return [{**self.context, **decode_example(row)} for row in self.rows]
 
     @property
     def size(self) -> int:
-        """About how many bytes its examples would be: those of the context stand in each."""
+        """Estimated bytes of the decoded examples; the context counts for each of them."""
         return 8 * len(self.rows) * max(len(self.context), len(self.signature.inputs))
 
     def inputs(self, method: str) -> dict[str, Array]:
-        """The tensors that answer it; see `inputs_of`."""
+        """The inputs of the model; see `inputs_of`."""
         return inputs_of(self.examples(), self.signature, method)
 
 
 def decode_examples(body: bytes, signatures: Mapping[str, Signature]) -> ExamplesRequest:
-    """Read a classify or regress request, all but its examples.
+    """Read a classify or regress request without decoding its examples.
 
     Raises:
-        InvalidRequest: There are none, or the context does not fit.
+        InvalidRequest: There are no examples, or the context does not fit.
         UnknownSignature: The model has no such signature.
     """
     document, signature = decode_document(body, signatures)
@@ -87,7 +87,7 @@ def decode_example(value: Any) -> Example:
     """Read an example.
 
     Raises:
-        InvalidRequest: It is no object, or says which feature does not fit.
+        InvalidRequest: It is not an object, or a feature does not fit.
     """
     if not isinstance(value, dict):
         raise InvalidRequest(f"Example must be JSON object but got JSON {kind_of(value)}")
@@ -133,10 +133,10 @@ def _decode_element(name: str, value: Any) -> tuple[str, Any]:
 
 
 def takes_examples(signature: Signature, method: str) -> bool:
-    """Whether a signature takes examples as they are; else they are rows of its inputs.
+    """Whether a signature takes serialised examples; otherwise they are rows of its inputs.
 
     Args:
-        signature: What is asked.
+        signature: The signature.
         method: ``classify`` or ``regress``.
 
     Raises:
@@ -152,7 +152,7 @@ def takes_examples(signature: Signature, method: str) -> bool:
 
 
 def inputs_of(examples: Sequence[Example], signature: Signature, method: str) -> dict[str, Array]:
-    """The tensors that answer a request: serialised examples, or the model's own inputs; see `takes_examples`.
+    """The inputs of the model: serialised examples, or its own inputs; see `takes_examples`.
 
     Raises:
         InvalidRequest: The signature is of another kind, or an example does not fit the model's inputs.
@@ -178,10 +178,10 @@ def _serialise(example: Example) -> bytes:
 
 
 def column_of(examples: Sequence[Example], info: TensorInfo) -> Array:
-    """The values of a model's own input.
+    """The values of one input of a model.
 
     Raises:
-        BadValue: Of the first example that does not fit.
+        BadValue: The first example that does not fit.
     """
     column: list[Any] = []
     for number, example in enumerate(examples):
@@ -201,7 +201,7 @@ def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[
     """The labels of a classifier that Millrace trained, and one row of scores per row.
 
     Raises:
-        InvalidRequest: The model is no classifier.
+        InvalidRequest: The model is not a classifier.
     """
     labels = class_labels(spec)
     if spec.label.task == "binary":
@@ -209,7 +209,7 @@ def class_scores(outputs: Mapping[str, Array], spec: FeatureSpec) -> tuple[list[
         return labels, np.stack([1 - positive, positive], axis=1)
     if spec.label.task == "multiclass":
         return labels, outputs["probabilities"]
-    raise InvalidRequest("the model predicts a number: ask it to regress or predict")
+    raise InvalidRequest("the model predicts a number: use regress or predict")
 
 
 def encode_classify(
@@ -218,13 +218,13 @@ def encode_classify(
     """Write a classify response: for each row, pairs of label and score.
 
     Args:
-        outputs: Of a signature of that kind: ``classes``, ``scores`` or both; else those of a model of Millrace.
-        rows: How many examples were asked for.
-        spec: Of a model of Millrace.
-        reported: Which rows are bad, if the request asks.
+        outputs: Of a classify signature: ``classes``, ``scores`` or both; else those of a model trained by Millrace.
+        rows: Number of examples in the request.
+        spec: The feature spec of a model trained by Millrace.
+        reported: Which rows are bad, if the request wants that.
 
     Raises:
-        InvalidRequest: The outputs are no classification.
+        InvalidRequest: The outputs are not a classification.
     """
     if reported and not reported.row_ok.any():
         return _encode_results([None] * rows, reported)
@@ -237,13 +237,13 @@ def encode_classify(
     else:
         found = classes if classes is not None else scores
         if found is None or found.shape[:1] != (rows,):
-            raise InvalidRequest("the signature answers neither classes nor scores, one row for each example")
+            raise InvalidRequest("the signature returns neither classes nor scores with one row per example")
         shape = (rows, found.size // rows)
         texts = [[""] * shape[1]] * rows if classes is None else classes.reshape(shape).tolist()
         names = [[t.decode(errors="replace") if isinstance(t, bytes) else t for t in row] for row in texts]
         scores = np.zeros(shape, np.float32) if scores is None else scores
         if scores.size != found.size:
-            raise InvalidRequest("the signature answers not one score for each class")
+            raise InvalidRequest("the signature does not return one score per class")
         scores = scores.reshape(shape)
     results = [list(map(list, zip(row, score, strict=True))) for row, score in zip(names, scores, strict=True)]
     return _encode_results(results, reported, non_finite=not np.isfinite(scores).all())
@@ -259,13 +259,13 @@ def encode_regress(outputs: Mapping[str, Array], rows: int, reported: Reported |
         return _encode_results([None] * rows, reported)
     values = outputs.get("outputs", outputs.get("prediction"))
     if values is None or values.size != rows or values.dtype.kind != "f":
-        raise InvalidRequest("the signature does not answer one number for each example")
+        raise InvalidRequest("the signature does not return one number per example")
     return _encode_results(list(values.reshape(rows)), reported, non_finite=not np.isfinite(values).all())
 
 
 def _encode_results(results: list[Any], reported: Reported | None, *, non_finite: bool = False) -> bytes:
     if reported is None:
         return dump_json({"results": results}, non_finite=non_finite)
-    told = [result if ok else None for result, ok in zip(results, reported.row_ok.tolist(), strict=True)]
+    shown = [result if ok else None for result, ok in zip(results, reported.row_ok.tolist(), strict=True)]
     errors = [error.as_dict() for error in reported.errors]
-    return dump_json({"results": told, "row_errors": errors}, non_finite=non_finite)
+    return dump_json({"results": shown, "row_errors": errors}, non_finite=non_finite)

@@ -1,4 +1,4 @@
-"""KServe's protocol, version 1, where it is more than TensorFlow Serving's predict."""
+"""The parts of KServe's protocol, version 1, that TensorFlow Serving does not have."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,23 @@ def encode_models(names: Sequence[str]) -> bytes:
 
 
 def encode_alive() -> bytes:
-    """Write the answer of ``GET /``, which KServe's client asks whether the server lives."""
+    """Write the response to ``GET /``, by which KServe's client checks that the server is alive."""
     return dump_json({"status": "alive"})
 
 
 def not_implemented(verb: str) -> Unimplemented:
-    """What answers a verb that a model does not offer."""
+    """The error for a verb that the model does not offer."""
     return Unimplemented(f"the model does not offer '{verb}'")
 
 
 def no_such_model(name: str, version: int | None) -> ModelNotFound:
-    """The words of a status that finds nothing: KServe's for a model, TensorFlow Serving's for a version."""
+    """The error of a status request: KServe's message for a model, TensorFlow Serving's for a version."""
     error = ModelNotFound(name, version)
     shown = error.name
-    said = (
+    message = (
         f"Model with name {shown} does not exist."
         if version is None
         else f"Could not find version {version} of model {shown}"
     )
-    error.args = (said,)
+    error.args = (message,)
     return error

@@ -21,7 +21,7 @@ from serve.values.tensors import DATATYPES, datatype_of, dtype_of, encode_binary
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
 ROW_OK: Final = "row_ok"
-"""Name of the output that tells good rows, for a request that reports bad ones."""
+"""Name of the output that says whether each row is good, for a request with ``on_row_error: report``."""
 EXTENSIONS: Final = (
     "binary_tensor_data",
     "binary_data",
@@ -31,17 +31,17 @@ EXTENSIONS: Final = (
     "model_repository_extension",
     "statistics",
 )
-"""As Triton and as KServe spell them."""
+"""In the spellings of Triton and of KServe."""
 
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """An output that a request asks for.
+    """An output that a request wants.
 
     Attributes:
         name: The output.
         is_binary: Whether its values follow the JSON as bytes.
-        classes: How many of the best classes to answer instead of the values; 0 for the values.
+        classes: Number of best classes to return instead of the values; 0 for the values.
     """
 
     name: str
@@ -55,11 +55,11 @@ class InferRequest:
 
     Attributes:
         id: The client's, or a new one.
-        signature: What is asked.
-        tensors: What stands under ``inputs``.
-        blobs: The bytes behind the JSON.
-        outputs: What is answered, in this order.
-        parameters: What the client asks for beside.
+        signature: The signature.
+        tensors: The value of ``inputs``.
+        blobs: The bytes after the JSON.
+        outputs: The outputs to return, in this order.
+        parameters: The parameters of the request.
     """
 
     id: str
@@ -72,7 +72,7 @@ class InferRequest:
 
     @property
     def rows(self) -> int:
-        """How many rows it says that it has, but no more than values came: a shape alone must not fill the queue."""
+        """The number of rows in its shape, but at most the number of values: a shape alone must not fill the queue."""
         try:
             rows, data = self.tensors[0]["shape"][0], self.tensors[0].get("data", self.blobs)
             return max(1, min(rows, len(data))) if type(rows) is int else 1
@@ -80,15 +80,15 @@ class InferRequest:
             return 1
 
     def read(self) -> list[NamedTensor]:
-        """The tensors; their values are still JSON, flat, or bytes.
+        """The tensors. Their values are flat JSON values or bytes, not decoded yet.
 
         Raises:
-            InvalidRequest: Says which input does not fit, what was expected and what came.
+            InvalidRequest: An input does not fit; the message says what was expected and what was found.
         """
         return read_tensors(self.tensors, self.blobs, self.signature)
 
     def columns(self) -> dict[str, Sequence[Any]] | None:
-        """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
+        """The values by input, all of the same length; None if anything is unusual, which `inputs` then reports."""
         infos, tensors = self.signature.inputs, self.tensors
         if type(tensors) is not list or len(tensors) != len(infos) or len(self.blobs):
             return None
@@ -98,7 +98,7 @@ class InferRequest:
             for tensor in tensors:
                 name, data, shape = tensor["name"], tensor["data"], tensor["shape"]
                 usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and type(data) is list and len(data) == rows
-                # As it stands: true and 1.0 are equal to 1, and no sizes.
+                # Check the type, too: true and 1.0 are equal to 1, but are not sizes.
                 if not usual or shape != [rows] or type(shape[0]) is not int or "parameters" in tensor:
                     return None
                 columns[name] = data
@@ -110,21 +110,21 @@ class InferRequest:
         """One tensor per input.
 
         Raises:
-            InvalidRequest: Says which input does not fit, what was expected and what came.
+            InvalidRequest: An input does not fit; the message says what was expected and what was found.
         """
         return decode_tensors(self.read())
 
 
 def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str, Signature]) -> InferRequest:
-    """Read an infer request, all but its values.
+    """Read an infer request without decoding its values.
 
     Args:
-        body: JSON, with the bytes of binary tensors after it.
-        header_length: How many bytes of it are JSON; None if all are.
+        body: JSON, followed by the bytes of binary tensors.
+        header_length: Number of bytes of JSON; None if all are.
         signatures: Of the model; the parameter ``signature_name`` chooses one.
 
     Raises:
-        InvalidRequest: It is no JSON, or asks for outputs that the model does not have.
+        InvalidRequest: It is not JSON, or wants outputs that the model does not have.
         UnknownSignature: The model has no such signature.
     """
     if header_length is not None and not 0 < header_length <= len(body):
@@ -136,7 +136,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     parameters = parameters_of(document, "the request")
     name = parameters.get("signature_name", SERVING_DEFAULT)
     if not isinstance(name, str):
-        raise InvalidRequest(f"parameters: signature_name is no string: {describe(name)}")
+        raise InvalidRequest(f"parameters: signature_name is not a string: {describe(name)}")
     signature = find_signature(signatures, name)
     identity = document.get("id") or ""
     if not isinstance(identity, str):
@@ -181,14 +181,14 @@ def encode_infer(
     """Write an infer response.
 
     Args:
-        request: What it answers.
-        model: The name and the version that answered.
-        outputs: What it answered.
-        labels: Names of the classes, for outputs whose best classes are asked for.
-        row_errors: What is wrong with bad rows, if the request asks; the output `row_ok` is then there too.
+        request: The request.
+        model: The name and the version of the model.
+        outputs: The outputs of the model.
+        labels: The class labels, for outputs with `classes`.
+        row_errors: The errors of bad rows, if the request wants them. The output `row_ok` is then there, too.
 
     Returns:
-        The body, and how many bytes of it are JSON if binary tensors follow.
+        The body, and the number of bytes of its JSON if binary tensors follow.
 
     Raises:
         InvalidRequest: JSON has no form for an output.

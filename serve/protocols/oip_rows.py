@@ -1,4 +1,4 @@
-"""The Open Inference Protocol where one bad row fails itself alone: ``"parameters": {"on_row_error": "report"}``."""
+"""The Open Inference Protocol, with errors per row: ``"parameters": {"on_row_error": "report"}``."""
 
 import math
 from collections.abc import Sequence
@@ -22,31 +22,31 @@ class InferRows:
     """The rows of an infer request.
 
     Args:
-        asked: The request.
+        request: The request.
 
     Raises:
-        InvalidRequest: Its tensors do not fit, whatever their values are.
+        InvalidRequest: The tensors do not fit, apart from their values.
     """
 
-    def __init__(self, asked: InferRequest) -> None:
+    def __init__(self, request: InferRequest) -> None:
         self._columns: dict[str, tuple[TensorInfo, tuple[int, ...], list[Any] | Array]] = {}
-        for tensor in asked.read():
-            # Of bytes, any value for now: each row is looked at by itself.
+        for tensor in request.read():
+            # Without the feature, bytes are decoded but not checked: `check` does that per row.
             values: Any = tensor.values
             if isinstance(values, memoryview):
                 values = replace(tensor, info=replace(tensor.info, feature=None)).decode()
             self._columns[tensor.name] = (tensor.info, tensor.shape, values)
         counts = {shape[0] for _, shape, _ in self._columns.values()}
         if len(counts) != 1:
-            raise InvalidRequest("the inputs do not have as many rows as each other")
+            raise InvalidRequest("the inputs have different numbers of rows")
         self.count = counts.pop()
 
     def check(self, row: int) -> tuple[str, str] | None:
-        """The input and the rule that a row breaks, if any."""
+        """The input and the error of a bad row; None for a good one."""
         for name, (info, shape, values) in self._columns.items():
             if isinstance(values, np.ndarray):
                 if unfit(values[row : row + 1].ravel(), info).any():
-                    return name, "a value that the input does not take"
+                    return name, "a value that the input does not accept"
                 continue
             size = math.prod(shape[1:])
             try:
@@ -56,7 +56,7 @@ class InferRows:
         return None
 
     def only(self, rows: Sequence[int]) -> Decoded:
-        """The same request of some rows."""
+        """The request with only these rows."""
         decoded = {}
         for name, (info, shape, values) in self._columns.items():
             if isinstance(values, np.ndarray):
@@ -69,5 +69,5 @@ class InferRows:
 
 
 def with_row_ok(outputs: Reported) -> dict[str, Array]:
-    """The outputs, and one more that tells good rows."""
+    """The outputs, and `ROW_OK`, which says whether each row is good."""
     return {**outputs.outputs, ROW_OK: outputs.row_ok}

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of models: metadata, and Triton's index, configuration and statistics.
+"""The Open Inference Protocol's information about models: metadata, and Triton's index, configuration, statistics.
 
 Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/protocol/extension_model_repository.md``,
 ``extension_model_configuration.md`` and ``extension_statistics.md``.
@@ -14,11 +14,11 @@ from serve.values.tensors import DATATYPES
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILABLE", "END": "UNAVAILABLE"}
-"""Triton's word for each of TensorFlow Serving's."""
+"""Triton's state for each state of TensorFlow Serving."""
 
 
 def encode_metadata(name: str, versions: Sequence[int], signature: Signature) -> bytes:
-    """Write a model's metadata; -1 in a shape takes any size."""
+    """Write a model's metadata; -1 in a shape means any size."""
 
     def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
         return [
@@ -45,8 +45,8 @@ def encode_index(versions: Sequence[tuple[str, int, str, str]], *, ready_only: b
     """Write the index.
 
     Args:
-        versions: Model, number, state in TensorFlow Serving's words, and why it cannot be loaded.
-        ready_only: Leave out what does not answer.
+        versions: Model, number, state of TensorFlow Serving, and why it cannot be loaded.
+        ready_only: Leave out the versions that are not loaded.
     """
     listed = [
         {"name": name, "version": str(number), "state": STATES[state], "reason": reason}
@@ -57,7 +57,7 @@ def encode_index(versions: Sequence[tuple[str, int, str, str]], *, ready_only: b
 
 
 def encode_config(name: str, signature: Signature, max_batch: int) -> bytes:
-    """Write a model's configuration; of batched tensors it leaves out the first dimension, as Triton does."""
+    """Write a model's configuration. The shapes of batched tensors are without the first dimension, as in Triton."""
     is_batched = signature.is_batched and max_batch > 0
 
     def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ def encode_config(name: str, signature: Signature, max_batch: int) -> bytes:
 
 
 def encode_statistics(versions: Sequence[tuple[str, int, Statistics]]) -> bytes:
-    """Write what versions have done; durations are sums in nanoseconds, and there is no cache to hit."""
+    """Write the statistics of versions. Durations are sums in nanoseconds; there is no cache."""
 
     def duration(counted: Distribution) -> dict[str, int]:
         return {"count": counted.count, "ns": round(counted.total * 1e9)}

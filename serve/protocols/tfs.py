@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST protocol: predict in row and column form, status, metadata.
 
-Rules and messages are those of its ``util/json_tensor.cc``. Where a model was trained here, the messages say more: the
-nearest name for a wrong key, and whether an input takes null.
+Rules and messages are those of its ``util/json_tensor.cc``. For models trained by Millrace the messages add the nearest
+name for a wrong key, and whether an input accepts null.
 """
 
 import re
@@ -26,7 +26,7 @@ GET_PATH: Final = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?(?:/(?P<method>metadata))?",
     re.IGNORECASE | re.ASCII,
 )
-"""TF Serving's own patterns (``http_rest_api_handler.cc``): of the whole path, before it is percent-decoded."""
+"""TensorFlow Serving's patterns (``http_rest_api_handler.cc``), for the whole path before percent-decoding."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class PredictRequest:
     """A predict request whose values are still JSON.
 
     Attributes:
-        signature: What is asked.
-        value: What stands under ``instances`` or ``inputs``.
-        is_row_form: Whether it came as ``instances`` and is answered with ``predictions``.
-        parameters: What the client asks for beside.
+        signature: The signature.
+        value: The value of ``instances`` or ``inputs``.
+        is_row_form: Whether it is ``instances``, so that the response is ``predictions``.
+        parameters: The parameters of the request.
     """
 
     signature: Signature
@@ -48,11 +48,11 @@ class PredictRequest:
 
     @property
     def rows(self) -> int:
-        """How many rows it says that it has."""
+        """The number of rows; 1 in column form."""
         return len(self.value) if self.is_row_form and isinstance(self.value, list) else 1
 
     def columns(self) -> dict[str, Sequence[Any]] | None:
-        """The values by input, all of as many rows; None if anything is unusual, and `inputs` shall say what."""
+        """The values by input, all of the same length; None if anything is unusual, which `inputs` then reports."""
         names, value = self.signature.inputs, self.value
         if not self.is_row_form or type(value) is not list or not names:
             return None
@@ -70,7 +70,7 @@ class PredictRequest:
         """One tensor per input.
 
         Raises:
-            InvalidRequest: Says which input of which row does not fit, what was expected and what came.
+            InvalidRequest: A value does not fit; the message says the input and row, what was expected and found.
             Unimplemented: JSON has no form for an input's dtype.
         """
         decode = _decode_instances if self.is_row_form else _decode_inputs
@@ -78,10 +78,10 @@ class PredictRequest:
 
 
 def decode_document(body: bytes, signatures: Mapping[str, Signature]) -> tuple[dict[str, Any], Signature]:
-    """Parse a body and find the signature that it asks for.
+    """Parse a body and find its signature.
 
     Raises:
-        InvalidRequest: It is no JSON object, or its ``signature_name`` is no string.
+        InvalidRequest: It is not a JSON object, or its ``signature_name`` is not a string.
         UnknownSignature: The model has no such signature.
     """
     document = parse_json(body)
@@ -96,10 +96,10 @@ def decode_document(body: bytes, signatures: Mapping[str, Signature]) -> tuple[d
 
 
 def decode_predict(body: bytes, signatures: Mapping[str, Signature]) -> PredictRequest:
-    """Read a predict request, all but its values.
+    """Read a predict request without decoding its values.
 
     Raises:
-        InvalidRequest: It is no JSON, or asks for nothing.
+        InvalidRequest: It is not JSON, or has neither instances nor inputs.
         UnknownSignature: The model has no such signature.
     """
     document, signature = decode_document(body, signatures)
@@ -206,10 +206,11 @@ def _nearest(name: str, columns: Mapping[str, Any]) -> str:
 
 
 def encode_predict(outputs: Mapping[str, Array], is_row_form: bool) -> bytes:
-    """Write a predict response: bare values for a model with one output, else objects by name.
+    """Write a predict response: plain values for a model with one output, else objects by name.
 
     Raises:
-        InvalidRequest: Row form is asked for, and the outputs have not one entry per row; or JSON has no such dtype.
+        InvalidRequest: The request has row form, but the outputs do not have one entry per row; or JSON has no form for
+            a dtype.
     """
     if not outputs:
         raise InvalidRequest("Cannot convert empty tensor map to JSON")

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's predict where one bad row fails itself alone: ``"parameters": {"on_row_error": "report"}``."""
+"""TensorFlow Serving's predict, with errors per row: ``"parameters": {"on_row_error": "report"}``."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,23 +17,23 @@ class PredictRows:
     """The rows of a predict request.
 
     Args:
-        asked: The request; columns are taken apart into rows.
+        request: The request; columns are converted to rows.
 
     Raises:
-        InvalidRequest: It holds nothing that could be called rows.
+        InvalidRequest: It has no rows.
     """
 
-    def __init__(self, asked: PredictRequest) -> None:
-        self._asked = replace(asked, value=_rows_of(asked), is_row_form=True)
+    def __init__(self, request: PredictRequest) -> None:
+        self._request = replace(request, value=_rows_of(request), is_row_form=True)
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
-        return len(self._asked.value)
+        """The number of rows."""
+        return len(self._request.value)
 
     def check(self, row: int) -> tuple[str, str] | None:
-        """The field and the rule that a row breaks, if any."""
-        inputs, value = self._asked.signature.inputs, self._asked.value[row]
+        """The field and the error of a bad row; None for a good one."""
+        inputs, value = self._request.signature.inputs, self._request.value[row]
         if is_plain(value):
             if len(inputs) != 1:
                 return "", f"expected an object of {', '.join(inputs)}, found {describe(value)}"
@@ -42,15 +42,15 @@ class PredictRows:
             if name not in value:
                 return name, "is missing"
             if name not in inputs:
-                return name[:64], "is no input of the model"
+                return name[:64], "is not an input of the model"
         return next(((name, rule) for name, info in inputs.items() if (rule := _rule_of(value[name], info))), None)
 
     def only(self, rows: Sequence[int]) -> PredictRequest:
-        """The same request of some rows."""
-        names, values = self._asked.signature.inputs, [self._asked.value[row] for row in rows]
+        """The request with only these rows."""
+        names, values = self._request.signature.inputs, [self._request.value[row] for row in rows]
         if any(map(is_plain, values)) and not all(map(is_plain, values)):
             values = [dict.fromkeys(names, value) if is_plain(value) else value for value in values]
-        return replace(self._asked, value=values)
+        return replace(self._request, value=values)
 
 
 def _rule_of(value: Any, info: TensorInfo) -> str:
@@ -69,9 +69,9 @@ def _rule_of(value: Any, info: TensorInfo) -> str:
     )
 
 
-def _rows_of(asked: PredictRequest) -> list[Any]:
-    value, names = asked.value, asked.signature.inputs
-    if not asked.is_row_form:
+def _rows_of(request: PredictRequest) -> list[Any]:
+    value, names = request.value, request.signature.inputs
+    if not request.is_row_form:
         columns = {name: value for name in names} if is_plain(value) and len(names) == 1 else value
         if not isinstance(columns, dict) or not all(isinstance(columns.get(name), list) for name in names):
             raise InvalidRequest(f"inputs: expected a list of values for each of {', '.join(names)}")
@@ -85,7 +85,7 @@ def _rows_of(asked: PredictRequest) -> list[Any]:
 
 
 def encode_reported(reported: Reported, is_row_form: bool) -> bytes:
-    """Write an answer of full length: null where a row is bad, and why under ``row_errors``."""
+    """Write a response with all rows: null for a bad row, and its error under ``row_errors``."""
     columns = {name: _with_nulls(name, values, reported) for name, values in reported.outputs.items()}
     answer: Any = columns
     if len(columns) == 1:

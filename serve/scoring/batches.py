@@ -1,4 +1,4 @@
-"""What a scoring worker does: read rows, ask the servable, write a file of predictions."""
+"""The work of a scoring worker: read rows, run the model, write a file of predictions."""
 
 import functools
 import uuid
@@ -28,7 +28,7 @@ ERROR: Final = "error"
 """Column that says why a row has no prediction; null where it has one."""
 SPLIT: Final = "split"
 LASTING: Final = (DataRejected, ConfigError, InputMissing)
-"""Errors that another attempt would meet again: a worker tells them to the driver, which raises the like."""
+"""Errors that a retry would meet again. A worker reports them to the driver, which raises them."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class RowSlice:
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs; plain values, sent once to each.
+    """The input of a worker; plain values, sent once to each.
 
     Attributes:
         model: Folder of the model version.
-        digest: What its manifest must add up to.
+        digest: The expected digest of its manifest.
         threads: For TensorFlow, in each worker.
         tasks: Pieces by task number.
         keys: Columns of the table that name a row; the split is not among them.
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Written:
-    """What a task has to say: the file it wrote, or why its rows cannot be scored at all."""
+    """The result of a task: the file it wrote, or why its rows cannot be scored."""
 
     path: str = ""
     size: int = 0
@@ -96,7 +96,7 @@ def cached_servable(place: str, digest: str, threads: int, wait_s: float = 0.0) 
     """The servable of this process; it outlives a job, so that the next one starts warm.
 
     Raises:
-        ModelDamaged: The files are not those that the driver saw.
+        ModelDamaged: The files are not those that the driver read.
     """
     retry = RetryPolicy(wait_s)
     with mapped_errors("model", place), open_input(f"{place}/{MANIFEST}", retry) as file:
@@ -141,7 +141,7 @@ def run_task(job: Job, number: int) -> Written:
 
 
 class Unseen:
-    """Counts values that training did not see.
+    """Counts values that the training data did not have.
 
     Args:
         vocabularies: By input.
@@ -188,7 +188,7 @@ def _score(
 
 
 Reasons = list[tuple[npt.NDArray[np.bool_], str]]
-"""Rows that get no prediction, and why."""
+"""Rows without a prediction, and why."""
 
 
 def _encode(batch: pa.RecordBatch, features: Iterable[Feature]) -> tuple[dict[str, Encoded], Reasons]:
@@ -197,7 +197,7 @@ def _encode(batch: pa.RecordBatch, features: Iterable[Feature]) -> tuple[dict[st
     for feature in features:
         column = batch.column(feature.name)
         if column.null_count and not feature.nullable:
-            # One bad row must not end the job: it is answered like any other, then loses its answer.
+            # One bad row must not end the job: it is computed like any other, then its outputs are set to null.
             reasons.append((column.is_null().to_numpy(zero_copy_only=False), f"{feature.name} is missing"))
             column = pc.fill_null(column, _blank(column.type))
         columns[feature.name] = encode(column, feature)

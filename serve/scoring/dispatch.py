@@ -1,4 +1,4 @@
-"""Hands a scoring job's tasks to Spark, and shows how far they are."""
+"""Runs the tasks of a scoring job on Spark, and shows the progress."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.5
 SPARK_MODULES: Final = ("pyspark", "py4j")
-"""Where Spark's own exceptions come from; this room runs without Spark and cannot name their classes."""
+"""The packages of Spark's exceptions. This package does not import Spark, so it cannot name their classes."""
 
 
 def spark_cores(spark: "SparkSession") -> int:
@@ -25,10 +25,10 @@ def spark_cores(spark: "SparkSession") -> int:
 
 
 def run_on_spark(spark: "SparkSession", job: Job) -> list[Written]:
-    """Do a job's tasks, each in a Spark task of its own.
+    """Run each task of a job in a Spark task.
 
     Raises:
-        ScoringFailed: Spark gave up.
+        ScoringFailed: The Spark job failed.
     """
     count = len(job.tasks)
     try:
@@ -47,8 +47,8 @@ def run_on_spark(spark: "SparkSession", job: Job) -> list[Written]:
 def _reason(error: Exception) -> str:
     """The line of a worker's stack that says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said = [line for line in lines if "Error: " in line or "Exception: " in line or "Damaged: " in line]
-    return shorten((said or lines)[-1], 400)
+    errors = [line for line in lines if "Error: " in line or "Exception: " in line or "Damaged: " in line]
+    return shorten((errors or lines)[-1], 400)
 
 
 @contextlib.contextmanager

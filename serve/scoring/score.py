@@ -104,7 +104,7 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
 
 
 def _meaning(config: Config) -> dict[str, Any]:
-    """What of the section `score` decides which rows are answered, and not whether they are good enough."""
+    """The settings of the section `score` that affect the predictions; not those that only check them."""
     return config.score.model_dump(mode="json", by_alias=True, exclude={"max_unseen"})
 
 
@@ -122,7 +122,7 @@ def _score(
         raise DataRejected(f"the table's log says {record['rows_in']} rows, its files hold {rows}")
     if rejected == rows:
         _discard(written, predictions)
-        raise DataRejected(f"not one of {rows} rows has a prediction", hint="look at the model and the newest rows")
+        raise DataRejected(f"not one of {rows} rows has a prediction", hint="check the model and the newest rows")
     unseen = _sum_unseen(written)
     record |= {"rows_out": rows - rejected, "rejected": rejected, "unseen": unseen}
     if unseen and max(unseen.values()) > max_unseen * rows:
@@ -187,7 +187,7 @@ def plan_job(
     record: dict[str, Any],
     cores: int,
 ) -> Job:
-    """Lay out who reads which rows and what is written."""
+    """Plan which worker reads which rows, and what it writes."""
     schema = plan_schema(model.manifest, table)
     return Job(
         model=model.uri,
@@ -222,7 +222,7 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[RowSlice, 
     tasks: list[list[RowSlice]] = [[] for _ in range(count)]
     position = 0
     for piece in pieces:
-        # The piece goes where its middle lies.
+        # A piece belongs to the task that contains its middle.
         tasks[min(count - 1, (2 * position + piece.rows.rows) * count // (2 * total))].append(piece)
         position += piece.rows.rows
     return tuple(_joined(task) for task in tasks if task)

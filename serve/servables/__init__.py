@@ -1,1 +1,1 @@
-"""Model versions that answer: what they can be asked, how they are loaded, which of them is served."""
+"""Model versions: their signatures, how they are loaded, and which of them are served."""

@@ -1,7 +1,7 @@
-"""Whether a model knows its way with the values of a request: what its contract allows, what its training has seen.
+"""Checks the values of a request against the model's contract and its training data.
 
-The contract's word is a rule that may be enforced. What the train split happened to hold is none: a value beyond it is
-answered, and may be counted, as the first sign that the world has moved away from the model.
+The contract is a rule, which can be enforced. The range of the training data is not: a value outside of it is answered
+and may be counted, as an early sign of data drift.
 """
 
 import logging
@@ -26,24 +26,24 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["contract", "training"]
 Counts = Counter[tuple[str, Kind]]
-"""Values outside, by input and by what they are outside of."""
+"""Number of values outside of a domain, by input and kind of domain."""
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 MAX_WORDS: Final = 100_000
-"""A larger vocabulary is not looked into: it would take as much memory as the model."""
+"""A larger vocabulary is not checked: it would take as much memory as the model."""
 SHOWN: Final = 10
-"""Values of a domain that a message lists."""
+"""Most values of a domain in a message."""
 
 
 @dataclass(frozen=True)
 class Outside:
-    """Values of one input that lie outside.
+    """Values of one input that are outside of a domain.
 
     Attributes:
         feature: The input.
-        kind: Outside of what the contract allows, or only of what training has seen.
-        rows: Where, as a mask over the rows.
+        kind: "contract": the contract does not allow them. "training": only the training data does not have them.
+        rows: A mask over the rows.
     """
 
     feature: Feature
@@ -51,23 +51,23 @@ class Outside:
     rows: Mask
 
     def rule(self, value: Any) -> str:
-        """What one of the values should have been."""
-        said = _say(self.feature, self.feature.domain or Domain())
-        return f"is {shorten(_show(self.feature, value), 64)}, the contract of the model's data allows {said}"
+        """A message: the value, and what the contract allows."""
+        allowed = _describe(self.feature, self.feature.domain or Domain())
+        return f"is {shorten(_show(self.feature, value), 64)}, the contract of the model's data allows {allowed}"
 
 
 class Domains:
-    """What the inputs of a model may be, and what they were.
+    """The values that the contract allows for a model's inputs, and those that its training data had.
 
     Args:
         features: The inputs.
-        vocabularies: What the categories among them have learnt.
+        vocabularies: The values of each category in the training data.
     """
 
     def __init__(self, features: Sequence[Feature], vocabularies: Mapping[str, Vocabulary] | None = None) -> None:
         self._features = {feature.name: feature for feature in features}
         self._allowed = {f.name: _as_set(f, f.domain.values) for f in features if f.domain and f.domain.values}
-        self._learnt = {
+        self._observed = {
             name: _as_set(self._features[name], words if isinstance(words, frozenset) else words.to_pylist())
             for name, words in (vocabularies or {}).items()
             if name in self._features and len(words) <= MAX_WORDS
@@ -77,34 +77,34 @@ class Domains:
         self._low = np.array([[bounds[name][0]] for name in self._bounded])
         self._high = np.array([[bounds[name][1]] for name in self._bounded])
         self._known = {
-            name: frozenset.intersection(*(s[name] for s in (self._allowed, self._learnt) if name in s))
-            for name in self._allowed.keys() | self._learnt.keys()
+            name: frozenset.intersection(*(s[name] for s in (self._allowed, self._observed) if name in s))
+            for name in self._allowed.keys() | self._observed.keys()
         }
 
     def outside(self, inputs: Mapping[str, Array]) -> list[Outside]:
-        """Which values lie outside, if any; missing ones never do.
+        """The values outside of a domain, if any. Missing values are never outside.
 
         Args:
-            inputs: One flat tensor per input, all as long.
+            inputs: One flat tensor per input, all of the same length.
         """
         found = []
         for name in self._suspects(inputs):
             feature, values = self._features[name], inputs[name]
-            there = ~_is_missing(values)
-            forbidden = there & ~self._is_allowed(feature, values)
-            strange = there & ~forbidden & ~self._is_learnt(feature, values)
-            kinds: tuple[tuple[Kind, Mask], ...] = (("contract", forbidden), ("training", strange))
+            present = ~_is_missing(values)
+            forbidden = present & ~self._is_allowed(feature, values)
+            unobserved = present & ~forbidden & ~self._is_observed(feature, values)
+            kinds: tuple[tuple[Kind, Mask], ...] = (("contract", forbidden), ("training", unobserved))
             found += [Outside(feature, kind, rows) for kind, rows in kinds if rows.any()]
         return found
 
     def _suspects(self, inputs: Mapping[str, Array]) -> list[str]:
-        """Inputs with values that are not plainly inside: nearly always none, and found by a few calls of numpy."""
+        """Inputs that may have values outside: nearly always none. It takes only a few numpy calls."""
         names = [name for name, known in self._known.items() if not known.issuperset(inputs[name].tolist())]
         if self._bounded:
             table = np.empty((len(self._bounded), len(inputs[self._bounded[0]])))
             for line, name in enumerate(self._bounded):
                 table[line] = inputs[name]
-            # NaN, the missing float, is on neither side; the missing integer is below, so a column with one is suspect.
+            # NaN, the missing float, is on neither side. The missing integer is below: its column is a suspect.
             wrong = (table < self._low) | (table > self._high)
             if wrong.any():
                 names += [self._bounded[line] for line in np.flatnonzero(wrong.any(axis=1))]
@@ -123,9 +123,9 @@ class Domains:
             allowed &= _is_in(values, self._allowed[feature.name])
         return allowed
 
-    def _is_learnt(self, feature: Feature, values: Array) -> Mask:
-        if feature.name in self._learnt:
-            return _is_in(values, self._learnt[feature.name])
+    def _is_observed(self, feature: Feature, values: Array) -> Mask:
+        if feature.name in self._observed:
+            return _is_in(values, self._observed[feature.name])
         if feature.observed is None:
             return np.ones(len(values), np.bool_)
         low, high = _ends(feature.observed)
@@ -133,28 +133,28 @@ class Domains:
 
 
 def read_domains(folder: Path, spec: FeatureSpec | None) -> Domains | None:
-    """What a loaded version's inputs may be; None if nothing is known of them.
+    """The domains of a loaded version; None if Millrace did not train it.
 
     Args:
         folder: The SavedModel on this machine.
-        spec: Of the model, if Millrace trained it.
+        spec: The feature spec of the model, if Millrace trained it.
     """
     if spec is None:
         return None
     vocabularies = read_vocabularies(folder)
     for name, words in (vocabularies or {}).items():
         if len(words) > MAX_WORDS:
-            logger.info("input '%s' has learnt %d values: others are not counted", name, len(words))
+            logger.info("input '%s' has %d values in the training data, too many to count others", name, len(words))
     return Domains(spec.inputs, vocabularies)
 
 
 class DomainGuard:
-    """Looks at the batches of one loaded version, as its model's settings say at that time.
+    """Checks the batches of one loaded version, by the current settings of its model.
 
     Args:
-        domains: Of the version.
-        mode: What the settings say.
-        counts: Where it counts.
+        domains: The domains of the version.
+        mode: Returns the current setting.
+        counts: Counts the values outside.
     """
 
     def __init__(self, domains: Domains, mode: Callable[[], DomainMode], counts: Counts) -> None:
@@ -162,20 +162,20 @@ class DomainGuard:
         self._mode = mode
         self._counts = counts
 
-    def look(self, inputs: Mapping[str, Array]) -> tuple[list[Outside], bool]:
-        """What lies outside, and whether what the contract forbids is refused."""
+    def check(self, inputs: Mapping[str, Array]) -> tuple[list[Outside], bool]:
+        """The values outside, and whether rows with values that the contract forbids are refused."""
         mode = self._mode()
         return ([], False) if mode == "ignore" else (self._domains.outside(inputs), mode == "enforce")
 
     def count(self, found: Sequence[Outside], answered: Mask | None = None) -> None:
-        """Count what was found; of what training has not seen only the rows that are answered, if not all are."""
+        """Count the values outside. Those of kind "training" count only in rows that are answered."""
         for outside in found:
             rows = outside.rows if answered is None or outside.kind == "contract" else outside.rows & answered
             self._counts[outside.feature.name, outside.kind] += int(np.count_nonzero(rows))
 
 
 def _as_set(feature: Feature, values: Any) -> frozenset[Any]:
-    """Values as tensors have them; the missing one is always among them."""
+    """The values as they are in tensors, and the missing value."""
     if feature.dtype == "string":
         return frozenset([b"", *(value.encode() for value in values)])
     if feature.tensor_dtype in ("float32", "float64"):
@@ -198,7 +198,7 @@ def _ends(bounds: Range) -> tuple[float, float]:
 
 
 def _tightest(feature: Feature) -> tuple[float, float]:
-    """Between these, and at them, a value is inside of everything."""
+    """Bounds, included, between which a value is inside of both domains."""
     domain, observed = feature.domain or Domain(), feature.observed or Range()
     low, high = _ends(domain)
     low = float(np.nextafter(low, np.inf)) if domain.excludes_min else float(low)
@@ -206,7 +206,7 @@ def _tightest(feature: Feature) -> tuple[float, float]:
     return max(low, _ends(observed)[0]), min(high, _ends(observed)[1])
 
 
-def _say(feature: Feature, domain: Domain) -> str:
+def _describe(feature: Feature, domain: Domain) -> str:
     show, parts = partial(_show, feature), []
     if domain.min is not None:
         parts.append(f"{'more than' if domain.excludes_min else 'at least'} {show(domain.min)}")

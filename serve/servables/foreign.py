@@ -13,9 +13,9 @@ from serve.errors import ModelNotFound
 
 @contextlib.contextmanager
 def foreign_copy(store: ModelStore, name: str, version: int) -> Iterator[Path]:
-    """The folder of a version on this machine: where it lies, or a copy.
+    """The folder of a version on this machine: in the store if that is local, else a copy.
 
-    A copy of what could not be loaded is removed; one that was loaded stays, for TensorFlow may read its assets later.
+    The copy is removed if loading fails. Otherwise it stays, because TensorFlow may read its assets later.
 
     Raises:
         ModelNotFound: There is no such version.

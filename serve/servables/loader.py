@@ -1,4 +1,4 @@
-"""Loads a version from the store: one of ours, or one that another system wrote."""
+"""Loads a version from the store: one of Millrace, or one that another system wrote."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,11 +13,11 @@ from serve.servables.servable import Servable
 
 Load = Callable[[], Servable]
 Host = Callable[[str, Load], Servable]
-"""Loads what it is told, named by the first argument, in a place of its choice."""
+"""Calls the loading function, in this process or in another one; the first argument names the version."""
 
 
 def in_this_process(_: str, load: Load) -> Servable:
-    """The simplest host."""
+    """Load in this process."""
     return load()
 
 
@@ -25,9 +25,9 @@ class Loader:
     """Loads versions.
 
     Args:
-        store: Where they lie.
-        threads: How many threads TensorFlow may use; by default its own choice.
-        host: Where they are loaded.
+        store: Holds the versions.
+        threads: Number of threads of TensorFlow; by default its own choice.
+        host: Chooses the process that loads a version.
     """
 
     def __init__(self, store: ModelStore, *, threads: int | None = None, host: Host = in_this_process) -> None:
@@ -41,12 +41,12 @@ class Loader:
         Args:
             name: The model.
             version: Its number.
-            settings: Say whether it may be one that another system wrote.
-            sizes: Of the batches to warm up by, in rows, beside those that every version is.
+            settings: Whether it may be one that another system wrote.
+            sizes: Further batch sizes for the warm-up, in rows.
 
         Raises:
             ArtifactNotFound: The store has no such version.
-            ModelDamaged: It is not what was published, or TensorFlow cannot load it.
+            ModelDamaged: Its files are not those published, or TensorFlow cannot load it.
             StorageError: The store cannot be read.
         """
         place = f"{name}/{version}"

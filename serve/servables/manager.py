@@ -19,14 +19,14 @@ _DEFAULTS: Final = ServedModel()
 
 
 class ServableManager:
-    """Loads model versions from the store and hands out the loaded ones.
+    """Loads model versions from the store, and returns the loaded ones.
 
     Args:
-        store: Where the versions lie.
-        models: The models that are served, and how; other names do not exist, whatever the store holds.
-        kept_versions: How many versions beside those that the settings name stay loaded, per model.
-        threads: How many threads TensorFlow may use; by default its own choice.
-        host: Where models are loaded; by default in this process.
+        store: Holds the versions.
+        models: The served models and their settings. Other models of the store are not served.
+        kept_versions: Versions per model that stay loaded beside those that the settings name.
+        threads: Number of threads of TensorFlow; by default its own choice.
+        host: Chooses the process that loads a version; by default this one.
     """
 
     def __init__(
@@ -50,32 +50,32 @@ class ServableManager:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model has a version that answers; one that was unloaded need not."""
+        """Whether every model has a loaded version or was unloaded by a client."""
         return all(model.is_ready for model in self._models.values())
 
     def load(self) -> None:
-        """Load what the settings name of every model; a damaged version falls back to the one before.
+        """Load the versions that the settings name. If the newest is damaged, the one before it answers.
 
         Raises:
             ArtifactNotFound: The store has no version of a model.
-            MillraceError: None of a model's versions can be loaded; the newest one's reason.
+            MillraceError: No version of a model can be loaded; this is the newest version's error.
         """
         for model in self._models.values():
             model.load()
         relax_collector()
 
     def refresh(self, name: str, sizes: Sequence[int] = ()) -> Outcome | None:
-        """Load a version newer than the one that answers, if the store has one, and let it answer instead.
+        """Load a newer version, if the store has one, and replace the current one with it.
 
-        Requests that the old one is answering keep it until they are done. One that cannot be loaded is refused and
-        tried again after a while; the old one goes on. Other versions that the settings name are loaded, too.
+        Running requests finish on the old version. A version that cannot be loaded is refused and tried again later;
+        the old one continues to answer. Other versions that the settings name are loaded, too.
 
         Args:
             name: The model.
-            sizes: Of the batches in use, in rows: the newer version answers such before anybody else asks it.
+            sizes: Batch sizes in use, in rows, for the warm-up of the newer version.
 
         Returns:
-            What became of the newer version; None if there is none, or it was refused a moment ago.
+            Whether the newer version was loaded or refused; None if there is none, or it was refused a moment ago.
 
         Raises:
             StorageError: The store cannot be read.
@@ -83,13 +83,13 @@ class ServableManager:
         return self._model(name).refresh(sizes)
 
     def configure(self, models: Mapping[str, ServedModel]) -> None:
-        """Serve other models, or the same in another way, from now on.
+        """Change the served models and their settings.
 
-        What the settings of a model name is loaded by its next `refresh`. A new model is served once it is loaded: if
-        it cannot be, that is told, and the next call tries it again.
+        The next `refresh` of a model loads the versions that its settings name. A new model is loaded now; if that
+        fails, the error is logged and the next call tries again.
         """
         for name in self._models.keys() - models.keys():
-            logger.info("model %s is served no more", name)
+            logger.info("model %s is not served any more", name)
         kept = {name: self._models[name] for name in models if name in self._models}
         for name, model in kept.items():
             model.settings = models[name]
@@ -104,7 +104,7 @@ class ServableManager:
             self._models = {**self._models, name: added}
 
     def load_model(self, name: str) -> None:
-        """Serve a model again that was unloaded, or look for its newer versions.
+        """Load a model that was unloaded, or its newer versions.
 
         Raises:
             ModelNotFound: No such model is served.
@@ -117,7 +117,7 @@ class ServableManager:
             self.refresh(name)
 
     def unload_model(self, name: str) -> None:
-        """Let go of a model; requests in flight are still answered.
+        """Unload a model. Running requests are still answered.
 
         Raises:
             ModelNotFound: No such model is served.
@@ -125,13 +125,13 @@ class ServableManager:
         self._model(name).unload()
 
     def close(self) -> None:
-        """Let go of every model at the end of the server."""
+        """Close every model at the end of the server."""
         for name in self.names:
             for servable in self.all_loaded(name):
                 servable.close()
 
     def loaded(self, name: str, version: int | None = None) -> Servable | None:
-        """The servable, if it is loaded; never waits.
+        """The version, by default the current one, if it is loaded; never waits.
 
         Raises:
             ModelNotFound: No such model is served.
@@ -147,7 +147,7 @@ class ServableManager:
         return self._model(name).all_loaded()
 
     def settings(self, name: str) -> ServedModel:
-        """How a model is served now; of one that is served no more the defaults, for requests that it still answers."""
+        """The current settings of a model; defaults if it is not served any more, for its running requests."""
         model = self._models.get(name)
         return model.settings if model else _DEFAULTS
 
@@ -161,7 +161,7 @@ class ServableManager:
         return self._model(name).version_of(label)
 
     def get(self, name: str, version: int | None = None) -> Servable:
-        """The servable, loaded now if need be; of many callers at once one loads, the others wait.
+        """The version, by default the current one; loaded now if necessary. Of several callers only one loads it.
 
         Raises:
             ModelNotFound: No such model is served, or no such version is in the store or allowed by the settings.
@@ -170,7 +170,7 @@ class ServableManager:
         return self._model(name).get(version)
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """How the versions of a model stand, newest first.
+        """The status of the versions of a model, newest first.
 
         Raises:
             ModelNotFound: No such model is served, or no such version is in the store.
@@ -178,7 +178,7 @@ class ServableManager:
         return self._model(name).status(version)
 
     def _model(self, name: str) -> ServedVersions:
-        models = self._models  # which may be replaced meanwhile
+        models = self._models  # one reference: another thread may replace it
         if name not in models:
             raise ModelNotFound(name, hint=f"served here: {', '.join(models)}")
         return models[name]

@@ -27,15 +27,15 @@ from serve.servables.signatures import (
 from serve.servables.warmup import GoldenArrays, difference, read_golden
 
 MAX_BATCH: Final = 16_384
-"""Rows of one call of TensorFlow; more are taken in turns.
+"""Rows of one TensorFlow call; more rows are several calls.
 
-Memory stays bounded, and the activations of a small model stay in the processor's cache: on 28 inputs and a 256-128
-trunk this makes 1.4 times the rows per second of 65,536.
+This bounds the memory, and keeps the activations of a small model in the processor's cache: with 28 inputs and a
+256-128 trunk it gives 1.4 times the rows per second of 65,536.
 """
 WARM_UP_ROWS: Final = (1, 2, 64)
-"""Sizes of batches that a version has answered before anybody asks it."""
+"""Batch sizes with which a version is warmed up before its first request."""
 CLIENTS: Final = frozenset({3, 9, 11})
-"""INVALID_ARGUMENT, FAILED_PRECONDITION and OUT_OF_RANGE, for which TensorFlow Serving answers 400; 501 for 12."""
+"""INVALID_ARGUMENT, FAILED_PRECONDITION and OUT_OF_RANGE: TensorFlow Serving returns 400; for 12, 501."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def import_tensorflow(threads: int | None = None) -> Any:
     """Import TensorFlow without its log lines.
 
     Args:
-        threads: How many threads it may use; counts only before its first operation in a process.
+        threads: Number of its threads; has an effect only before the first operation in a process.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
@@ -54,7 +54,7 @@ def import_tensorflow(threads: int | None = None) -> Any:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         except RuntimeError:
-            pass  # already running in this process: it keeps its threads
+            pass  # TensorFlow already runs in this process and keeps its threads
     return tf
 
 
@@ -62,9 +62,9 @@ class LoadedModel(Servable):
     """A model version that TensorFlow has loaded into this process.
 
     Args:
-        origin: What it is.
-        loaded: What TensorFlow loaded; held, because it owns the variables.
-        signatures: What it can be asked.
+        origin: Its name, version and files.
+        loaded: TensorFlow's object; kept, because it owns the variables.
+        signatures: Its functions.
         joins: See `Servable`.
     """
 
@@ -78,16 +78,16 @@ class LoadedModel(Servable):
     def load(
         cls, version: ModelVersion, threads: int | None = None, sizes: Sequence[int] = WARM_UP_ROWS
     ) -> "LoadedModel":
-        """Check every file, load, warm up, and compare the answers with those that the model ships.
+        """Check every file, load, warm up, and compare the predictions with those in the model's warm-up file.
 
         Args:
-            version: What to load.
+            version: The version to load.
             threads: See `import_tensorflow`.
-            sizes: Of the batches to warm up by, in rows.
+            sizes: Batch sizes for the warm-up, in rows.
 
         Raises:
-            ModelDamaged: A file is not the one published, the model is not what its manifest says, or it does not
-                answer as it did when it was trained.
+            ModelDamaged: A file is not the one published, the model does not fit its manifest, or its predictions
+                differ from those after training.
         """
         version = checked_copy(version)
         manifest = version.manifest
@@ -104,7 +104,7 @@ class LoadedModel(Servable):
     def load_foreign(
         cls, name: str, version: int, folder: Path, threads: int | None = None, *, joins: bool = False
     ) -> "LoadedModel":
-        """Load a SavedModel that another system wrote in TensorFlow Serving's layout; nothing vouches for its files.
+        """Load a SavedModel that another system wrote in TensorFlow Serving's layout. Its files are not verified.
 
         Args:
             name: The model.
@@ -140,20 +140,20 @@ class LoadedModel(Servable):
         return servable
 
     def infer_encoded(self, columns: Mapping[str, Encoded]) -> Arrays:
-        """Answer for columns of a table, as `millrace.features.encoding.encode` makes them; see `infer` for the errors.
+        """Run the model on columns of a table that `millrace.features.encoding.encode` made; errors as for `infer`.
 
-        Strings are looked up from their dictionary inside TensorFlow, never copied row by row. Answers may hold NaN:
-        the caller asks `non_finite_rows` and keeps the row's reason.
+        TensorFlow looks up strings in their dictionary; they are not copied row by row. Outputs may contain NaN: the
+        caller finds these rows with `non_finite_rows`.
         """
-        asked = self.signatures[SERVING_DEFAULT]
-        return self.answer(asked, columns, check_inputs(asked, columns))
+        signature = self.signatures[SERVING_DEFAULT]
+        return self.answer(signature, columns, check_inputs(signature, columns))
 
-    def answer(self, asked: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
-        """All outputs for inputs that `check` has seen, in calls of at most `MAX_BATCH` rows.
+    def answer(self, signature: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
+        """All outputs for inputs that passed `check`, in calls of at most `MAX_BATCH` rows.
 
         Raises:
-            InvalidRequest: The graph of a model from elsewhere refused them.
-            InferenceFailed: TensorFlow raised.
+            InvalidRequest: The graph of a model of another system refused them.
+            InferenceFailed: TensorFlow raised an error.
         """
         texts = {n: self._tf.constant(_some(c.values)) for n, c in columns.items() if isinstance(c, Dictionary)}
 
@@ -161,69 +161,71 @@ class LoadedModel(Servable):
             column = columns[name]
             if isinstance(column, Dictionary):
                 return self._tf.gather(texts[name], self._tf.constant(column.indices[turn or slice(None)]))
-            return self._tf.constant(column if turn is None else column[turn], asked.inputs[name].dtype)
+            return self._tf.constant(column if turn is None else column[turn], signature.inputs[name].dtype)
 
         if rows is None or rows <= MAX_BATCH:
-            return self._call(asked, {name: tensor(name, None) for name in columns})
+            return self._call(signature, {name: tensor(name, None) for name in columns})
         turns = [slice(start, start + MAX_BATCH) for start in range(0, rows, MAX_BATCH)]
-        parts = [self._call(asked, {name: tensor(name, turn) for name in columns}) for turn in turns]
+        parts = [self._call(signature, {name: tensor(name, turn) for name in columns}) for turn in turns]
         return {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
-    def _call(self, asked: Signature, tensors: dict[str, Any]) -> Arrays:
+    def _call(self, signature: Signature, tensors: dict[str, Any]) -> Arrays:
         try:
-            answered = self._functions[asked.name](**tensors)
+            answered = self._functions[signature.name](**tensors)
             return {name: _to_array(tensor) for name, tensor in answered.items()}
         except self._tf.errors.OpError as error:
-            said = str(error.message)[:1000]
+            message = str(error.message)[:1000]
             if self.spec is None and error.error_code in CLIENTS:
-                # What a graph refuses of inputs that fit its signature: their sizes, mostly.
-                raise InvalidRequest(said) from error
+                # The inputs fit the signature, but the graph refuses them: mostly because of their sizes.
+                raise InvalidRequest(message) from error
             if self.spec is None and error.error_code == 12:  # noqa: PLR2004 - see CLIENTS
-                raise Unimplemented(said) from error
+                raise Unimplemented(message) from error
             raise InferenceFailed(self.name, self.version, str(error)) from error
 
     def _check_manifest(self, manifest: ModelManifest) -> None:
-        asked = self.signatures.get(SERVING_DEFAULT)
-        taken = {n: (i.dtype, len(i.shape or ())) for n, i in asked.inputs.items()} if asked else {}
-        given = {n: i.dtype for n, i in asked.outputs.items()} if asked else {}
+        signature = self.signatures.get(SERVING_DEFAULT)
+        taken = {n: (i.dtype, len(i.shape or ())) for n, i in signature.inputs.items()} if signature else {}
+        given = {n: i.dtype for n, i in signature.outputs.items()} if signature else {}
         expected = {f.name: (f.tensor_dtype, 1) for f in manifest.features.inputs}
-        for what, said, seen in (("input", expected, taken), ("output", manifest.outputs, given)):
-            for name in sorted(said.keys() | seen.keys()):
-                if said.get(name) != seen.get(name):
-                    reason = f"{what} '{name}': its manifest says {said.get(name)}, its signature {seen.get(name)}"
+        for what, declared, found in (("input", expected, taken), ("output", manifest.outputs, given)):
+            for name in sorted(declared.keys() | found.keys()):
+                if declared.get(name) != found.get(name):
+                    reason = f"{what} '{name}': its manifest says {declared.get(name)}, its signature {found.get(name)}"
                     raise ModelDamaged(self.origin.place, reason)
 
     def _check_golden(self, golden: Sequence[GoldenArrays]) -> None:
         for one in golden:
             try:
-                asked = find_signature(self.signatures, one.signature or SERVING_DEFAULT)
-                answered = self.answer(asked, one.inputs, check_inputs(asked, one.inputs))
+                signature = find_signature(self.signatures, one.signature or SERVING_DEFAULT)
+                answered = self.answer(signature, one.inputs, check_inputs(signature, one.inputs))
             except MillraceError as error:
-                raise ModelDamaged(self.origin.place, f"it cannot answer the rows that it ships: {error}") from error
-            if said := difference(answered, one.outputs):
-                raise ModelDamaged(self.origin.place, f"it does not answer as it was trained: {said}")
+                reason = f"it cannot answer the rows of its warm-up file: {error}"
+                raise ModelDamaged(self.origin.place, reason) from error
+            if found := difference(answered, one.outputs):
+                raise ModelDamaged(self.origin.place, f"it does not answer as it was trained: {found}")
 
     def _try_out(self, golden: GoldenArrays) -> None:
-        """Ask a model from elsewhere what it ships; it need not fit this server."""
+        """Send a model of another system its own warm-up request; if it fails, that is only logged."""
         try:
-            asked = find_signature(self.signatures, golden.signature or SERVING_DEFAULT)
-            self.answer(asked, golden.inputs, check_inputs(asked, golden.inputs, counts_rows=self.joins))
+            signature = find_signature(self.signatures, golden.signature or SERVING_DEFAULT)
+            self.answer(signature, golden.inputs, check_inputs(signature, golden.inputs, counts_rows=self.joins))
         except MillraceError as error:
-            logger.warning("%s cannot answer a warm-up request that it ships: %s", self.origin.place, error)
+            logger.warning("%s cannot answer a request of its warm-up file: %s", self.origin.place, error)
 
-    def _warm_up(self, signature: str, rows: int, known: Mapping[str, Array] | None = None) -> None:
-        """Answer once as many rows: some that are known, again and again, else zeros."""
-        asked = self.signatures[signature]
-        blank = {n: _blank(i, rows) for n, i in asked.inputs.items()} if known is None else _repeated(known, rows)
+    def _warm_up(self, name: str, rows: int, known: Mapping[str, Array] | None = None) -> None:
+        """Run one call with this number of rows: known rows repeated, else zeros."""
+        signature = self.signatures[name]
+        blank = {n: _blank(i, rows) for n, i in signature.inputs.items()} if known is None else _repeated(known, rows)
         try:
-            outputs = self._call(asked, {n: self._tf.constant(v, asked.inputs[n].dtype) for n, v in blank.items()})
+            tensors = {n: self._tf.constant(v, signature.inputs[n].dtype) for n, v in blank.items()}
+            outputs = self._call(signature, tensors)
         except (InvalidRequest, InferenceFailed):
             if self.spec is None:
-                return  # zeros of the smallest size may be nothing that this graph takes
+                return  # this graph may not accept zeros of the smallest size
             raise
-        for name, values in outputs.items():
-            if asked.outputs[name].is_batched and values.shape[:1] != (rows,):
-                reason = f"output '{name}' has shape {values.shape} for {rows} rows"
+        for output, values in outputs.items():
+            if signature.outputs[output].is_batched and values.shape[:1] != (rows,):
+                reason = f"output '{output}' has shape {values.shape} for {rows} rows"
                 raise ModelDamaged(self.origin.place, reason)
 
 
@@ -243,5 +245,5 @@ def _blank(info: TensorInfo, rows: int) -> Array:
 
 
 def _some(values: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """A dictionary's values; TensorFlow cannot look anything up in an empty one."""
+    """The values of a dictionary, at least one: TensorFlow cannot look up in an empty one."""
     return values if len(values) else np.array([""], dtype=object)

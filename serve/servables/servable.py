@@ -1,4 +1,4 @@
-"""A model version that can be asked by arrays; it knows no transport, and not where TensorFlow runs."""
+"""A model version: arrays in, arrays out, without a protocol and without the place where TensorFlow runs."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ Arrays = dict[str, Array]
 
 
 def non_finite_rows(outputs: Mapping[str, Array]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Rows with NaN or infinity, by output; only outputs that have any."""
+    """Masks of the rows with NaN or infinity, for the outputs that have any."""
     found = {}
     for name, values in outputs.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -41,8 +41,8 @@ class Origin:
         name: The model.
         version: Its number.
         folder: The SavedModel on this machine.
-        digest: Identifies its bytes.
-        manifest: What Millrace knows of it; None of a model that was trained elsewhere.
+        digest: Of its files.
+        manifest: The manifest; None if Millrace did not train the model.
     """
 
     name: str
@@ -53,54 +53,54 @@ class Origin:
 
     @property
     def place(self) -> str:
-        """The version in a message."""
+        """The name and version, for messages."""
         return f"{self.name}/{self.version}"
 
 
 class Servable(ABC):
-    """A model version that answers.
+    """A loaded model version.
 
     Args:
-        origin: What it is.
-        signatures: What it can be asked.
-        joins: Whether a first dimension of any size counts rows that do not see each other, so that requests may be
-            answered together. So it is in models of Millrace; in others somebody has to know.
+        origin: Its name, version and files.
+        signatures: Its functions.
+        joins: Whether a first dimension of any size counts rows that do not affect each other, so that several requests
+            may share a call. True for models trained by Millrace; for others the settings say it.
     """
 
     def __init__(self, origin: Origin, signatures: Mapping[str, Signature], *, joins: bool = True) -> None:
         self.origin = origin
         self.restarts = 0
-        """How often it ended by itself and was started again."""
+        """How often its process was restarted."""
         self.domains: Domains | None = None
-        """What its inputs may be, if that is known."""
+        """The domains of its inputs, if Millrace trained it."""
         self.signatures = signatures
         self.joins = joins
 
     @abstractmethod
-    def answer(self, asked: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
-        """All outputs for inputs that `check` has seen; called from many threads.
+    def answer(self, signature: Signature, columns: Mapping[str, Encoded], rows: int | None) -> Arrays:
+        """All outputs for inputs that passed `check`; called from many threads.
 
         Raises:
-            InvalidRequest: The graph of a model from elsewhere refused them.
-            InferenceFailed: TensorFlow raised.
+            InvalidRequest: The graph of a model of another system refused them.
+            InferenceFailed: TensorFlow raised an error.
         """
 
     async def answer_soon(
-        self, executor: Executor, asked: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
+        self, executor: Executor, signature: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
     ) -> Arrays:
-        """All outputs while the event loop goes on; see `answer`.
+        """All outputs, without blocking the event loop; see `answer`.
 
         Args:
-            executor: Whose threads may be used.
-            asked: As for `answer`.
+            executor: Threads for long work.
+            signature: As for `answer`.
             columns: As for `answer`.
             rows: As for `answer`.
-            size: Bytes that they came in.
+            size: Bytes of the request bodies.
         """
-        return await asyncio.get_running_loop().run_in_executor(executor, self.answer, asked, columns, rows)
+        return await asyncio.get_running_loop().run_in_executor(executor, self.answer, signature, columns, rows)
 
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of what it holds beyond this process; it answers no more."""
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """End its process, if it has one. It cannot be used after that."""
 
     @property
     def name(self) -> str:
@@ -114,7 +114,7 @@ class Servable(ABC):
 
     @property
     def spec(self) -> FeatureSpec | None:
-        """What the inputs mean; None if the model was trained elsewhere."""
+        """The feature spec; None if Millrace did not train the model."""
         return self.origin.manifest.features if self.origin.manifest else None
 
     def infer(
@@ -123,47 +123,48 @@ class Servable(ABC):
         outputs: Sequence[str] | None = None,
         signature: str = SERVING_DEFAULT,
     ) -> Arrays:
-        """Answer for tensors given by name.
+        """Run the model on tensors.
 
         Args:
-            inputs: Of the signature's dtypes and shapes; missing values encoded as in `millrace.features.spec`.
-            outputs: Names wanted; by default all.
-            signature: Which function is asked.
+            inputs: Tensors by name, of the signature's dtypes and shapes. `millrace.features.spec` says how missing
+                values are encoded.
+            outputs: Names of the wanted outputs; by default all.
+            signature: The function of the model.
 
         Raises:
             InvalidRequest: No such signature, or names, dtypes or shapes do not fit; TensorFlow was not called.
-            NonFiniteOutput: An answer of a model of Millrace is NaN or infinite; other models may mean it.
-            InferenceFailed: TensorFlow raised.
+            NonFiniteOutput: An output of a model trained by Millrace is NaN or infinite.
+            InferenceFailed: TensorFlow raised an error.
         """
-        asked = find_signature(self.signatures, signature)
-        return self.select(asked, self.answer(asked, inputs, self.check(asked, inputs, outputs)), outputs)
+        found = find_signature(self.signatures, signature)
+        return self.select(found, self.answer(found, inputs, self.check(found, inputs, outputs)), outputs)
 
     def check(
-        self, asked: Signature, inputs: Mapping[str, Encoded], outputs: Sequence[str] | None = None
+        self, signature: Signature, inputs: Mapping[str, Encoded], outputs: Sequence[str] | None = None
     ) -> int | None:
-        """How many rows the inputs hold; None if they have no common first dimension that counts rows.
+        """Check the inputs, and return their number of rows; None if their first dimension does not count rows.
 
         Raises:
             InvalidRequest: Names, dtypes or shapes do not fit.
         """
-        asked.wanted(outputs)
-        return check_inputs(asked, inputs, counts_rows=self.joins)
+        signature.wanted(outputs)
+        return check_inputs(signature, inputs, counts_rows=self.joins)
 
     def select(
-        self, asked: Signature, answered: Arrays, outputs: Sequence[str] | None, *, is_finite: bool = False
+        self, signature: Signature, answered: Arrays, outputs: Sequence[str] | None, *, is_finite: bool = False
     ) -> Arrays:
-        """The outputs that are wanted.
+        """Select the wanted outputs.
 
         Args:
-            asked: Which of its functions answered.
+            signature: The function of the model.
             answered: All outputs.
-            outputs: Names wanted; by default all.
-            is_finite: Whether that was seen already.
+            outputs: Names of the wanted outputs; by default all.
+            is_finite: Whether all outputs are known to be finite.
 
         Raises:
-            NonFiniteOutput: An answer of a model of Millrace is NaN or infinite.
+            NonFiniteOutput: An output of a model trained by Millrace is NaN or infinite.
         """
-        results = {name: answered[name] for name in asked.wanted(outputs)}
+        results = {name: answered[name] for name in signature.wanted(outputs)}
         if self.spec is not None and not is_finite:
             for name, bad in non_finite_rows(results).items():
                 raise NonFiniteOutput(name, np.flatnonzero(bad).tolist())

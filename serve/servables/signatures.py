@@ -1,4 +1,4 @@
-"""What a SavedModel can be asked: its signatures, read from its own graph definition before TensorFlow runs it."""
+"""The signatures of a SavedModel, read from its graph definition before TensorFlow loads it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ REGRESS: Final = "tensorflow/serving/regress"
 
 SERVE_TAG: Final = "serve"
 INTERNAL: Final = "__saved_model_"
-"""Prefix of the signatures that TensorFlow keeps for itself."""
+"""Prefix of TensorFlow's internal signatures."""
 
 JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
-"""What TF Serving reads and writes as JSON; UINT16, half floats and complex numbers have no form."""
+"""The dtypes that TensorFlow Serving reads and writes as JSON; not UINT16, half floats and complex numbers."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class TensorInfo:
     Attributes:
         name: Its key in the signature, which clients use.
         dtype: Its numpy name, or ``string``.
-        shape: -1 where any size is taken; None if the rank is unknown.
-        feature: What Millrace knows of it; None in a model trained elsewhere.
+        shape: -1 where any size fits; None if the rank is unknown.
+        feature: The feature; None if Millrace did not train the model.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Signature:
 
     Attributes:
         name: Its key in the model.
-        method: TF Serving's word for what kind of function it is.
+        method: TensorFlow Serving's method name, such as `PREDICT`.
         inputs: By name, in the graph's order.
         outputs: By name, in the graph's order.
         definition: The whole SignatureDef, in protobuf's JSON.
@@ -74,23 +74,23 @@ class Signature:
 
     @cached_property
     def is_batched(self) -> bool:
-        """Whether rows of several requests can be answered by one call."""
+        """Whether one call can answer the rows of several requests."""
         return all(info.is_batched for info in (*self.inputs.values(), *self.outputs.values()))
 
     @cached_property
     def is_tabular(self) -> bool:
-        """Whether every input is one value a row, so that rows of many requests are joined before they are decoded."""
+        """Whether every input has one value per row, so that requests can be joined before their values are decoded."""
         return self.is_batched and all(
             info.shape == (-1,) and info.dtype in JSON_DTYPES for info in self.inputs.values()
         )
 
     @cached_property
     def row_of(self) -> "itemgetter[Any]":
-        """Takes the values of all inputs out of an object by name; of a lone input the bare value."""
+        """Returns the values of all inputs of a row as a tuple; of a single input the value itself."""
         return itemgetter(*self.inputs)
 
     def wanted(self, outputs: Sequence[str] | None) -> list[str]:
-        """The outputs to answer with: those asked for, or all.
+        """The names of the outputs to return: the wanted ones, or all.
 
         Raises:
             InvalidRequest: There is no output of this name.
@@ -103,7 +103,7 @@ class Signature:
 
 
 def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
-    """The signature of a name.
+    """The signature with a name.
 
     Raises:
         UnknownSignature: The model has none of this name.
@@ -113,24 +113,24 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     return signatures[name]
 
 
-def check_inputs(asked: Signature, inputs: Mapping[str, Encoded], *, counts_rows: bool = True) -> int | None:
-    """How many rows the inputs hold, if their first dimension counts rows.
+def check_inputs(signature: Signature, inputs: Mapping[str, Encoded], *, counts_rows: bool = True) -> int | None:
+    """Check inputs against a signature, and return their number of rows if the first dimension counts rows.
 
     Args:
-        asked: What is taken.
-        inputs: What there is.
-        counts_rows: Whether a first dimension of any size is one of rows; else it may mean anything.
+        signature: The signature.
+        inputs: The inputs by name.
+        counts_rows: Whether a first dimension of any size counts rows; otherwise it may mean anything.
 
     Raises:
         InvalidRequest: They do not fit the signature.
     """
-    problems = [f"input '{n}' is missing" for n in asked.inputs.keys() - inputs.keys()]
-    problems += [f"the model has no input '{n}'" for n in inputs.keys() - asked.inputs.keys()]
-    for name in asked.inputs.keys() & inputs.keys():
-        problems += _mismatches(asked.inputs[name], inputs[name])
+    problems = [f"input '{n}' is missing" for n in signature.inputs.keys() - inputs.keys()]
+    problems += [f"the model has no input '{n}'" for n in inputs.keys() - signature.inputs.keys()]
+    for name in signature.inputs.keys() & inputs.keys():
+        problems += _mismatches(signature.inputs[name], inputs[name])
     lengths = (
         {name: len(column) for name, column in inputs.items()}
-        if counts_rows and asked.is_batched and not problems
+        if counts_rows and signature.is_batched and not problems
         else {}
     )
     if len(set(lengths.values())) > 1:
@@ -158,7 +158,7 @@ def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, 
 
     Args:
         folder: The SavedModel.
-        spec: Says what the inputs of ``serving_default`` mean, if Millrace trained it.
+        spec: The feature spec of ``serving_default``, if Millrace trained the model.
 
     Raises:
         ValueError: The file holds no graph for serving.
@@ -171,7 +171,7 @@ def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, 
     try:
         model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except DecodeError as error:
-        raise ValueError("saved_model.pb is no SavedModel") from error
+        raise ValueError("saved_model.pb is not a SavedModel") from error
     graphs = [graph for graph in model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
     if not graphs:
         raise ValueError(f"saved_model.pb has no graph with the tag '{SERVE_TAG}'")

@@ -1,6 +1,7 @@
-"""What a loaded version has done: how often, how long in which phase, in batches of what size.
+"""Counts of a loaded version: requests, time per phase, sizes of batches.
 
-Counted in plain numbers, since every request passes here; `serve.monitoring.metrics` and Triton's statistics read them.
+They are plain numbers, because every request adds to them. `serve.monitoring.metrics` and Triton's statistics read
+them.
 """
 
 import threading
@@ -16,10 +17,10 @@ BUCKETS_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16_384
 
 
 class Distribution:
-    """Counts values in buckets; of many threads.
+    """Counts values in buckets; thread-safe.
 
     Args:
-        bounds: Upper bounds of the buckets, ascending; values above the last are counted too.
+        bounds: Upper bounds of the buckets, ascending; one more bucket is for larger values.
     """
 
     def __init__(self, bounds: tuple[float, ...] = BUCKETS_S) -> None:
@@ -37,11 +38,11 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many values there were."""
+        """The number of values."""
         return sum(self.counts)
 
     def buckets(self) -> list[tuple[str, int]]:
-        """Upper bound and number of values up to it, as Prometheus has them."""
+        """Upper bounds and the number of values up to each, as Prometheus wants them."""
         listed, below = [], 0
         with self._lock:
             for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
@@ -52,17 +53,17 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one loaded version, in seconds.
+    """The counts of one loaded version; times in seconds.
 
     Attributes:
-        succeeded: Whole requests that were answered.
-        failed: Whole requests that were refused or failed.
-        queue: What requests waited for a batch.
-        decode: What the values of a batch took.
-        compute: TensorFlow's calls.
-        encode: What answers took.
+        succeeded: Time of answered requests.
+        failed: Time of requests that were refused or failed.
+        queue: Time that requests waited for a batch.
+        decode: Time to decode a batch.
+        compute: Time of TensorFlow's calls.
+        encode: Time to encode the responses.
         batch_rows: Rows of TensorFlow's calls.
-        outside: Values outside of the model's domains.
+        outside: Number of values outside of the model's domains.
     """
 
     succeeded: Distribution = field(default_factory=Distribution)
@@ -76,10 +77,10 @@ class Statistics:
     outside: Counts = field(default_factory=Counter)
 
     def sizes(self) -> list[int]:
-        """The buckets of rows that calls have fallen into, by their upper bounds."""
+        """The batch sizes so far, rounded up to the bounds of the buckets."""
         return [int(bound) for bound, count in zip(BUCKETS_ROWS, self.batch_rows.counts, strict=False) if count]
 
     @property
     def phases(self) -> dict[str, Distribution]:
-        """What a request goes through, in its order."""
+        """The phases of a request, in order."""
         return {"decode": self.decode, "queue": self.queue, "compute": self.compute, "encode": self.encode}

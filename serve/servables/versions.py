@@ -1,4 +1,4 @@
-"""The versions of one model: which are loaded, which one answers, and what became of the others."""
+"""The versions of one model: which are loaded, which one answers, and which failed to load."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ from serve.servables.servable import Servable
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 60.0
-"""A version that could not be loaded is not tried again before this."""
+"""Seconds before a version that failed to load is tried again."""
 
 State = Literal["START", "LOADING", "AVAILABLE", "END"]
 Outcome = Literal["loaded", "refused"]
@@ -27,11 +27,11 @@ Outcome = Literal["loaded", "refused"]
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """How one version stands.
+    """The status of one version.
 
     Attributes:
         version: Its number.
-        state: In TF Serving's words: START is in the store and not loaded, END cannot be loaded, or was unloaded.
+        state: TensorFlow Serving's state. START: in the store, not loaded. END: failed to load, or was unloaded.
         message: Why it cannot be loaded; else empty.
     """
 
@@ -46,9 +46,9 @@ class ServedVersions:
     Args:
         name: The model.
         settings: Which versions are served, and how.
-        store: Where they lie.
+        store: Holds the versions.
         loader: Loads them.
-        kept: How many versions that were asked for by number stay loaded beside those that the settings name.
+        kept: Number of versions requested by number that stay loaded, beside those that the settings name.
     """
 
     def __init__(self, name: str, settings: ServedModel, store: ModelStore, loader: Loader, kept: int) -> None:
@@ -58,20 +58,20 @@ class ServedVersions:
         self._store = store
         self._loader = loader
         self._kept = kept
-        # Swapped as one reference, so that readers need no lock.
+        # Replaced as one reference, so that readers need no lock.
         self._current: Servable | None = None
         self._others: OrderedDict[int, Servable] = OrderedDict()
         self._failures: dict[int, tuple[float, MillraceError]] = {}
         self._named: set[int] = set()
         """Versions that the settings name."""
         self._missing: set[int] = set()
-        """Those of them that are not in the store, which was told once."""
+        """Those of them that are not in the store; logged once."""
         self._loading: int | None = None
         self._lock = threading.RLock()
 
     @property
     def is_ready(self) -> bool:
-        """Whether a version answers, or nobody wants one to."""
+        """Whether a version is loaded, or a client has unloaded the model."""
         return self._current is not None or self.is_unloaded
 
     def load(self) -> None:
@@ -79,7 +79,7 @@ class ServedVersions:
 
         Raises:
             ArtifactNotFound: The store has no version that the settings allow.
-            MillraceError: None can be loaded; the newest one's reason.
+            MillraceError: No version can be loaded; this is the newest version's error.
         """
         with self._lock:
             self.is_unloaded = False
@@ -88,7 +88,7 @@ class ServedVersions:
             self._load_pinned(available)
 
     def unload(self) -> None:
-        """Let go of every version, until `load`; requests in flight are still answered."""
+        """Unload every version until the next `load`. Running requests are still answered."""
         with self._lock:
             self.is_unloaded = True
             self._current = None
@@ -116,22 +116,22 @@ class ServedVersions:
         return outcome
 
     def loaded(self, version: int | None = None) -> Servable | None:
-        """The one that answers, or a version, if it is loaded; never waits."""
+        """The version, by default the current one, if it is loaded; never waits."""
         current = self._current
         if current and version in (None, current.version):
             return current
         found = self._others.get(version) if version is not None else None
         if found:
-            with contextlib.suppress(KeyError):  # evicted by another thread this moment
+            with contextlib.suppress(KeyError):  # another thread has just removed it
                 self._others.move_to_end(found.version)
         return found
 
     def all_loaded(self) -> list[Servable]:
-        """Every version that is loaded, first the one that answers."""
+        """Every loaded version, the current one first."""
         return [*([self._current] if self._current else []), *list(self._others.values())]
 
     def version_of(self, label: str) -> int:
-        """The version that a label names.
+        """The version with a label.
 
         Raises:
             UnknownLabel: There is no such label.
@@ -164,7 +164,7 @@ class ServedVersions:
         try:
             known |= set(filter(self._allows, self._store.versions(self.name)))
         except (Unavailable, ConfigError) as error:
-            logger.warning("the model store cannot be read: %s", error)  # what is loaded is known without it
+            logger.warning("the model store cannot be read: %s", error)  # the loaded versions are known without it
             known |= self._failures.keys()
         if version is not None and version not in known:
             raise ModelNotFound(self.name, version)
@@ -180,25 +180,25 @@ class ServedVersions:
         return VersionStatus(version, "END", "unloaded") if self.is_unloaded else VersionStatus(version, "START")
 
     def _allows(self, version: int) -> bool:
-        """Whether the settings let a version answer at all."""
+        """Whether the settings allow a version."""
         listed = self.settings.versions
         return isinstance(listed, str) or version in (*listed, *self.settings.labels.values())
 
     def _pinned(self, available: Sequence[int]) -> set[int]:
-        """Versions that stay loaded."""
+        """The versions that stay loaded."""
         numbers = sorted(filter(self._allows, available))
         if self.settings.versions == "latest":
             numbers = numbers[-self.settings.latest_count :]
         return {*numbers, *self.settings.labels.values()}
 
     def _candidates(self, available: Sequence[int]) -> list[int]:
-        """Versions that should answer instead of the current one, the best first."""
+        """The versions that should replace the current one, the best first."""
         running = self._current.version if self._current else 0
         allowed = sorted(filter(self._allows, available), reverse=True)
         return [version for version in allowed if version > running or not self._allows(running)]
 
     def _promote(self, servable: Servable, available: Sequence[int]) -> None:
-        """Let a version answer instead of the current one, which stays loaded if the settings name it."""
+        """Replace the current version, which stays loaded if the settings name it."""
         old, self._current = self._current, servable
         self._others.pop(servable.version, None)
         if old and old.version in self._pinned(available):
@@ -216,7 +216,7 @@ class ServedVersions:
         raise ArtifactNotFound(kind="model", name=self.name, hint="run: millrace train, or millrace run")
 
     def _load_pinned(self, available: Sequence[int]) -> None:
-        """Load what the settings name and is not loaded; what cannot be is told."""
+        """Load the missing versions that the settings name; log those that fail."""
         self._named = self._pinned(available)
         missing = {number for number in self._named - set(available) if not self.loaded(number)}
         for version in sorted(self._named - missing):
@@ -236,13 +236,13 @@ class ServedVersions:
         return f", which the label {label} names," if label else ""
 
     def _evict(self) -> None:
-        """Let go of the versions that were asked for by number longest ago."""
+        """Unload the versions whose last request is longest ago, except those that the settings name."""
         evictable = [number for number in self._others if number not in self._named]
         for number in evictable[: max(0, len(evictable) - self._kept)]:
             del self._others[number]
 
     def _is_refused(self, version: int) -> bool:
-        """Whether a version could not be loaded a moment ago."""
+        """Whether a version failed to load less than `RETRY_AFTER_S` ago."""
         return version in self._failures and time.monotonic() - self._failures[version][0] < RETRY_AFTER_S
 
     def _load(self, version: int, sizes: Sequence[int] = ()) -> Servable:
@@ -255,9 +255,9 @@ class ServedVersions:
         except ArtifactNotFound as error:
             raise ModelNotFound(self.name, version) from error
         except (Unavailable, ConfigError):
-            raise  # it says nothing of the version, which may be asked for again at once
+            raise  # not an error of the version, which may be tried again at once
         except OSError as error:
-            raise StorageError(f"this machine cannot keep model {self.name} version {version}: {error}") from error
+            raise StorageError(f"cannot store model {self.name} version {version} on this machine: {error}") from error
         except MillraceError as error:
             self._failures[version] = (time.monotonic(), error)
             logger.error("refused: %s", error)

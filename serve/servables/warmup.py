@@ -1,4 +1,4 @@
-"""Whether a model answers the rows that it ships as it did when it was trained; see `millrace.models.warmup`."""
+"""Compares a model's predictions with those in its warm-up file; see `millrace.models.warmup`."""
 
 import itertools
 import logging
@@ -16,17 +16,17 @@ from serve.servables.servable import Arrays
 logger = logging.getLogger(__name__)
 
 TOLERANCE: Final = 1e-4
-"""Of an answer's size, at least 1: other processors sum in another order, broken models miss by far more."""
+"""Relative to the value, at least 1. Processors sum in different orders; broken models differ by far more."""
 
 
 @dataclass(frozen=True)
 class GoldenArrays:
-    """A request that a model ships.
+    """A request of a model's warm-up file.
 
     Attributes:
-        signature: Which function is asked; empty for the default.
-        inputs: What is asked.
-        outputs: The right answer; empty if none is known.
+        signature: The name of the signature; empty for the default.
+        inputs: The inputs.
+        outputs: The expected outputs; empty if the file has none.
     """
 
     signature: str
@@ -35,11 +35,11 @@ class GoldenArrays:
 
 
 def read_golden(folder: Path, *, strict: bool = True) -> list[GoldenArrays]:
-    """What a SavedModel ships; nothing if it has no such file.
+    """The requests of a SavedModel's warm-up file; none if it has no such file.
 
     Args:
         folder: The SavedModel.
-        strict: Whether a file that cannot be read condemns the model, or is only told.
+        strict: Whether a file that cannot be read is an error, or is only logged.
 
     Raises:
         ModelDamaged: The file cannot be read.
@@ -64,9 +64,9 @@ def read_golden(folder: Path, *, strict: bool = True) -> list[GoldenArrays]:
 
 
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """How answers differ from those expected, in a few words; empty if they do not.
+    """The first difference between found and expected outputs as text; empty if there is none.
 
-    Only numbers are compared: the class of a row on the threshold may be either.
+    Only floats are compared: the class of a row at the threshold may be either one.
     """
     for name, wanted in expected.items():
         if name not in found:
@@ -91,4 +91,4 @@ def _arrays(tensors: Mapping[str, bytes]) -> Arrays:
     try:
         return {name: tf.make_ndarray(tensor_pb2.TensorProto.FromString(data)) for name, data in tensors.items()}
     except DecodeError as error:
-        raise ValueError("it holds no tensors") from error
+        raise ValueError("it has no tensors") from error

@@ -1,6 +1,6 @@
 """JSON values to arrays and back: strict types, bounded messages; shared by every JSON protocol.
 
-The messages of TF Serving are kept where it has them (its ``util/json_tensor.cc``), with values cut at 64 characters.
+Messages are TensorFlow Serving's where it has one (``util/json_tensor.cc``), with values cut at 64 characters.
 """
 
 import base64
@@ -21,12 +21,12 @@ from serve.values.document import describe, kind_of
 Array = npt.NDArray[Any]
 
 TENSORFLOW_NAMES: Final = {"float32": "float", "float64": "double", "float16": "half"}
-"""What TensorFlow calls a dtype, where numpy has another word."""
+"""TensorFlow's names of dtypes, where they differ from numpy's."""
 
 _WHOLE: Final = 2**1000
-"""Whole numbers below it are floats without an error, though maybe rounded."""
+"""`float` accepts all integers below this, though it may round them."""
 FEW: Final = 8
-"""Up to so many values are faster looked at one by one than by numpy."""
+"""Up to this many values, checking one by one is faster than numpy."""
 _FLOATS: Final = {"float32", "float64"}
 _NUMBERS: Final = frozenset({int, float})
 _OPTIONAL_NUMBERS: Final = frozenset({int, float, type(None)})
@@ -34,11 +34,11 @@ _INTEGERS: Final = frozenset({int})
 _BOOLEANS: Final = frozenset({bool})
 _STRINGS: Final = frozenset({str})
 _EXACT: Final = {"float32": 2**24 - 1, "float64": 2**53 - 1}
-"""The largest integer of either sign that TF Serving takes for a float: one with as many bits as the mantissa."""
+"""The largest absolute value of an integer that TensorFlow Serving accepts for a float: the mantissa's bits."""
 
 
 def type_name(info: TensorInfo) -> str:
-    """What an input takes, in TensorFlow's word, and what Millrace knows beside it."""
+    """The name of the values that an input accepts: TensorFlow's dtype, and what the feature adds."""
     name = TENSORFLOW_NAMES.get(info.dtype, info.dtype)
     feature = info.feature
     if feature is None:
@@ -52,14 +52,14 @@ def type_name(info: TensorInfo) -> str:
 
 
 def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) -> Array:
-    """Turn JSON values that are no lists into a flat array of an input's dtype.
+    """Convert JSON values, without lists, to a flat array of an input's dtype.
 
-    Null, and NaN in numbers, is a missing value where the feature allows it.
+    Null, and NaN for numbers, is a missing value where the feature allows it.
 
     Args:
-        values: As the parser made them.
-        info: What is taken.
-        exact: Refuse a whole number that a float cannot hold exactly, as TensorFlow Serving does.
+        values: The parsed values.
+        info: The input.
+        exact: Refuse an integer that a float cannot represent exactly, as TensorFlow Serving does.
 
     Raises:
         BadValue: The first value that does not fit.
@@ -74,7 +74,7 @@ def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) ->
 
 
 def _decode_uniform(values: list[Any], info: TensorInfo) -> Array | None:
-    """All values at once when nothing in them is unusual, else None."""
+    """Convert all values at once if none of them is unusual, else return None."""
     kinds = set(map(type, values))
     try:
         if info.dtype in _FLOATS:
@@ -169,7 +169,7 @@ def _decode_integer(position: int, value: Any, info: TensorInfo) -> int:
 
 
 def _decode_boolean(position: int, value: Any, info: TensorInfo) -> bool | int:
-    # The signature shows a boolean that may be missing as int64: who follows it sends 0 and 1.
+    # A nullable boolean is int64 in the signature: clients that follow it send 0 and 1.
     takes_integers = info.dtype != "bool"
     if type(value) is bool or (takes_integers and type(value) is int and value in (0, 1)):
         return value
@@ -197,7 +197,7 @@ def _decode_string(position: int, value: Any, info: TensorInfo) -> bytes:
 
 
 class BadBase64(InvalidRequest):
-    """An object is no ``{"b64": "..."}``."""
+    """An object is not a valid ``{"b64": "..."}``."""
 
 
 def decode_base64(value: dict[str, Any]) -> bytes:
@@ -215,12 +215,12 @@ def decode_base64(value: dict[str, Any]) -> bytes:
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value stands for itself: anything but an object, or one that is ``{"b64": "..."}``."""
+    """Whether a value is not an object, or is ``{"b64": "..."}``."""
     return type(value) is not dict or (value.keys() == {"b64"} and type(value["b64"]) is str)
 
 
 def encode_values(name: str, values: Array) -> Any:
-    """An output as something that `dump_json` writes; strings of an output named ``..._bytes`` become base64."""
+    """Convert an output for `dump_json`; strings of an output named ``..._bytes`` become base64."""
     if values.dtype.kind != "O":
         return np.ascontiguousarray(values) if values.ndim else values[()]
     if name.endswith("_bytes"):

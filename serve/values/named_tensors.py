@@ -1,4 +1,4 @@
-"""The tensors of an infer request: which input each is for, its shape, and its values in JSON or behind it."""
+"""The tensors of an infer request: input, shape, and values in the JSON or in the bytes after it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from serve.values.tensors import DATATYPES, datatype_of, decode_binary, flat_val
 
 SHARED_MEMORY: Final = "shared_memory_region"
 MAX_SIZE: Final = 2**31
-"""Of a dimension, not included."""
+"""Upper limit of a dimension, not included."""
 MAX_EMPTY: Final = 65_536
-"""Of a dimension of a tensor that holds nothing: a few bytes must not count as millions of rows."""
+"""Upper limit of a dimension of an empty tensor: a few bytes must not count as millions of rows."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class NamedTensor:
     """One tensor of a request.
 
     Attributes:
-        name: The input that it is for.
-        info: What the input takes.
-        shape: As the client says; the input takes it.
-        values: Of JSON, flat, as many as the shape says; or bytes.
+        name: The input.
+        info: The input's dtype and shape.
+        shape: The client's shape; it fits the input.
+        values: Flat JSON values, as many as the shape says; or bytes.
     """
 
     name: str
@@ -35,11 +35,11 @@ class NamedTensor:
     values: list[Any] | memoryview
 
     def decode(self) -> Array:
-        """The tensor.
+        """Decode the tensor.
 
         Raises:
-            BadValue: A value is of another dtype.
-            InvalidRequest: The bytes are not those of such a tensor.
+            BadValue: A value has another dtype.
+            InvalidRequest: The bytes do not fit the shape and dtype.
         """
         try:
             if isinstance(self.values, memoryview):
@@ -50,10 +50,10 @@ class NamedTensor:
 
 
 def parameters_of(value: dict[str, Any], where: str) -> dict[str, Any]:
-    """What a client asks for beside, of a request, an input or an output.
+    """The parameters of a request, an input or an output.
 
     Raises:
-        InvalidRequest: It is no object, or asks for what is not offered.
+        InvalidRequest: They are not an object, or contain an unsupported parameter.
     """
     parameters = value.get("parameters")
     if parameters is None:
@@ -61,20 +61,20 @@ def parameters_of(value: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"{where}: parameters: expected an object, found {describe(parameters)}")
     if SHARED_MEMORY in parameters:
-        raise InvalidRequest(f"{where}: shared memory is not offered")
+        raise InvalidRequest(f"{where}: shared memory is not supported")
     return parameters
 
 
 def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[NamedTensor]:
-    """Find out which tensor is for which input.
+    """Read the tensors of a request without decoding their values.
 
     Args:
-        listed: What stands under ``inputs``.
-        blobs: The bytes behind the JSON, in the order of the list.
-        signature: Says what is taken.
+        listed: The value of ``inputs``.
+        blobs: The bytes after the JSON, in the order of the list.
+        signature: The signature.
 
     Raises:
-        InvalidRequest: Says which input does not fit, what was expected and what came.
+        InvalidRequest: An input does not fit; the message says what was expected and what was found.
     """
     if not isinstance(listed, list):
         raise InvalidRequest(f"inputs: expected a list of tensors, found {describe(listed)}")
@@ -113,7 +113,7 @@ def decode_tensors(read: Sequence[NamedTensor]) -> dict[str, Array]:
     """One array per input.
 
     Raises:
-        InvalidRequest: Says which value of which input is of another dtype.
+        InvalidRequest: A value has another dtype; the message names the input.
     """
     decoded: dict[str, Array] = {}
     problems: list[str] = []

@@ -1,6 +1,6 @@
-"""Nested JSON lists as tensors: one shape, one dtype, or the reason why not.
+"""Converts nested JSON lists to tensors.
 
-The rules and messages are those of TF Serving's ``util/json_tensor.cc``.
+The rules and messages are those of TensorFlow Serving's ``util/json_tensor.cc``.
 """
 
 import math
@@ -20,14 +20,14 @@ Shape = tuple[int, ...]
 
 
 class BadShape(InvalidRequest):
-    """Nested lists are no tensor: a list is too long, too short, or where a value should be."""
+    """Nested lists are not a tensor: a list is too long, too short, or in the place of a value."""
 
 
 def shape_of(value: Any) -> Shape:
-    """The shape that the first elements of nested lists promise; a bare value has none.
+    """The shape of nested lists by their first elements; empty for a plain value.
 
     Raises:
-        BadShape: Nested deeper than any tensor.
+        BadShape: The lists are nested deeper than `MAX_RANK`.
     """
     shape: list[int] = []
     while type(value) is list:
@@ -85,7 +85,7 @@ def decode_rows(rows: list[Any], info: TensorInfo) -> Array:
     try:
         values = flatten(rows, (len(rows), *shape))
     except BadShape:
-        # Slower, and it knows the row.
+        # Slower, but the error names the row.
         return np.stack(_decode_each(rows, info))
     try:
         return decode_values(values, info).reshape(len(rows), *shape)
@@ -94,10 +94,10 @@ def decode_rows(rows: list[Any], info: TensorInfo) -> Array:
 
 
 class BadRow(InvalidRequest):
-    """A row's value for one input is not what the input takes.
+    """The value of a row does not fit an input.
 
     Attributes:
-        row: Its number in the request.
+        row: Its index in the request.
         name: The input.
         reason: What does not fit.
     """

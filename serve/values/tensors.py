@@ -33,17 +33,17 @@ DATATYPES: Final = {
     "float64": "FP64",
     "string": "BYTES",
 }
-"""The protocol's word by dtype; other dtypes cannot be sent."""
+"""The protocol's datatype for each dtype; other dtypes are not supported."""
 BINARY_ONLY: Final = frozenset({"float16", "bfloat16"})
-"""What has no form in JSON."""
+"""Dtypes without a form in JSON."""
 _LENGTH: Final = struct.Struct("<I")
 
 
 def datatype_of(dtype: str) -> str:
-    """The protocol's word for a dtype.
+    """The protocol's datatype for a dtype.
 
     Raises:
-        InvalidRequest: It has none.
+        InvalidRequest: There is none.
     """
     if dtype not in DATATYPES:
         raise InvalidRequest(f"the protocol has no datatype for {dtype}")
@@ -56,7 +56,7 @@ def dtype_of(values: Array) -> str:
 
 
 @cache
-def _name_of(dtype: "np.dtype[Any]") -> str:  # numpy makes a dtype's name anew each time
+def _name_of(dtype: "np.dtype[Any]") -> str:  # numpy computes a dtype's name each time
     return "string" if dtype.kind == "O" else dtype.name
 
 
@@ -79,10 +79,10 @@ def flat_values(data: Any, shape: tuple[int, ...], info: TensorInfo) -> list[Any
 
 
 def decode_binary(data: memoryview, shape: tuple[int, ...], info: TensorInfo) -> Array:
-    """A tensor's bytes as an array over the same memory; strings are taken out one by one.
+    """Convert bytes to an array over the same memory; strings are copied one by one.
 
     Raises:
-        InvalidRequest: There are more or fewer bytes than the shape says, or a value that the input does not take.
+        InvalidRequest: The number of bytes does not fit the shape, or a value does not fit the input.
     """
     count = math.prod(shape)
     if info.dtype == "string":
@@ -102,12 +102,12 @@ def decode_binary(data: memoryview, shape: tuple[int, ...], info: TensorInfo) ->
     wrong = unfit(values, info)
     if wrong.any():
         position = int(np.flatnonzero(wrong)[0])
-        raise InvalidRequest(f"value {position}: {values[position]} is not taken")
+        raise InvalidRequest(f"value {position}: {values[position]} is not accepted")
     return values.reshape(shape)
 
 
 def unfit(values: Array, info: TensorInfo) -> npt.NDArray[np.bool_]:
-    """Which of flat values, of the right dtype, the feature does not take: missing where none may be, or infinite."""
+    """A mask of the flat values that the feature does not accept: missing ones unless nullable, and infinity."""
     feature = info.feature
     if feature is not None and values.dtype.kind == "f":
         return np.isinf(values) if feature.nullable else ~np.isfinite(values)
@@ -146,7 +146,7 @@ def _numpy_dtype(dtype: str) -> "np.dtype[Any]":
 
 
 def encode_binary(values: Array) -> bytes:
-    """An array's bytes: little-endian, row-major, each string with its length before it."""
+    """The bytes of an array: little-endian, row-major, each string after its length."""
     if values.dtype.kind != "O":
         return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
     pieces = []
@@ -172,5 +172,5 @@ def encode_json(name: str, values: Array) -> Any:
         except UnicodeDecodeError:
             raise InvalidRequest(f"output '{name}' is not UTF-8{binary}") from None
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-        raise InvalidRequest(f"output '{name}' holds NaN or infinity, which JSON has not{binary}")
+        raise InvalidRequest(f"output '{name}' has NaN or infinity, which JSON cannot represent{binary}")
     return flat

@@ -4,7 +4,7 @@ import pytest
 
 from serve.errors import Overloaded
 from serve.inference import admission as module
-from serve.inference.admission import LEAST, Admission, Admitted, ServiceRate
+from serve.inference.admission import ALWAYS_ACCEPTED, Admission, Admitted, ServiceRate
 
 
 class Clock:
@@ -23,14 +23,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def fill(admission: Admission, crowd: ServiceRate, target_s: float | None = None) -> list[Admitted]:
+def fill(admission: Admission, rate: ServiceRate, target_s: float | None = None) -> list[Admitted]:
     """Let in as many as there is room for."""
-    inside = []
+    accepted = []
     try:
         while True:
-            inside.append(admission.enter(crowd, target_s))
+            accepted.append(admission.enter(rate, target_s))
     except Overloaded:
-        return inside
+        return accepted
 
 
 def answer(admitted: Admitted) -> None:
@@ -39,11 +39,11 @@ def answer(admitted: Admitted) -> None:
 
 
 def learn(
-    clock: Clock, admission: Admission, crowd: ServiceRate, target_s: float, each_s: float, count: int = 200
+    clock: Clock, admission: Admission, rate: ServiceRate, target_s: float, each_s: float, count: int = 200
 ) -> None:
     """Answer some requests, one after the other."""
     for _ in range(count):
-        admitted = admission.enter(crowd, target_s)
+        admitted = admission.enter(rate, target_s)
         clock.now += each_s
         answer(admitted)
 
@@ -60,66 +60,66 @@ def test_without_a_target_the_limit_counts(clock: Clock) -> None:
 
 
 def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
-    admission, crowd = Admission(512), ServiceRate()
-    learn(clock, admission, crowd, 1.0, each_s=0.1)
-    inside = fill(admission, crowd, 1.0)
+    admission, rate = Admission(512), ServiceRate()
+    learn(clock, admission, rate, 1.0, each_s=0.1)
+    inside = fill(admission, rate, 1.0)
     assert len(inside) == 10
     with pytest.raises(Overloaded, match=r"an answer would take 1\.1 s"):
-        admission.enter(crowd, 1.0)
+        admission.enter(rate, 1.0)
     for admitted in inside:
         clock.now += 0.1
         answer(admitted)
-    assert len(fill(admission, crowd, 1.0)) == 10, "the time in which nobody was in says nothing"
+    assert len(fill(admission, rate, 1.0)) == 10, "the time in which nobody was in says nothing"
 
 
 def test_a_faster_pace_lets_more_in(clock: Clock) -> None:
-    admission, crowd = Admission(512), ServiceRate()
-    learn(clock, admission, crowd, 1.0, each_s=0.1)
-    learn(clock, admission, crowd, 1.0, each_s=0.01, count=500)
-    assert len(fill(admission, crowd, 1.0)) == pytest.approx(100, rel=0.02)
+    admission, rate = Admission(512), ServiceRate()
+    learn(clock, admission, rate, 1.0, each_s=0.1)
+    learn(clock, admission, rate, 1.0, each_s=0.01, count=500)
+    assert len(fill(admission, rate, 1.0)) == pytest.approx(100, rel=0.02)
 
 
 def test_a_batch_leaves_at_once(clock: Clock) -> None:
-    admission, crowd = Admission(512), ServiceRate()
+    admission, rate = Admission(512), ServiceRate()
     for _ in range(50):
-        batch = [admission.enter(crowd, 1.0) for _ in range(20)]
+        batch = [admission.enter(rate, 1.0) for _ in range(20)]
         clock.now += 0.2
         for admitted in batch:
             answer(admitted)
-    assert len(fill(admission, crowd, 1.0)) == pytest.approx(100, rel=0.15)
+    assert len(fill(admission, rate, 1.0)) == pytest.approx(100, rel=0.15)
 
 
 def test_one_that_stands_still_is_noticed_before_it_answers(clock: Clock) -> None:
-    admission, crowd = Admission(512), ServiceRate()
-    learn(clock, admission, crowd, 1.0, each_s=0.001)
-    for _ in range(LEAST):
-        admission.enter(crowd, 1.0)
+    admission, rate = Admission(512), ServiceRate()
+    learn(clock, admission, rate, 1.0, each_s=0.001)
+    for _ in range(ALWAYS_ACCEPTED):
+        admission.enter(rate, 1.0)
     clock.now += 3
     with pytest.raises(Overloaded, match="an answer would take"):
-        admission.enter(crowd, 1.0)
+        admission.enter(rate, 1.0)
 
 
 def test_a_few_are_always_let_in_and_all_before_anything_is_known(clock: Clock) -> None:
-    admission, crowd = Admission(512), ServiceRate()
-    assert len(fill(admission, crowd, 0.1)) == 512
-    admission, crowd = Admission(512), ServiceRate()
-    learn(clock, admission, crowd, 0.1, each_s=5.0)
-    assert len(fill(admission, crowd, 0.1)) == LEAST
+    admission, rate = Admission(512), ServiceRate()
+    assert len(fill(admission, rate, 0.1)) == 512
+    admission, rate = Admission(512), ServiceRate()
+    learn(clock, admission, rate, 0.1, each_s=5.0)
+    assert len(fill(admission, rate, 0.1)) == ALWAYS_ACCEPTED
 
 
 def test_models_do_not_wait_for_each_other(clock: Clock) -> None:
     admission, slow, fast = Admission(512), ServiceRate(), ServiceRate()
     learn(clock, admission, slow, 1.0, each_s=1.0)
     learn(clock, admission, fast, 1.0, each_s=0.01)
-    assert len(fill(admission, slow, 1.0)) == LEAST
+    assert len(fill(admission, slow, 1.0)) == ALWAYS_ACCEPTED
     assert len(fill(admission, fast, 1.0)) == pytest.approx(100, rel=0.02)
 
 
 def test_a_request_leaves_when_its_block_ends(clock: Clock) -> None:
     for target_s in (None, 1.0):
-        admission, crowd = Admission(1), ServiceRate()
+        admission, rate = Admission(1), ServiceRate()
         for _ in range(3):
-            with pytest.raises(ZeroDivisionError), admission.enter(crowd, target_s):
+            with pytest.raises(ZeroDivisionError), admission.enter(rate, target_s):
                 clock.now += 0.1
                 raise ZeroDivisionError
-        assert (admission.inside, crowd.inside) == (0, 0)
+        assert (admission.inside, rate.inside) == (0, 0)

@@ -13,6 +13,7 @@ import pytest
 from serve.errors import InferenceFailed, InferenceLate, InvalidRequest, NonFiniteOutput, Overloaded
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
+from serve.inference.inputs import Decoded
 from serve.protocols import tfs
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
@@ -71,7 +72,7 @@ async def ask_behind_a_held_call(batcher: Batcher, held: Held, requests: Sequenc
         if isinstance(request, dict):
             return batcher.infer(request)
         asked = tfs.PredictRequest(batcher.signature, request, is_row_form=True)
-        return batcher.ask(asked, 1)
+        return batcher.infer_joined(asked, 1)
 
     tasks = [asyncio.create_task(ask(requests[0]))]
     while not held.calls:
@@ -202,7 +203,7 @@ def test_who_stops_waiting_is_told_and_not_computed_for(
         asked = tfs.PredictRequest(batcher.signature, [5, 6], is_row_form=True)
         for late in (
             batcher.infer(amounts(2, 3), None, Deadline(loop.time() + 0.05, 0.05)),
-            batcher.ask(asked, 1, None, Deadline(loop.time() + 0.05, 0.05)),
+            batcher.infer_joined(asked, 1, None, Deadline(loop.time() + 0.05, 0.05)),
         ):
             with pytest.raises(InferenceLate, match=r"within 0\.05 s"):
                 await late
@@ -327,3 +328,9 @@ def test_who_waits_too_long_is_told_and_the_others_are_answered(
     *late, punctual = asyncio.run(ask_all())
     assert [str(error) for error in late] == ["model 'size' did not answer within 2 s"] * 2
     assert punctual["prediction"].shape == (1,)
+
+
+def test_what_is_decoded_has_no_values_left() -> None:
+    decoded = Decoded({"x": np.zeros(2)})
+    assert decoded.columns() is None
+    assert list(decoded.inputs()) == ["x"]

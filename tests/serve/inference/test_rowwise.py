@@ -80,5 +80,5 @@ def test_one_answer_for_all_rows_is_not_given_to_each() -> None:
     async def pooled(question: InferenceInput) -> Arrays:
         return {"y": question.inputs()["x"].mean(keepdims=True)}
 
-    with pytest.raises(InvalidRequest, match="answers one row for each"):
+    with pytest.raises(InvalidRequest, match="returns one row per row"):
         asyncio.run(answer_good_rows(Rows(5), pooled, OUTPUTS, asyncio.to_thread))

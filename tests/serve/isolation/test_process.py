@@ -49,7 +49,7 @@ def ask_all(process: ModelProcess, *questions: Sequence[float]) -> tuple[list[An
 
 
 def soon(process: ModelProcess, executor: Executor, *values: float) -> Awaitable[Any]:
-    return process.ask_soon(pack((SERVING_DEFAULT, {"x": np.array(values, np.float32)}, len(values))), executor)
+    return process.call_async(pack((SERVING_DEFAULT, {"x": np.array(values, np.float32)}, len(values))), executor)
 
 
 def test_small_questions_need_no_thread(process: ModelProcess) -> None:

@@ -149,10 +149,10 @@ def test_regressions_are_numbers() -> None:
 def test_outputs_that_are_no_results() -> None:
     """ClassifyRegressnResultTest.JsonFromResultErrors."""
     for outputs in ({}, {"scores": np.zeros((1, 2))}):
-        with pytest.raises(InvalidRequest, match="answers neither classes nor scores"):
+        with pytest.raises(InvalidRequest, match="returns neither classes nor scores"):
             encode_classify(outputs, 2, None)
-    with pytest.raises(InvalidRequest, match="one score for each class"):
+    with pytest.raises(InvalidRequest, match="one score per class"):
         encode_classify({"classes": np.array([[b"a"]], object), "scores": np.zeros((1, 2))}, 1, None)
     for outputs in ({}, {"outputs": np.zeros(3)}, {"outputs": np.array([b"a", b"b"], object)}):
-        with pytest.raises(InvalidRequest, match="does not answer one number"):
+        with pytest.raises(InvalidRequest, match="does not return one number"):
             encode_regress(outputs, 2)

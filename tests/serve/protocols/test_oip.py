@@ -180,7 +180,7 @@ def test_which_outputs_and_how() -> None:
         ({"inputs": [tensor("x", data=[1, 2, 3, "4"]), tensor("s")]}, "input 'x', value 3: JSON Value: "),
         ({"inputs": [tensor("x", data=None)]}, "has neither data nor the parameter binary_data_size"),
         ({"inputs": [tensor("x", parameters={"binary_data_size": 16})]}, "and 0 bytes are left after the JSON"),
-        ({"inputs": [tensor("x", parameters={"shared_memory_region": "r"})]}, "shared memory is not offered"),
+        ({"inputs": [tensor("x", parameters={"shared_memory_region": "r"})]}, "shared memory is not supported"),
         ({"inputs": [tensor("x", parameters=[])]}, "input 'x': parameters: expected an object"),
         ({"id": 5, "inputs": [tensor("x"), tensor("s")]}, "id: expected a string, found 5"),
         ({"inputs": [tensor("x"), tensor("s")], "outputs": [{"name": "z"}]}, "no output 'z'; it has y, t"),
@@ -207,14 +207,14 @@ def test_bytes_that_nobody_names_or_that_are_not_there() -> None:
     for length in (0, len(body) + 1):
         with pytest.raises(InvalidRequest, match="Inference-Header-Content-Length is"):
             oip.decode_infer(body, length, SIGNATURES)
-    with pytest.raises(InvalidRequest, match="something follows the document"):
+    with pytest.raises(InvalidRequest, match="unexpected text after the document"):
         oip.decode_infer(body + b"\0\0", None, SIGNATURES)
 
 
 def test_a_signature_by_parameter() -> None:
     with pytest.raises(UnknownSignature):
         decode({"parameters": {"signature_name": "other"}, "inputs": []})
-    assert "signature_name is no string" in refuse({"parameters": {"signature_name": 1}, "inputs": []})
+    assert "signature_name is not a string" in refuse({"parameters": {"signature_name": 1}, "inputs": []})
 
 
 def test_null_and_text_times_for_a_model_of_ours() -> None:

@@ -39,7 +39,7 @@ def test_values_in_bytes() -> None:
 
 
 def test_tensors_that_do_not_fit_fail_as_a_whole() -> None:
-    with pytest.raises(InvalidRequest, match="do not have as many rows"):
+    with pytest.raises(InvalidRequest, match="different numbers of rows"):
         rows_of({"name": "amount", "shape": [1], "datatype": "FP32", "data": [1]}, CITY)
     with pytest.raises(InvalidRequest, match="missing 'amount'"):
         rows_of(CITY)

@@ -30,7 +30,7 @@ def rows_of(value: Any, signature: Signature = OURS, *, is_row_form: bool = True
         ({**ROW, "amount": [1]}, "amount", "expected shape [], found [1]"),
         ({**ROW, "city": [["a"], 1]}, "city", "incorrect level"),
         ({n: v for n, v in ROW.items() if n != "city"}, "city", "is missing"),
-        ({**ROW, "more": 1}, "more", "is no input of the model"),
+        ({**ROW, "more": 1}, "more", "is not an input of the model"),
         (5, "", "expected an object of amount"),
     ],
 )

@@ -3,11 +3,13 @@
 import asyncio
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from millrace.config.sections.serve import Serve
+from serve.errors import Forbidden
 from serve.http.access import Access
 from serve.http.edge import HANDLERS
 from serve.routes.table import ANY, Entry, RouteTable, build_routes
@@ -55,3 +57,16 @@ def test_an_address_is_matched_once() -> None:
         assert table.find("POST", "/a/x") is None
         assert table.find("GET", "/c") is None
     assert (table.find.cache_info().misses, table.find.cache_info().hits) == (4, 8)
+
+
+def test_everybody_may_look_and_predict() -> None:
+    access = Access(Serve())
+    access.check({}, "look")
+    access.check({}, "predict")
+    with pytest.raises(Forbidden) as caught:
+        access.check({}, "control")
+    assert "serve.model_control: true" in caught.value.hint
+
+
+def test_everybody_may_control_where_the_settings_say_so() -> None:
+    Access(Serve(model_control=True)).check({}, "control")

@@ -121,7 +121,7 @@ def test_no_number_in_json_names_the_output(half: Application, app: Application)
     header = json.dumps({"inputs": inputs}).encode()
     nan = np.array([np.nan], np.float32).tobytes()
     said = error_of(infer(half, header + nan, "/v2/models/half/infer", **{LENGTH: str(len(header))}), 400)
-    assert said.startswith("output 'y' holds NaN or infinity")
+    assert said.startswith("output 'y' has NaN or infinity")
     said = error_of(infer(app, {"inputs": row_inputs(ROW, {**ROW, "amount": POISON})}), 400)
     assert said == "output 'probability' is not finite for rows 1 of the request"
 
@@ -273,4 +273,4 @@ def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
     for asked in ([], {"parameters": {"config": "{}"}}, {"parameters": 1}):
         refused = ask(mine, "POST", f"{path}/load", json=asked)
         assert refused.status_code == 400, refused.text
-        assert "no parameters here" in refused.json()["error"]
+        assert "take no parameters" in refused.json()["error"]

@@ -106,13 +106,13 @@ def test_the_mode_of_that_time_counts() -> None:
     counts: Counter[Any] = Counter()
     guard = DomainGuard(Domains([within(AMOUNT, Range(min=1, max=4), min=0, max=5)]), lambda: modes[0], counts)
     inputs = {"amount": array(AMOUNT, [6, 4.5, 4.6])}
-    found, is_refused = guard.look(inputs)
+    found, is_refused = guard.check(inputs)
     assert (len(found), is_refused) == (2, True)
     guard.count(found, np.array([False, True, False]))
     assert counts == {("amount", "contract"): 1, ("amount", "training"): 1}
     modes.pop(0)
-    assert guard.look(inputs)[1] is False
+    assert guard.check(inputs)[1] is False
     guard.count(found)
     assert counts == {("amount", "contract"): 2, ("amount", "training"): 3}
     modes.pop(0)
-    assert guard.look(inputs) == ([], False)
+    assert guard.check(inputs) == ([], False)

@@ -259,7 +259,7 @@ def test_a_storage_error_is_not_held_against_a_version(copied: ModelStore, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(LoadedModel, "load", full)
-    with pytest.raises(StorageError, match="cannot keep model tiny version 1"):
+    with pytest.raises(StorageError, match="cannot store model tiny version 1"):
         manager.get("tiny", 1)
     monkeypatch.undo()
     assert manager.get("tiny", 1).version == 1

@@ -49,7 +49,7 @@ def test_names_that_are_not_there() -> None:
 
 
 def test_what_is_no_saved_model(tmp_path: Path) -> None:
-    for content, said in ((b"\xff" * 50, "is no SavedModel"), (b"", "no graph with the tag 'serve'")):
+    for content, said in ((b"\xff" * 50, "is not a SavedModel"), (b"", "no graph with the tag 'serve'")):
         (tmp_path / "saved_model.pb").write_bytes(content)
         with pytest.raises(ValueError, match=said):
             read_signatures(tmp_path)

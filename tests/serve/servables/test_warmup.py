@@ -1,4 +1,4 @@
-"""A version is tried out by the rows that it ships before anybody else asks it."""
+"""A version is tried out by the rows of its warm-up file before anybody else asks it."""
 
 import shutil
 from pathlib import Path
@@ -78,10 +78,10 @@ def test_other_answers_are_refused(
 @pytest.mark.parametrize(
     ("pairs", "said"),
     [
-        ([("no_such", {}, {})], 'rows that it ships: Serving signature name: "no_such" not found'),
+        ([("no_such", {}, {})], 'rows of its warm-up file: Serving signature name: "no_such" not found'),
         (
             [("", {"amount": np.zeros(2, np.float32)}, {})],
-            "rows that it ships: input 'city' is missing",
+            "rows of its warm-up file: input 'city' is missing",
         ),
     ],
 )

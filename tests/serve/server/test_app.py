@@ -324,3 +324,12 @@ def test_a_client_that_waits_only_so_long(
     finally:
         go.set()
     assert "did not answer within 0.05 s" in error_of(late, 504)
+
+
+def test_the_pages_of_no_protocol(app: Application) -> None:
+    assert ask(app, "GET", "/").json() == {"status": "alive"}
+    assert "<html" in ask(app, "GET", "/docs").text
+    for path in ("/metrics", "/monitoring/prometheus/metrics"):
+        page = ask(app, "GET", path)
+        assert page.headers["content-type"].startswith("text/plain; version=")
+        assert 'millrace_model_loaded{digest="' in page.text

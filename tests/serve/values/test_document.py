@@ -53,7 +53,7 @@ def test_parses(body: bytes, value: Any) -> None:
 
 def test_the_rest_is_refused_where_the_protocol_does() -> None:
     assert parse_json(memoryview(b"[NaN] \n"), ignore_rest=False) != []
-    with pytest.raises(InvalidRequest, match="something follows the document at character 3"):
+    with pytest.raises(InvalidRequest, match="unexpected text after the document at character 3"):
         parse_json(b"[1] and the rest", ignore_rest=False)
 
 
@@ -74,3 +74,11 @@ def test_writes_what_json_has_not_as_tokens_or_null() -> None:
     values = {"a": np.array([math.nan, 0.1], np.float32), "b": [np.float64(INF), np.int32(3)]}
     assert dump_json(values, non_finite=True) == b'{"a":[NaN,0.1],"b":[Infinity,3]}'
     assert dump_json(values) == b'{"a":[null,0.1],"b":[null,3]}'
+
+
+def test_a_deep_value_is_cut() -> None:
+    deep: object = 1
+    for _ in range(500):
+        deep = {"a": [deep]}
+    assert describe(deep) == '{"a": [' * 9 + "{…"
+    assert describe([{}, {"a": [1, 2.5, None, "é"], "b": []}]) == '[{}, {"a": [1, 2.5, null, "é"], "b": []}]'

@@ -116,7 +116,7 @@ def test_bytes_for_a_model_of_ours_are_what_json_may_say(name: str, good: Any, b
     info = ours()["serving_default"].inputs[name]
     decode_binary(memoryview(encode_binary(good)), good.shape, info)
     if bad is not None:
-        with pytest.raises(InvalidRequest, match="is not taken"):
+        with pytest.raises(InvalidRequest, match="is not accepted"):
             decode_binary(memoryview(encode_binary(bad)), bad.shape, info)
 
 

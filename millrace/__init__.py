@@ -1,1 +1,1 @@
-"""What every stage stands on: configuration, storage, tables, models, features, errors; no engine is imported."""
+"""The common base of all stages: configuration, storage, tables, models, features and errors; it imports no engine."""

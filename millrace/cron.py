@@ -1,4 +1,4 @@
-"""Cron expressions in a time zone: which moments they name."""
+"""Cron expressions in a time zone: the times at which they fire."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,10 +11,10 @@ _SOON = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def check_cron(expression: str) -> str:
-    """Return the expression if every cron understands it, and it comes at all.
+    """Return the expression if it is valid and fires at least once.
 
     Raises:
-        ValueError: It has not five fields, a field is wrong, or it names what only some crons know.
+        ValueError: It does not have five fields, a field is wrong, or it uses an extension of some crons.
     """
     if len(expression.split()) != 5:  # noqa: PLR2004 - the five fields of a crontab
         raise ValueError(_EXPECTED)
@@ -24,32 +24,32 @@ def check_cron(expression: str) -> str:
     except CronSimError as error:
         raise ValueError(f"{str(error)[0].lower()}{str(error)[1:]}, {_EXPECTED}") from None
     if not all(isinstance(day, int) and day >= 0 for day in (*moments.days, *moments.weekdays)):
-        raise ValueError(f"not every cron knows L, LW and #, {_EXPECTED}")
+        raise ValueError(f"L, LW and # are not supported, {_EXPECTED}")
     if first is None:
         raise ValueError(f"there is no such day, {_EXPECTED}")
     return expression
 
 
 def moments_after(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
-    """Every moment of an expression later than a moment, ascending, in UTC.
+    """Yield every time of an expression after a given time, ascending, in UTC.
 
-    A time of day fires once on every local day: where clocks go forward over it, at the first moment after the gap;
-    where they go back and it comes twice, at the first. An expression whose minute or hour begins with ``*`` goes by
-    the time that passes, so that an hourly one fires in both of two equal hours.
+    A time of day fires once on every local day. If the clock skips that time, it fires right after the change; if the
+    time occurs twice, it fires only at the first. An expression whose minute or hour starts with ``*`` fires at fixed
+    intervals and ignores clock changes, so an hourly one fires in both of two equal hours.
     """
     for moment in CronSim(expression, after.astimezone(ZoneInfo(zone))):
         instant = moment.astimezone(UTC)
-        if instant > after:  # in the hour that comes twice, the library may begin with the first
+        if instant > after:  # in an hour that occurs twice, the library may start with the first one
             yield instant
 
 
 def local_day(moment: datetime, zone: str) -> str:
-    """The day of a moment where its schedule lives, which the day in UTC need not be."""
+    """Return the date of a time in the time zone of its schedule, which may differ from the date in UTC."""
     return moment.astimezone(ZoneInfo(zone)).date().isoformat()
 
 
 def moments_until(expression: str, zone: str, after: datetime, until: datetime) -> list[datetime]:
-    """The moments after one and up to another, both in UTC."""
+    """Return the times after one time and up to another, all in UTC."""
     found = []
     for moment in moments_after(expression, zone, after):
         if moment > until:
@@ -59,5 +59,5 @@ def moments_until(expression: str, zone: str, after: datetime, until: datetime) 
 
 
 def next_moment(expression: str, zone: str, after: datetime) -> datetime:
-    """The first moment after one."""
+    """Return the first time after a given time."""
     return next(moments_after(expression, zone, after))

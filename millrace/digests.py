@@ -1,4 +1,4 @@
-"""Digests that name configurations, files and models."""
+"""Digests that identify configurations, files and models."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ from pydantic import BaseModel
 
 
 def sha256_of(path: Path) -> str:
-    """Digest of a local file's bytes, as lower-case hex."""
+    """Return the digest of a local file's bytes, as lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(*parts: object) -> str:
-    """Digest of configuration sections and plain values, independent of the order of keys."""
+    """Return the digest of configuration sections and plain values, independent of the order of keys."""
     plain = [part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def digest_of_code(packages: tuple[str, ...] = ("millrace", "pipelines", "ingest", "train", "serve")) -> str:
-    """Digest of the installed source of the project, recorded beside what it made; a zip's is the same."""
+    """Return the digest of the installed source code, which results record; a zip has the same digest."""
     digest = hashlib.sha256()
     for package in packages:
         for name, data in sorted(_sources(resources.files(package), package)):

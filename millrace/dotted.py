@@ -1,4 +1,4 @@
-"""Dotted paths of user functions: found without importing them, called when the job needs them."""
+"""Dotted paths of user functions: checks them without an import, and imports them when a job needs them."""
 
 import ast
 import difflib
@@ -16,22 +16,22 @@ from pydantic import BaseModel
 from millrace.errors import ConfigError
 
 ENGINES: Final = frozenset({"tensorflow", "keras", "horovod", "pyspark", "tf_keras"})
-"""What takes seconds to import."""
+"""Packages that take seconds to import."""
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
-    """``did you mean 'x'?`` where a known word is near, else the known words."""
+    """Return ``did you mean 'x'?`` if a known word is similar, else the known words."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"expected one of: {', '.join(sorted(known)[:40])}" if known else "there is none to choose from"
+    return f"expected one of: {', '.join(sorted(known)[:40])}" if known else "no value is available"
 
 
 def find_function(path: str) -> tuple[str, str] | None:
-    """Look for ``module:function`` in the module's source, importing nothing but its parent packages.
+    """Look for ``module:function`` in the module's source; only its parent packages are imported.
 
     Returns:
-        None if it is there, else what was found and what is allowed.
+        None if it exists, else what was found and what is allowed.
     """
     module, _, function = path.partition(":")
     parts = module.split(".")
@@ -39,8 +39,8 @@ def find_function(path: str) -> tuple[str, str] | None:
         name = ".".join(parts[:depth])
         try:
             spec = importlib.util.find_spec(name)
-        except Exception as error:  # looking runs the parent packages, and theirs is the fault
-            return f"'{name}' cannot be imported: {type(error).__name__}: {error}", "mend the module"
+        except Exception as error:  # find_spec imports the parent packages, which may raise anything
+            return f"'{name}' cannot be imported: {type(error).__name__}: {error}", "fix the module"
         if spec is None:
             return f"there is no module '{name}'", _near_module(parts[: depth - 1], parts[depth - 1])
     if spec is None or spec.origin is None:
@@ -49,21 +49,21 @@ def find_function(path: str) -> tuple[str, str] | None:
 
 
 def _find_in_source(spec: importlib.machinery.ModuleSpec, function: str) -> tuple[str, str] | None:
-    # The loader, not the file: under spark-submit the module may lie in a zip.
+    # The loader and not the file, because under spark-submit the module may be in a zip.
     source = spec.loader.get_source(spec.name) if isinstance(spec.loader, importlib.abc.InspectLoader) else None
     if source is None:
         return None
     try:
         names = set(_defined(ast.parse(source).body))
     except SyntaxError as error:
-        return f"'{spec.name}' has a syntax error in line {error.lineno}", "mend the module"
+        return f"'{spec.name}' has a syntax error in line {error.lineno}", "fix the module"
     if names & {function, "*", "__getattr__"}:
         return None
     return f"module '{spec.name}' has no function '{function}'", suggestion(function, names)
 
 
 def _defined(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Names that a module's statements define, those under `if` and `try` too."""
+    """Yield the names that a module's statements define, also those under `if` and `try`."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
@@ -86,10 +86,10 @@ def _near_module(parents: list[str], missing: str) -> str:
 
 
 def load_options(path: str) -> type[BaseModel] | None:
-    """The class ``Options`` beside a function, which says what the function's options may be.
+    """Return the class ``Options`` in a function's module, which describes the function's options.
 
     Returns:
-        None if there is none, or if its module cannot be imported without an engine.
+        None if there is no such class, or if its module imports an engine.
     """
     module = path.partition(":")[0]
     spec = importlib.util.find_spec(module)
@@ -102,7 +102,7 @@ def load_options(path: str) -> type[BaseModel] | None:
 
 
 def _imported(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Packages that a module's own statements import."""
+    """Yield the packages that a module's statements import."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -111,7 +111,7 @@ def _imported(body: Iterable[ast.stmt]) -> Iterator[str]:
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """Import what a dotted path names.
+    """Import the function of a dotted path.
 
     Raises:
         ConfigError: The module cannot be imported, or has no such function.
@@ -125,9 +125,9 @@ def load_function(path: str) -> Callable[..., Any]:
 
 
 def digest_of_module(path: str) -> str:
-    """SHA-256 of the source of the module that a dotted path names; empty for the project's own modules.
+    """Return the SHA-256 of the source of a dotted path's module; empty for the project's own modules.
 
-    A user's edited function makes another result; a new release of the project must not make a finished day again.
+    A change of a user's function changes the result. A new release of the project must not repeat finished work.
     """
     module = path.partition(":")[0]
     if module.partition(".")[0] in ("millrace", "pipelines", "ingest", "train", "serve"):

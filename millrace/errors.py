@@ -1,19 +1,19 @@
-"""The errors that a user may meet, by what should happen next.
+"""The errors that a user may see, by what to do next.
 
 MillraceError
-├── ConfigError          the product file, a profile, an option: mend it, then run again
+├── ConfigError          the product file, a profile, an option: fix it, then run again
 ├── DataRejected         the data broke a rule: nothing was replaced
 │   └── FeatureMismatch  rows or a table do not fit a feature spec
-├── InputMissing         a named input is not there, or is empty
-│   └── ArtifactNotFound a table, model or run that the store does not hold
-├── Refused              a gate or another writer said no
+├── InputMissing         an input is missing or empty
+│   └── ArtifactNotFound a table, model or run is not in the store
+├── Refused              a gate or another writer prevented the result
 │   └── ArtifactExists   another publisher took the name first
 └── Unavailable          something that the job needs failed or was too slow: worth a retry
     ├── StorageError     the storage failed
-    └── Terminated       the process was asked to end (SIGTERM)
+    └── Terminated       the process was ended by SIGTERM
 
-Each stage derives its own from these in its ``errors.py``. `pipelines.jobs.exits` turns them into exit codes,
-`serve.errors` into HTTP statuses; neither is known here.
+Each stage derives its own errors from these in its ``errors.py``. `pipelines.jobs.exits` maps them to exit codes, and
+`serve.errors` maps them to HTTP statuses.
 """
 
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_EXAMPLES = 20
-"""How many offending values an error quotes at most."""
+"""An error quotes at most this many offending values."""
 
 
 def shorten(value: object, limit: int = 200) -> str:
-    """Render a value for a message, cut so that no message grows with the data."""
+    """Render a value for a message, cut to a limit so that messages do not grow with the data."""
     text = str(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 class MillraceError(Exception):
-    """Base of everything that a user can mend or wait for.
+    """Base of all errors that a user can fix or wait for.
 
     Attributes:
-        hint: What to do about it, one sentence; empty when the message says it.
+        hint: What to do, in one sentence; empty if the message says it.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -42,7 +42,7 @@ class MillraceError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Those below have constructors of their own; what comes back from an executor is what was sent.
+        # Subclasses have other constructors, so unpickling, as on the way back from an executor, must not call them.
         return _remake, (type(self), self.args, self.__dict__)
 
 
@@ -54,13 +54,13 @@ def _remake(kind: type[MillraceError], args: tuple[Any, ...], attributes: dict[s
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a configuration, and where it stands.
+    """One mistake in a configuration.
 
     Attributes:
         where: ``file:line``, or ``--set`` for an override.
         key: Dotted key path, such as ``train.epochs``.
-        found: What stands there.
-        allowed: What may stand there, with a suggestion where one is near.
+        found: The value that was found.
+        allowed: The values that are allowed, with a suggestion if one is similar.
     """
 
     where: str
@@ -73,7 +73,7 @@ class Problem:
 
 
 class ConfigError(MillraceError):
-    """One or more mistakes in the configuration, each with its place."""
+    """One or more mistakes in the configuration, each with its file and line."""
 
     def __init__(self, problems: Sequence[Problem] | str, *, hint: str = "") -> None:
         self.problems: tuple[Problem, ...] = () if isinstance(problems, str) else tuple(problems)
@@ -82,7 +82,7 @@ class ConfigError(MillraceError):
 
 
 class DataRejected(MillraceError):
-    """The data broke a rule; what was current before stays current."""
+    """The data broke a rule; the current version stays current."""
 
 
 class FeatureMismatch(DataRejected):
@@ -96,11 +96,11 @@ class FeatureMismatch(DataRejected):
 
 
 class InputMissing(MillraceError):
-    """A named input is not there, or holds nothing."""
+    """An input is missing or empty."""
 
 
 class ArtifactNotFound(InputMissing):
-    """The store holds no such table, model or run."""
+    """The store has no such table, model or run."""
 
     def __init__(self, *, kind: str, name: str, version: int | None = None, hint: str = "") -> None:
         which = f"{kind} '{name}'" if version is None else f"version {version} of {kind} '{name}'"
@@ -111,14 +111,14 @@ class ArtifactNotFound(InputMissing):
 
 
 class Refused(MillraceError):
-    """A gate, or another writer, said no; nothing was replaced."""
+    """A gate or another writer prevented the result; nothing was replaced."""
 
 
 class ArtifactExists(Refused):
     """Another publisher took this name or number first."""
 
     def __init__(self, *, kind: str, name: str) -> None:
-        super().__init__(f"{kind} '{name}' is already there")
+        super().__init__(f"{kind} '{name}' exists already")
         self.kind = kind
         self.name = name
 
@@ -132,7 +132,7 @@ class StorageError(Unavailable):
 
 
 class Terminated(Unavailable):
-    """The process was asked to end by SIGTERM; what was committed stays."""
+    """SIGTERM ended the process; what was committed stays."""
 
     def __init__(self) -> None:
         super().__init__("ended by SIGTERM", hint="nothing that was committed is lost, run the same command again")

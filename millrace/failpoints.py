@@ -1,8 +1,8 @@
-"""Named places where a test can make a process die, stop, raise or hang.
+"""Failpoints: named points in the code where a test can make a process die, stop, raise or hang.
 
-``MILLRACE_FAIL="train.before_publish=kill9"`` (several separated by commas) arms them; ``name@1=raise`` arms a place in
-rank 1 alone, ``name=once:kill9`` fires a single time over all processes. ``MILLRACE_FAIL_LOG`` names a file that gets
-a line for each firing. Unarmed, a place costs one dictionary look-up.
+``MILLRACE_FAIL="train.before_publish=kill9"`` (several separated by commas) arms them. ``name@1=raise`` arms a point in
+rank 1 alone; ``name=once:kill9`` fires once in all processes together. ``MILLRACE_FAIL_LOG`` names a file that gets a
+line for each firing. An unarmed point costs one dictionary look-up.
 """
 
 import errno
@@ -16,40 +16,40 @@ from typing import Final
 FAILPOINTS: Final = {
     "ingest.before_staging": "the sources are found and their digests known, nothing is copied",
     "ingest.before_reading": "the sources are staged, Spark has read none of them",
-    "ingest.before_checks": "the rows are cleaned and kept, neither guards nor expectations have judged them",
+    "ingest.before_checks": "the rows are cleaned and cached, neither guards nor expectations have checked them",
     "ingest.before_rejects": "the clean rows are checked, nothing is written yet",
     "ingest.before_commit": "rejects are written, the clean table's commit is not",
-    "ingest.after_commit": "the clean table has its new version, nobody has been told",
+    "ingest.after_commit": "the clean table has its new version, it is not reported yet",
     "train.before_measure": "the table version is pinned, nothing is computed",
     "train.before_ranks": "the train split is measured, no rank has started",
     "train.before_epoch": "in every rank, before an epoch starts",
     "train.before_batch": "in every rank, before a batch",
     "train.before_export": "in every rank, the fit is done, nothing is exported yet",
-    "train.after_export": "in rank 0, the model is exported to the run's folder, the driver does not know",
-    "train.before_gates": "the ranks have ended, the model is not judged",
+    "train.after_export": "in rank 0, the model is exported to the run's folder, the driver does not know yet",
+    "train.before_gates": "the ranks have ended, the gates have not checked the model",
     "train.before_publish": "the model is replayed and gated, not yet visible in the store",
-    "train.after_publish": "the version is visible, the run's folder still holds the export",
+    "train.after_publish": "the version is visible, the export is still in the run's folder",
     "publish.before_upload": "a version's number is chosen, none of its files is staged",
     "publish.before_rename": "every file of the version is staged, none is visible",
     "publish.after_rename": "the version is visible, its publisher does not know yet",
     "put.before_rename": "a file is staged, readers see the old one or none",
-    "append.before_rename": "a record is staged, the log does not hold it",
-    "append.after_rename": "the log holds the record, its writer does not know yet",
+    "append.before_rename": "a record is staged, it is not in the log",
+    "append.after_rename": "the record is in the log, its writer does not know yet",
     "cache.before_rename": "a model is copied to this machine and checked, not yet in the cache",
     "score.before_tasks": "table and model are pinned, no row is scored",
     "score.before_batch": "in a worker, before a batch is scored",
     "score.before_close": "in a worker, the rows are written, the file is not closed",
-    "score.after_file": "in a worker, the file is whole, the driver does not know",
-    "transfer.part_done": "a block of a file is where it is staged, and verified",
+    "score.after_file": "in a worker, the file is complete, the driver does not know yet",
+    "transfer.part_done": "a block of a file is staged and verified",
     "transfer.before_rename": "all of a transfer is staged and verified, nothing is visible yet",
     "score.before_commit": "rows are scored, the predictions table's commit is not",
-    "score.after_commit": "the predictions table has its new version, nobody has been told",
-    "schedule.before_start": "the log says that a run starts, its process is not launched yet",
+    "score.after_commit": "the predictions table has its new version, it is not reported yet",
+    "schedule.before_start": "the start of a run is in the log, its process is not launched yet",
     "schedule.after_start": "the process of a run is launched",
-    "schedule.before_outcome": "a run has ended, the log does not say so yet",
-    "run.before_record": "the stage has ended well, its record is not kept",
+    "schedule.before_outcome": "a run has ended, its outcome is not in the log yet",
+    "run.before_record": "the stage has succeeded, its record is not saved",
 }
-"""Every name that may be armed, and what holds at that place."""
+"""Every failpoint, and the state of the run at that point."""
 
 ENVIRONMENT: Final = "MILLRACE_FAIL"
 LOG: Final = "MILLRACE_FAIL_LOG"
@@ -64,19 +64,19 @@ def armed(environment: str) -> dict[str, str]:
     """Parse ``name=action,name=action``.
 
     Raises:
-        ValueError: A name or an action is unknown, so that a misspelt fault test cannot pass unnoticed.
+        ValueError: A name or an action is unknown, so that a misspelt test cannot pass.
     """
     points = {part.partition("=")[0]: part.partition("=")[2] for part in environment.split(",") if part}
     for name, action in points.items():
         if name.partition("@")[0] not in FAILPOINTS or action.removeprefix(_ONCE) not in _ACTIONS:
             raise ValueError(f"{ENVIRONMENT}: unknown failpoint or action {name}={action}")
         if action.startswith(_ONCE) and LOG not in os.environ:
-            raise ValueError(f"{ENVIRONMENT}: {name}={action} needs {LOG}, which remembers what has fired")
+            raise ValueError(f"{ENVIRONMENT}: {name}={action} needs {LOG}, the log of what has fired")
     return points
 
 
 def fail_here(name: str, rank: int | None = None) -> None:
-    """Do what ``MILLRACE_FAIL`` asks for at this place, if anything.
+    """Fire this failpoint if ``MILLRACE_FAIL`` arms it.
 
     Args:
         name: One of `FAILPOINTS`.
@@ -94,13 +94,13 @@ def fail_here(name: str, rank: int | None = None) -> None:
 
 
 def fired(log: Path) -> list[tuple[str, int]]:
-    """What a log says: name and process of every firing, in order."""
+    """Return name and process of every firing in a log, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
     return [(name, int(pid)) for name, _, pid in (line.partition(" ") for line in lines)]
 
 
 def _note(name: str, action: str) -> bool:
-    """Log a firing; False if it was to happen once and has."""
+    """Log a firing; False if it may fire only once and already has."""
     path = os.environ.get(LOG)
     if not path:
         return True
@@ -139,7 +139,7 @@ def _drop_reply(name: str) -> None:
 
 
 def _note_only(_: str) -> None:
-    """The log is all that is wanted."""
+    """Do nothing; the firing is logged."""
 
 
 _ACTIONS: Final = {

@@ -12,9 +12,9 @@ CONTEXT: Final[ContextVar[dict[str, str] | None]] = ContextVar("millrace_log_con
 """Fields added to every record of this context: run_id, stage, rank, model, request_id."""
 
 PACKAGES: Final = ("millrace", "pipelines", "ingest", "train", "serve")
-"""Whose records are shown from INFO on; those of other libraries from WARNING on."""
-TOLD_TWICE: Final = {"hdfs", "py4j", "SQLQueryContextLogger"}
-"""Libraries that log what they raise: whoever catches it tells it, in one line."""
+"""Packages whose records are shown from INFO on; those of other libraries are shown from WARNING on."""
+DUPLICATES: Final = {"hdfs", "py4j", "SQLQueryContextLogger"}
+"""Loggers whose records are hidden: these libraries also raise what they log, and the error is reported."""
 
 
 def add_context(**fields: str) -> None:
@@ -23,20 +23,20 @@ def add_context(**fields: str) -> None:
 
 
 class LineFormatter(logging.Formatter):
-    """One readable line a record: time, level, stage, message."""
+    """Formats a record as one readable line: time, stage, level, message."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = CONTEXT.get() or {}
         stage = fields.get("stage", record.name.partition(".")[0])
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        asked = f" [{fields['request_id']}]" if "request_id" in fields else ""
-        line = f"{clock} {stage:>7}  {level}{record.getMessage()}{asked}"
+        request = f" [{fields['request_id']}]" if "request_id" in fields else ""
+        line = f"{clock} {stage:>7}  {level}{record.getMessage()}{request}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record, for log collectors."""
+    """Formats a record as one JSON object, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever stderr is now, so that a progress bar can lift lines above itself."""
+    """Writes to the current stderr, which a progress bar replaces to print lines above itself."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -64,12 +64,12 @@ class StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def configure_logging(*, level: int = logging.INFO, as_json: bool = False, quiet: bool = True) -> None:
-    """Send the project's records to stderr; called once at the start of a process, never on import.
+    """Send log records to stderr; call it once at the start of a process, never on import.
 
     Args:
         level: Lowest level shown.
-        as_json: One JSON object a line instead of readable lines.
-        quiet: Show only warnings of other libraries.
+        as_json: Write JSON objects instead of readable lines.
+        quiet: Of other libraries, show only warnings.
     """
     handler = StderrHandler()
     handler.setFormatter(JsonFormatter() if as_json else LineFormatter())
@@ -82,7 +82,7 @@ def configure_logging(*, level: int = logging.INFO, as_json: bool = False, quiet
 
 def _is_ours_or_warning(record: logging.LogRecord) -> bool:
     # A filter, since libraries set the levels of their own loggers when they are imported.
-    # Py4J writes to the root logger, so its own name stands only in the path.
-    if {record.name.partition(".")[0], Path(record.pathname).parent.name} & TOLD_TWICE:
+    # Py4J writes to the root logger, so its name is only in the path.
+    if {record.name.partition(".")[0], Path(record.pathname).parent.name} & DUPLICATES:
         return False
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in PACKAGES

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar where there is a terminal, a line now and then where there is none."""
+"""Shows the progress of long work: a bar in a terminal, else a log line from time to time."""
 
 import contextlib
 import logging
@@ -10,15 +10,15 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_S: Final = 5.0
-"""Least time between two lines when there is no terminal."""
+"""Shortest time between two log lines."""
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a piece of work has come.
+    """Show the progress of a piece of work.
 
     Yields:
-        A function that takes how much is done by now, out of `total`.
+        A function to call with the amount that is done so far, out of `total`.
     """
     if sys.stderr.isatty():
         from rich.console import Console

@@ -1,7 +1,7 @@
 """Retries a function on temporary errors, such as those of a NameNode that restarts.
 
-A command that only asks does not retry; a stage that has reached its store once waits for minutes. How long is a value
-that the caller hands over, also to executors and ranks: `millrace.storage.Store` and its file systems carry a policy.
+A query command does not retry. A stage that has reached its store once retries for minutes. The policy is a value that
+is passed explicitly, also to executors and ranks: `millrace.storage.Store` and its file systems carry it.
 """
 
 import errno
@@ -38,23 +38,23 @@ _TEMPORARY: Final = frozenset(
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether an error of the storage may go away by itself."""
+    """Whether an error of the storage is temporary."""
     return isinstance(error, OSError) and error.errno in _TEMPORARY
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When and for how long a function is called again. It may only be used for functions that are safe to repeat.
+    """When and for how long a function is retried. Use it only for functions that are safe to repeat.
 
     Attributes:
-        wait_s: Seconds from the first call after which an error is final; 0 never retries, None sets no limit.
-        first_pause_s: Longest first pause. Pauses are random, and their upper bound doubles.
+        wait_s: Seconds after which an error is final, counted from the first call; 0: no retry, None: no limit.
+        first_pause_s: Upper bound of the first pause. Pauses are random, and their upper bound doubles.
         longest_pause_s: Upper bound of every pause.
         is_temporary: Which errors are retried.
-        tries: Calls in all; None sets no limit.
-        stop: Ends a pause, and makes the next error final, once it is set.
-        waits_for: What the log says is waited for.
-        on_wait: Called before each pause, for example by a process whose watchdog must know that it is not stuck.
+        tries: Largest number of calls; None: no limit.
+        stop: Once it is set, it ends the pause and makes the next error final.
+        waits_for: What the function waits for, for the log.
+        on_wait: Called before each pause, for example to keep a watchdog from ending the process.
     """
 
     wait_s: float | None = 0.0
@@ -67,7 +67,7 @@ class RetryPolicy:
     on_wait: Callable[[], None] | None = None
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function until it returns, or raises an error that is not temporary or comes too late."""
+        """Call a function until it returns, its error is not temporary, or a limit is reached."""
         if self.wait_s == 0:
             return function(*args, **kwargs)
         retrying = Retrying(
@@ -95,7 +95,7 @@ NO_RETRY: Final = RetryPolicy()
 
 
 class Retrier(Protocol):
-    """An object whose methods `retried` repeats."""
+    """An object with methods decorated by `retried`."""
 
     @property
     def retry(self) -> RetryPolicy:
@@ -106,7 +106,7 @@ S = TypeVar("S", bound=Retrier)
 
 
 def retried(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Make a method that is safe to repeat retry by its object's policy, ``self.retry``."""
+    """Retry a method by its object's policy, ``self.retry``; the method must be safe to repeat."""
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""Run records: what a stage did, as its last line on stdout and as a file in the store."""
+"""Run records: the result of a stage, as its last line on stdout and as a file in the store."""
 
 import secrets
 import time
@@ -12,12 +12,12 @@ Outcome = Literal["committed", "already_committed", "failed", "interrupted"]
 
 
 def new_run_id() -> str:
-    """A run's name: UTC start time for people, and random bytes against collisions."""
+    """Create the name of a run: its start time in UTC, and random digits against collisions."""
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
 class RunRecord(BaseModel):
-    """What one stage did in one run.
+    """The result of one stage in one run.
 
     ``rows_in == rows_out + rejected + filtered`` holds in every record (see `check_accounts`).
     """
@@ -29,26 +29,26 @@ class RunRecord(BaseModel):
     product: str = ""
     outcome: Outcome
     version: int | None = None
-    """The table or model version that now holds the result."""
+    """The table or model version with the result."""
     rows_in: int = 0
     rows_out: int = 0
     rejected: int = 0
     filtered: int = 0
     filters: dict[str, int] = Field(default_factory=dict)
-    """Rows dropped, by the name of the filter."""
+    """Dropped rows by filter."""
     seconds: float = 0.0
     code: int = 0
     """Exit code of the process."""
     reason: str = ""
     hint: str = ""
     details: dict[str, object] = Field(default_factory=dict)
-    """What only this stage has to say: metrics, digests, sources."""
+    """Details of this stage: metrics, digests, sources."""
 
     def check_accounts(self) -> "RunRecord":
-        """Return the record if no row is unaccounted for.
+        """Return the record if its row counts add up.
 
         Raises:
-            AssertionError: Rows were lost or doubled, which is a bug, never the data's fault.
+            AssertionError: Rows were lost or doubled, which is a bug and not a fault of the data.
         """
         if self.rows_in != self.rows_out + self.rejected + self.filtered:
             raise AssertionError(
@@ -59,15 +59,15 @@ class RunRecord(BaseModel):
 
 
 def save_record(store: Store, record: RunRecord) -> None:
-    """Keep a record as ``runs/<product>/<run_id>/<stage>.json``."""
+    """Save a record as ``runs/<product>/<run_id>/<stage>.json``."""
     data = record.model_dump_json(indent=2).encode()
     store.put(data, "runs", record.product, record.run_id, f"{record.stage}.json")
 
 
 def read_record(store: Store, product: str, run_id: str, stage: str) -> RunRecord:
-    """The record that a run left.
+    """Read the record of a stage in a run.
 
     Raises:
-        ArtifactNotFound: It left none.
+        ArtifactNotFound: There is no record.
     """
     return RunRecord.model_validate_json(store.read("runs", product, run_id, f"{stage}.json"))

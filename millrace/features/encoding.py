@@ -1,7 +1,7 @@
-"""A table's columns as a model's signature takes them; one encoding of missing values for every stage.
+"""Encodes a table's columns for a model's signature, with the same missing values in every stage.
 
-NaN for floats, `INT64_MIN` for integers, booleans that may be missing and timestamps (microseconds UTC), the empty
-string for strings.
+A missing value is NaN for floats, the empty string for strings, and `INT64_MIN` for integers, timestamps (microseconds
+in UTC) and booleans that may be missing.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from millrace.errors import FeatureMismatch
 from millrace.features.spec import Feature
 
 INT64_MIN: Final = -(2**63)
-"""The missing value of every integer dtype."""
+"""The missing value of every integer type."""
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """A string column as distinct values and a position for each row, so that no string is copied per row."""
+    """A string column as distinct values and an index for each row, so that no string is copied per row."""
 
     values: npt.NDArray[np.object_]
     indices: npt.NDArray[np.int32]
@@ -34,10 +34,10 @@ Encoded = npt.NDArray[np.generic] | Dictionary
 
 
 def encode(column: pa.Array | pa.ChunkedArray, feature: Feature) -> Encoded:
-    """Turn a table's column into what a model's signature takes, missing values included.
+    """Encode a table's column, missing values included, for a model's signature.
 
     Raises:
-        FeatureMismatch: The column's type cannot hold the feature, or a value is missing that must not be.
+        FeatureMismatch: The column's type does not fit the feature, or a required value is missing.
     """
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if column.null_count and not feature.nullable:

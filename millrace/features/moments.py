@@ -1,4 +1,4 @@
-"""Timestamps as models take them: microseconds since 1970 in UTC."""
+"""Converts timestamps to and from the numbers that models use: microseconds since 1970 in UTC."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -7,20 +7,20 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def microseconds_of(text: str) -> int:
-    """A timestamp as models take it: microseconds since 1970 in UTC, which is meant where the text names no zone.
+    """Convert a timestamp to microseconds since 1970 in UTC; a text without a time zone is in UTC.
 
     Raises:
-        ValueError: It is not of ISO 8601.
-        OverflowError: In UTC it is before year 1 or after year 9999.
+        ValueError: The text is not ISO 8601.
+        OverflowError: In UTC the time is before year 1 or after year 9999.
     """
     moment = datetime.fromisoformat(text)
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
 def moment_of(microseconds: int) -> datetime:
-    """What `microseconds_of` made a number of.
+    """Convert microseconds since 1970 to a timestamp; the inverse of `microseconds_of`.
 
     Raises:
-        OverflowError: There is no such date.
+        OverflowError: The date is out of range.
     """
     return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,8 +1,7 @@
-"""The feature spec: names, dtypes and meaning of a model's inputs and outputs.
+"""The feature spec: names, dtypes and transforms of a model's inputs, and its label.
 
-It travels inside the model version, so that training, batch scoring and the server encode a value in the same way.
-Missing values have one encoding per dtype: NaN for floats, `INT64_MIN` for integers, booleans that may be missing and
-timestamps (microseconds UTC), the empty string for strings.
+It is stored in the model version, so that training, batch scoring and the server encode values in the same way.
+Each dtype has one encoding of a missing value, see `millrace.features.encoding`.
 """
 
 from typing import Annotated, Final, Literal
@@ -30,7 +29,7 @@ TABLE_DTYPES: Final[dict[str, Dtype]] = {
     "timestamp": "timestamp",
     "string": "string",
 }
-"""Type names of Spark SQL and of the Delta log, and the dtype that a model sees."""
+"""Type names of Spark SQL and of the Delta log, with the dtype of the model's input."""
 
 PERIODS_US: Final = {
     "hour": 3_600_000_000,
@@ -42,15 +41,15 @@ PERIODS_US: Final = {
 
 
 class Numeric(Section):
-    """A quantity: missing values become the mean, then it is standardised."""
+    """A quantity: missing values are replaced by the mean, then it is standardised."""
 
     kind: Literal["numeric"] = Field("numeric", alias="as")
     log: bool = False
-    """Take log(1 + x) of a value that is never negative, before standardising."""
+    """Use log(1 + x) of a value before it is standardised; values must not be negative."""
 
 
 class Category(Section):
-    """One of a set of values: looked up in the train split's vocabulary, then embedded."""
+    """One of a set of values: looked up in the vocabulary of the train split, then embedded."""
 
     kind: Literal["category"] = Field("category", alias="as")
     dim: int | None = Field(None, ge=1, le=512)
@@ -62,57 +61,57 @@ class Category(Section):
 
 
 class Cyclic(Section):
-    """A position in a cycle: becomes its sine and cosine, so that the end meets the start."""
+    """A position in a cycle: encoded as sine and cosine, so that the end of the cycle is near its start."""
 
     kind: Literal["cyclic"] = Field("cyclic", alias="as")
     period: Annotated[float, Field(gt=0)] | Literal["hour", "day", "week", "year"]
-    """Length of the cycle in the column's unit, or a named one for a timestamp."""
+    """Length of the cycle in the column's unit, or a named period for a timestamp."""
 
 
 Transform = Annotated[Numeric | Category | Cyclic, Field(discriminator="kind")]
 
 
 class Range(Section):
-    """Numbers from a least to a greatest, both included; a bound that is missing is open."""
+    """Numbers from a minimum to a maximum, both included; a missing bound is open."""
 
     min: int | float | None = None
-    """Of a timestamp, in microseconds since 1970 in UTC."""
+    """Smallest value; for a timestamp, in microseconds since 1970 in UTC."""
     max: int | float | None = None
-    """As `min`."""
+    """Largest value, in the same unit as `min`."""
 
 
 class Domain(Range):
-    """What the contract says that a value of an input is, if it is there at all."""
+    """The values of an input that the contract allows, if the value is present."""
 
     excludes_min: bool = False
-    """Whether `min` itself is out."""
+    """Whether `min` itself is not allowed."""
     excludes_max: bool = False
-    """Whether `max` itself is out."""
+    """Whether `max` itself is not allowed."""
     values: tuple[int | float, ...] | tuple[str, ...] | None = None
-    """The only values; None if any is."""
+    """The only allowed values; None if all values in the range are allowed."""
 
 
 class Cross(Section):
-    """A pair or more of categories embedded together, such as origin and day of the year."""
+    """Two or more categories that are embedded together, such as origin and day of the year."""
 
     columns: tuple[str, ...] = Field(min_length=2, max_length=4)
-    """Inputs that are categories."""
+    """Names of inputs that are categories."""
     dim: int = Field(8, ge=1, le=512)
     """Width of the embedding."""
 
 
 class Feature(Section):
-    """One input of a model, in the table's own type."""
+    """One input of a model, with the type of the table's column."""
 
     name: str
     dtype: Dtype
     nullable: bool
-    """Whether a missing value is allowed; the contract's not-null rules decide."""
+    """Whether a missing value is allowed, by the contract's not-null rules."""
     transform: Transform
     domain: Domain | None = None
-    """What the contract says of its values, beside `nullable`."""
+    """The values that the contract allows, in addition to `nullable`."""
     observed: Range | None = Field(None, alias="learnt")
-    """Of a quantity: the least and the greatest finite value of the train split. Written as `learnt` in model.json."""
+    """For a quantity: smallest and largest finite value of the train split. Named `learnt` in model.json."""
 
     @property
     def tensor_dtype(self) -> str:
@@ -123,10 +122,10 @@ class Feature(Section):
 
 
 class Label(Section):
-    """What is predicted.
+    """The label that a model predicts.
 
-    For classes, `classes` holds the label's values in the order of the model's outputs; of two, the second is the
-    positive one.
+    For classification, `classes` has the label's values in the order of the model's outputs. In a binary task the
+    second one is the positive class.
     """
 
     name: str
@@ -135,24 +134,24 @@ class Label(Section):
 
 
 class FeatureSpec(Section):
-    """Everything that is needed to build, feed and read a model."""
+    """The description of a model's inputs and label, as needed to build and to use it."""
 
     inputs: tuple[Feature, ...]
     crosses: tuple[Cross, ...] = ()
     label: Label
     key: tuple[str, ...]
-    """Columns that name a row."""
+    """Columns that identify a row."""
 
     def input(self, name: str) -> Feature:
-        """The input of this name."""
+        """Return the input with this name."""
         return next(feature for feature in self.inputs if feature.name == name)
 
 
 def table_dtype(column: str, type_name: str) -> Dtype:
-    """The dtype that a model sees of a table's column.
+    """Return the dtype of a model's input for a table's column.
 
     Raises:
-        FeatureMismatch: No model input can have this type; the message says what to cast to.
+        FeatureMismatch: No input can have this type; the message lists the types to cast to.
     """
     if type_name not in TABLE_DTYPES:
         raise FeatureMismatch(column, expected=f"a column of type {', '.join(TABLE_DTYPES)}", found=type_name)

@@ -1,1 +1,1 @@
-"""Model versions: their manifest, their files, the store that holds them."""
+"""Model versions: their manifest, their files, and the store of all versions."""

@@ -1,4 +1,4 @@
-"""The files of a model version: listed, verified by their digests, copied to this machine."""
+"""Lists the files of a model version, verifies them by their digests, and copies them to this machine."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def list_files(folder: Path) -> tuple[ModelFile, ...]:
-    """Every file of a SavedModel folder but the manifest, with size and digest, sorted."""
+    """List every file of a SavedModel folder except the manifest, with size and digest, sorted."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder) != Path(MANIFEST))
     return tuple(
         ModelFile(path=p.relative_to(folder).as_posix(), size=p.stat().st_size, sha256=sha256_of(p)) for p in paths
@@ -24,7 +24,7 @@ def list_files(folder: Path) -> tuple[ModelFile, ...]:
 
 
 def verify_files(version: ModelVersion) -> None:
-    """Compare every file with the manifest, before TensorFlow sees any of them.
+    """Compare every file with the manifest, before TensorFlow reads any of them.
 
     Raises:
         ModelDamaged: A file is missing, changed, or not in the manifest.
@@ -41,7 +41,7 @@ def verify_files(version: ModelVersion) -> None:
 
 
 def checked_copy(version: ModelVersion) -> ModelVersion:
-    """A version on this machine whose every file is the one published: itself, or a copy in the machine's cache.
+    """Return a local version with verified files: the version itself, or a copy in this machine's cache.
 
     Raises:
         ModelDamaged: A file is missing, changed, or not in the manifest.
@@ -58,7 +58,7 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
             verify_files(copy)
             return copy
         except ModelDamaged as error:
-            logger.warning("the copy in %s is damaged and fetched again: %s", target, error)
+            logger.warning("the cached copy in %s is damaged; downloading it again: %s", target, error)
             shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
@@ -70,7 +70,7 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
         try:
             staged.folder.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process was first, with the same bytes
+            if not target.is_dir():  # else another process was first with the same files
                 raise
     return copy
 

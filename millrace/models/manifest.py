@@ -1,4 +1,4 @@
-"""The description that travels inside a model version: ``model.json``."""
+"""The manifest of a model version: ``model.json``."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ MANIFEST: Final = "model.json"
 
 
 class ModelDamaged(DataRejected):
-    """A model version's files are not those that were published."""
+    """The files of a model version differ from those that were published."""
 
     def __init__(self, uri: str, reason: str) -> None:
         name, version = uri.rstrip("/").split("/")[-2:]
@@ -38,29 +38,29 @@ class ModelFile(BaseModel):
 
 
 class Lineage(BaseModel):
-    """What a model was made from."""
+    """The origin of a model: run, table version, configuration and code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
     commit_key: str
-    """Same product, configuration and table version: a rerun with the same key publishes nothing."""
+    """Identifies product, configuration and table version: a run with the same key publishes nothing."""
     table: str
     table_version: int
     table_sha256: str = ""
-    """Digest of that version's list of files."""
+    """Digest of the list of files of the table version."""
     fitted_on: dict[str, Any] = Field(default_factory=dict)
-    """The rows that the model and its statistics saw: which split, how many, and the rule that made it."""
+    """The training rows: the split, the number of rows, and the rule of the split."""
     config_sha256: str
     code_sha256: str
     seed: int
     packages: dict[str, str]
     parent: int | None = None
-    """The version that was newest before."""
+    """The newest version before this one."""
 
 
 class ModelManifest(BaseModel):
-    """The description of a model version that travels inside it."""
+    """The manifest of a model version, stored in its folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,12 +70,12 @@ class ModelManifest(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict)
     author: str = ""
     created: str
-    """UTC, ISO 8601, for people; nothing orders by it."""
+    """Time of creation in UTC, ISO 8601; for display only."""
     features: FeatureSpec
     outputs: dict[str, str]
     """dtype by output of ``serving_default``."""
     metrics: dict[str, Any]
-    """Of the test split: model, baseline, previous, slices."""
+    """Metrics on the test split: of the model, the baseline and the previous version, and by slice."""
     lineage: Lineage
     files: tuple[ModelFile, ...]
 
@@ -90,8 +90,8 @@ class ModelVersion:
     """A published version.
 
     Attributes:
-        uri: Its folder, as the store names it.
-        manifest: Its description.
+        uri: Its folder in the store.
+        manifest: Its manifest.
         retry: The policy for reading its files.
     """
 
@@ -108,5 +108,5 @@ class ModelVersion:
 
     @property
     def is_remote(self) -> bool:
-        """Whether TensorFlow cannot read it where it lies."""
+        """Whether it is not on this machine, so that TensorFlow cannot read it."""
         return "://" in self.uri

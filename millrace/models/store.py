@@ -1,7 +1,7 @@
 """The model store: immutable versions in TF Serving's directory layout, each with its ``model.json``.
 
 ``models/<name>/<version>/`` holds ``saved_model.pb``, ``variables/``, ``assets/`` and ``model.json``. A version is
-visible whole or not at all, and every file is checked against its digest before anybody loads it.
+visible completely or not at all, and the digest of every file is checked before it is loaded.
 """
 
 import re
@@ -25,17 +25,17 @@ class ModelStore:
         self.store = store
 
     def names(self) -> list[str]:
-        """Names of all models that have a version."""
+        """Return the names of all models that have a version."""
         return [name for name in self.store.names("models") if self.versions(name)]
 
     def versions(self, name: str) -> list[int]:
-        """Version numbers, ascending; folders that are no number are not versions."""
+        """Return the version numbers, ascending; folders with other names are not versions."""
         if not is_plain(name):
             return []
         return sorted(int(n) for n in self.store.names("models", name) if _VERSION.fullmatch(n))
 
     def open(self, name: str, version: int | None = None) -> ModelVersion:
-        """A version and its manifest; the newest by default. Files are not checked yet (see `verify_files`).
+        """Read a version's manifest; the newest version by default. Files are not checked (see `verify_files`).
 
         Raises:
             ArtifactNotFound: No such model or version.
@@ -63,31 +63,31 @@ class ModelStore:
             return None
 
     def _twin_of(self, manifest: ModelManifest, versions: list[int]) -> ModelVersion | None:
-        """What another run has made of the same since this one began.
+        """Find a version that another run published from the same lineage since this run started.
 
-        Nobody takes the next number between this look and the publishing without being seen: the number would be taken.
+        If another run publishes after this check, it takes the next number, and publishing this version fails.
         """
-        mine = manifest.lineage
+        own = manifest.lineage
         for version in versions:
-            if version <= (mine.parent or 0):
+            if version <= (own.parent or 0):
                 continue
             found = self._manifest_of(manifest.name, version)
-            if found and found.lineage.commit_key == mine.commit_key and found.lineage.run_id != mine.run_id:
+            if found and found.lineage.commit_key == own.commit_key and found.lineage.run_id != own.run_id:
                 return ModelVersion(self.store.uri("models", manifest.name, str(version)), found, self.store.retry)
         return None
 
     def publish(self, folder: Path, manifest: ModelManifest) -> ModelVersion:
-        """Make an exported model visible as the next version of its name, whole or not at all.
+        """Publish an exported model as the next version of its name, completely or not at all.
 
         Args:
-            folder: Local SavedModel; its manifest is written here first.
-            manifest: Its version and files are filled in.
+            folder: Local SavedModel folder; the manifest is written to it first.
+            manifest: The manifest, without version and files.
 
         Returns:
             The new version, or the one that another run published from the same lineage in the meantime.
 
         Raises:
-            ArtifactExists: Other publishers took every number tried.
+            ArtifactExists: Other publishers took every number that was tried.
         """
         for _ in range(10):
             versions = self.versions(manifest.name)
@@ -99,7 +99,7 @@ class ModelStore:
             try:
                 self.store.publish_folder(folder, "models", manifest.name, str(number))
             except ArtifactExists:
-                # Another publisher's, or mine: a rename whose reply was lost is sent again, and then finds itself.
+                # Another publisher's version, or this one: after a lost reply the client sends the rename again.
                 if self._manifest_of(manifest.name, number) != numbered:
                     continue
             return ModelVersion(self.store.uri("models", manifest.name, str(number)), numbered, self.store.retry)

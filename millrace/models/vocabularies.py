@@ -1,6 +1,6 @@
-"""The vocabularies of a model's categories, beside its graph: what training saw, for those who count what it did not.
+"""The vocabularies of a model's categories, stored beside its graph, to count values that training did not see.
 
-The graph holds them too, as look-up tables; there nobody else can read them.
+The graph has them too, as look-up tables, but other code cannot read them there.
 """
 
 import json
@@ -15,21 +15,21 @@ import pyarrow.compute as pc
 from millrace.features.encoding import INT64_MIN, Dictionary, Encoded
 
 FILE: Final = "assets.extra/vocabularies.json"
-"""Under the model version's folder; other servers leave `assets.extra` alone."""
+"""Path in the model version's folder; other servers ignore `assets.extra`."""
 
 Vocabulary: TypeAlias = "frozenset[str] | pa.Array"
-"""A vocabulary to look up in: texts, or integers."""
+"""A vocabulary for look-ups: strings or integers."""
 
 
 def write_vocabularies(folder: Path, vocabularies: Mapping[str, Sequence[int] | Sequence[str]]) -> None:
-    """Keep them in a SavedModel's folder."""
+    """Write vocabularies to a SavedModel's folder."""
     path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(vocabularies, ensure_ascii=False))
 
 
 def read_vocabularies(folder: Path) -> dict[str, Vocabulary] | None:
-    """Vocabularies by input; None for a model that was published without."""
+    """Return the vocabularies by input; None for a model without this file."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -43,7 +43,7 @@ def _words(values: Sequence[int] | Sequence[str]) -> Vocabulary:
 
 
 def count_unseen(column: Encoded, words: Vocabulary) -> int:
-    """Values that are there, but not in the vocabulary: the model reads all of them as one."""
+    """Count values that are present, but not in the vocabulary; the model treats all of them alike."""
     if isinstance(column, Dictionary):
         unseen = np.fromiter((value != "" and value not in words for value in column.values), np.bool_)
         return int(np.count_nonzero(unseen[column.indices])) if len(unseen) else 0

@@ -1,8 +1,8 @@
-"""Rows that ship in a model, with the answers that training gave: a server warms up by them, and checks itself.
+"""Rows stored in a model with the predictions of training: a server warms up with them, and verifies its results.
 
-The file is TensorFlow Serving's own, which warms up by it too: records of ``PredictionLog`` messages, each with a
-request and, beside it, the response, which TensorFlow Serving leaves alone. Source: its ``apis/prediction_log.proto``,
-``predict.proto`` and ``model.proto``. Tensors are bytes here, as ``TensorProto`` writes them: this module runs without
+The file has TensorFlow Serving's format, which warms up with it too: records of ``PredictionLog`` messages, each with a
+request and its response, which TensorFlow Serving ignores. Source: its ``apis/prediction_log.proto``,
+``predict.proto`` and ``model.proto``. Tensors are bytes of ``TensorProto``, because this module runs without
 TensorFlow.
 """
 
@@ -12,19 +12,19 @@ from functools import cache
 from typing import Any, Final
 
 FILE: Final = "assets.extra/tf_serving_warmup_requests"
-"""Under the model version's folder."""
+"""Path in the model version's folder."""
 MAX_RECORDS: Final = 1000
-"""TensorFlow Serving refuses a model that has more."""
+"""TensorFlow Serving refuses a model with more records."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A request and its answer; tensors as the bytes of a ``TensorProto``, by name.
+    """A request and its response; tensors as the bytes of a ``TensorProto``, by name.
 
     Attributes:
-        signature: Which function is asked; empty for the default.
-        inputs: What is asked.
-        outputs: The right answer; empty if none is known.
+        signature: Name of the signature; empty for the default.
+        inputs: Inputs of the request.
+        outputs: Expected outputs; empty if unknown.
     """
 
     signature: str
@@ -33,7 +33,7 @@ class Golden:
 
 
 def encode_record(golden: Golden) -> bytes:
-    """A record of the file."""
+    """Encode a record of the file."""
     log = _prediction_log()()
     request, response = log.predict_log.request, log.predict_log.response
     request.model_spec.signature_name = golden.signature
@@ -44,17 +44,17 @@ def encode_record(golden: Golden) -> bytes:
 
 
 def decode_record(record: bytes) -> Golden | None:
-    """What a record says; None if it is a request of another kind than predict.
+    """Decode a record; None if its request is not of the kind predict.
 
     Raises:
-        ValueError: It is no ``PredictionLog``.
+        ValueError: The record is not a ``PredictionLog``.
     """
     from google.protobuf.message import DecodeError
 
     try:
         log = _prediction_log().FromString(record)
     except DecodeError as error:
-        raise ValueError("it is no PredictionLog") from error
+        raise ValueError("it is not a PredictionLog") from error
     if not log.HasField("predict_log"):
         return None
     request, response = log.predict_log.request, log.predict_log.response
@@ -63,7 +63,7 @@ def decode_record(record: bytes) -> Golden | None:
 
 @cache
 def _prediction_log() -> Any:
-    """The message's class; its fields have the numbers of the sources, and tensors stay bytes."""
+    """Build the message's class; fields have the numbers of the sources, and tensors stay bytes."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="millrace/warmup.proto", package="millrace.warmup", syntax="proto3")

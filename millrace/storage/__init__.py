@@ -1,4 +1,4 @@
-"""The store, on a local disk or on HDFS: whole files, folders that appear at once, one winner of a name."""
+"""The store, on a local disk or on HDFS: reads and writes files, and publishes files and folders atomically."""
 
 from millrace.storage.checksums import digest_at, has_digest
 from millrace.storage.delta import delta_errors, delta_options

@@ -1,4 +1,4 @@
-"""Digests of files wherever they lie, taken once for as long as nobody writes to them."""
+"""Computes digests of files on any file system, and caches them until a file changes."""
 
 import functools
 import hashlib
@@ -11,10 +11,10 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 def digest_at(path: str, retry: RetryPolicy = NO_RETRY) -> str:
-    """SHA-256 of a file's bytes, as lower-case hex.
+    """Return the SHA-256 of a file's bytes, as lower-case hex.
 
     Raises:
-        OSError: As the file system says.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with open_input(path, retry) as file:
@@ -24,10 +24,10 @@ def digest_at(path: str, retry: RetryPolicy = NO_RETRY) -> str:
 
 
 def has_digest(path: str, sha256: str, retry: RetryPolicy = NO_RETRY) -> bool:
-    """Whether a file holds the bytes that it should; asked again, it is not read again, unless somebody wrote to it.
+    """Whether a file has a digest. The digest is cached until the file changes.
 
     Raises:
-        OSError: As the file system says.
+        OSError: The file cannot be read.
     """
     return _digest_of(path, files_of(path, retry).entry(path).stamp, retry) == sha256
 

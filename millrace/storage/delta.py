@@ -1,28 +1,28 @@
-"""How delta-rs reaches a store: its options, and its errors as those of the file system below it."""
+"""Access to a store by delta-rs: its options, and the translation of its errors."""
 
 import contextlib
 from collections.abc import Iterator
 
-from millrace.storage.filesystems.hadoop_errors import passing_number
+from millrace.storage.filesystems.hadoop_errors import temporary_number
 from millrace.storage.filesystems.hdfs import CLIENT_OPTIONS
 
 
 def delta_options(uri: str) -> dict[str, str]:
-    """Storage options for a table at this place."""
+    """Return the storage options for a table at this URI."""
     return dict(CLIENT_OPTIONS) if uri.startswith("hdfs://") else {}
 
 
 @contextlib.contextmanager
 def delta_errors(uri: str) -> Iterator[None]:
-    """Tell a storage that is away from a table that is wrong: the former becomes an `OSError` with its number."""
-    from deltalake.exceptions import DeltaError  # not above: who serves models has no tables to keep in memory
+    """Turn delta-rs's error of an unavailable storage into an `OSError` with its number; other errors stay."""
+    from deltalake.exceptions import DeltaError  # imported here, because a server of models does not need this library
 
     try:
         yield
     except (DeltaError, OSError) as error:
         text = str(error)
-        number = passing_number(text)
+        number = temporary_number(text)
         if number is None or getattr(error, "errno", None) is not None:
             raise
-        said = " ".join(text.replace("\x1b[31m↳\x1b[0m", "").split())
-        raise OSError(number, f"{uri}/_delta_log: {said}") from error
+        reason = " ".join(text.replace("\x1b[31m↳\x1b[0m", "").split())
+        raise OSError(number, f"{uri}/_delta_log: {reason}") from error

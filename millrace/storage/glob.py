@@ -1,4 +1,4 @@
-"""Finds the files that a path names: one file, all below a folder, or what a pattern matches, on any file system."""
+"""Finds the files of a path on any file system: one file, all files below a folder, or those that match a pattern."""
 
 import contextlib
 import re
@@ -10,22 +10,22 @@ from millrace.storage.filesystems.files import Entry, Files
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _UNFINISHED: Final = "._COPYING_"
-"""How the file that ``hadoop fs -put`` has not finished yet is called."""
+"""Suffix of a file that ``hadoop fs -put`` is still writing."""
 
 
 def has_pattern(path: str) -> bool:
-    """Whether a path holds ``*``, ``?`` or ``[``."""
+    """Whether a path contains ``*``, ``?`` or ``[``."""
     return _MAGIC.search(path) is not None
 
 
 def find_entries(files: Files, path: str) -> list[Entry]:
-    """Files that a path names, sorted; a path that is there is taken as it stands, whatever its characters.
+    """Return the files of a path, sorted. A path that exists is literal, even if it contains pattern characters.
 
-    In folders and patterns, names that begin with a dot or an underscore are left out, as Spark and Hadoop do, and so
-    are files that are still being copied. ``**`` stands for any number of folders.
+    In folders and patterns, names that start with a dot or an underscore are left out, as in Spark and Hadoop. So are
+    files that are still being copied. ``**`` matches any number of folders.
 
     Raises:
-        OSError: As the file system says; a path without a pattern must be there.
+        OSError: A folder cannot be listed, or a path without a pattern does not exist.
     """
     path = path.rstrip("/")
     try:
@@ -79,6 +79,6 @@ def _folders(files: Files, entry: Entry) -> Iterator[Entry]:
 
 def _visible(files: Files, folder: Entry) -> list[Entry]:
     found: list[Entry] = []
-    with contextlib.suppress(FileNotFoundError):  # somebody removed it since it was listed
+    with contextlib.suppress(FileNotFoundError):  # the folder was removed since it was listed
         found = files.entries(folder.path)
     return [entry for entry in found if _is_visible(entry.name)]

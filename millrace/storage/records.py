@@ -1,8 +1,8 @@
-"""An append-only log of small records in a folder: of several writers of one number exactly one wins.
+"""An append-only log of small records in a folder: if several writers use one number, exactly one succeeds.
 
-What Delta's log does not cover, such as aliases and leases, is built on `cas_append`. It assumes only what both file
-systems give: a rename that never replaces, and bytes that survive a crash once a file is closed. Wall clocks order
-nothing.
+What Delta's log does not cover, such as the log of a schedule, is built on `cas_append`. It needs two guarantees of a
+file system: a rename never replaces a file, and the bytes of a closed file survive a crash. It does not depend on
+clocks.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from millrace.storage.filesystems.files import mapped_errors
 from millrace.storage.store import Store
 
 WAIT_S: Final = 600.0
-"""How long an append goes on trying while the storage is away: a NameNode restarts in minutes."""
+"""How long an append retries while the storage is unavailable: a NameNode restarts in minutes."""
 _DIGITS: Final = 20
 _NEVER: Final = (PermissionError, IsADirectoryError, NotADirectoryError)
-"""Errors that no waiting mends."""
+"""Errors that a retry cannot fix."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Lost:
     """Another writer's record is in the log under this number.
 
     Attributes:
-        by: What it says.
+        by: Content of that record.
     """
 
     number: int
@@ -44,17 +44,17 @@ class Lost:
 def cas_append(
     store: Store, folder: tuple[str, ...], number: int, data: bytes, *, wait_s: float = WAIT_S
 ) -> Won | Lost:
-    """Put a record into a log under a number, unless there is one.
+    """Add a record to a log under a number, unless the number is taken.
 
-    An error in the middle means that nobody knows what happened: the log is read back before anything is tried again,
-    so that a rename whose reply was lost counts as won, and is never done twice.
+    After an error it is not known whether the record was added. So each retry reads the log first: a rename whose reply
+    was lost counts as won, and is never repeated.
 
     Args:
-        store: Where the log is.
-        folder: Its folder.
-        number: Of the record, from 0.
-        data: What the record says; small.
-        wait_s: How long to go on while the storage fails.
+        store: The store of the log.
+        folder: The log's folder.
+        number: Number of the record, from 0.
+        data: Content of the record; small.
+        wait_s: How long to retry while the storage fails.
 
     Raises:
         ConfigError: No permission.
@@ -69,20 +69,20 @@ def cas_append(
             outcome: Won | Lost = retry.call(_try, store, target, number, token + b"\n" + data, staged)
         finally:
             for path in staged:
-                with contextlib.suppress(OSError):  # a file that no reader lists does no harm
+                with contextlib.suppress(OSError):  # no reader lists such a file
                     store.files.remove(path)
     return outcome
 
 
 def _is_worth_a_retry(error: BaseException) -> bool:
-    """Nearly every error is: the next try reads the log first, so that nothing is written twice."""
+    """Nearly every error is retried: the next try reads the log first, so nothing is written twice."""
     return isinstance(error, OSError) and not isinstance(error, _NEVER)
 
 
 def _try(store: Store, target: str, number: int, record: bytes, staged: list[str]) -> Won | Lost:
     files = store.files
     if files.exists(target):
-        return _verdict(store, target, number, record)
+        return _compare(store, target, number, record)
     path = f"{target.rpartition('/')[0]}/.tmp-{uuid.uuid4().hex}"
     staged.append(path)
     with files.open_output(path) as file:
@@ -91,40 +91,40 @@ def _try(store: Store, target: str, number: int, record: bytes, staged: list[str
     try:
         files.rename_new(path, target)
     except (FileExistsError, FileNotFoundError):
-        # Somebody's record is there; perhaps mine, by a rename whose reply was lost and which was sent again.
+        # There is a record. It may be this one: its rename succeeded, the reply was lost, and the client sent it again.
         if not files.exists(target):
             raise
-        return _verdict(store, target, number, record)
+        return _compare(store, target, number, record)
     fail_here("append.after_rename")
     return Won(number)
 
 
-def _verdict(store: Store, target: str, number: int, record: bytes) -> Won | Lost:
+def _compare(store: Store, target: str, number: int, record: bytes) -> Won | Lost:
     with store.files.open_input(target) as file:
         found = file.read()
-    return Won(number) if found == record else Lost(number, _said(found))
+    return Won(number) if found == record else Lost(number, _content(found))
 
 
-def _said(record: bytes) -> bytes:
+def _content(record: bytes) -> bytes:
     return record.partition(b"\n")[2]
 
 
 def name_of(number: int) -> str:
-    """File name of a record."""
+    """Return the file name of a record."""
     if not 0 <= number < 10**_DIGITS:
-        raise ValueError(f"{number} is no record number")
+        raise ValueError(f"{number} is not a record number")
     return f"{number:0{_DIGITS}d}"
 
 
 def read_record(store: Store, folder: tuple[str, ...], number: int) -> bytes:
-    """What a record says.
+    """Return the content of a record.
 
     Raises:
-        ArtifactNotFound: There is none of this number.
+        ArtifactNotFound: There is no record with this number.
     """
-    return _said(store.read(*folder, name_of(number)))
+    return _content(store.read(*folder, name_of(number)))
 
 
 def record_numbers(store: Store, folder: tuple[str, ...]) -> list[int]:
-    """Numbers of all records in a log, ascending."""
+    """Return the numbers of all records in a log, ascending."""
     return [int(name) for name in store.names(*folder) if len(name) == _DIGITS and name.isdecimal()]

@@ -1,7 +1,7 @@
-"""The store: every artifact that stages pass to each other lies under one root.
+"""The store: all artifacts that stages pass to each other, under one root.
 
-Only what needs no engine is here: whole small files, folders, and the two steps that make something visible at once
-(`Store.put_new` and `Store.publish_folder`). Tables are read through `millrace.tables.versions`.
+This module reads and writes small files and folders, and publishes both in one step (`Store.put_new` and
+`Store.publish_folder`). Tables are read through `millrace.tables.versions`.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 def check_root(root: str) -> None:
-    """Find out from its text alone whether a store root can be used.
+    """Check the text of a store root, without access to the storage.
 
     Raises:
-        ConfigError: It has a scheme that this version does not serve.
+        ConfigError: Its scheme is not supported.
     """
     parts = urlsplit(root)
     if parts.scheme == "hdfs" or (parts.scheme in ("", "file") and parts.netloc in ("", "localhost")):
@@ -38,10 +38,10 @@ def check_root(root: str) -> None:
 
 
 def resolve_root(root: str) -> str:
-    """The form of a store root that delta-rs, Spark and pyarrow all take: an absolute local path or a full HDFS URI.
+    """Return a store root as delta-rs, Spark and pyarrow need it: an absolute local path or a full HDFS URI.
 
     Raises:
-        ConfigError: It has a scheme that this version does not serve, or names no NameNode.
+        ConfigError: Its scheme is not supported, or the NameNode is not known.
     """
     check_root(root)
     parts = urlsplit(root)
@@ -51,26 +51,26 @@ def resolve_root(root: str) -> str:
 
 
 def files_of(path: str, retry: RetryPolicy = NO_RETRY) -> Files:
-    """The file system of a path; operations on a local disk are never retried."""
+    """Return the file system of a path; operations on a local disk are never retried."""
     return HdfsFiles(urlsplit(path).netloc, retry) if path.startswith("hdfs://") else LocalFiles()
 
 
 def open_input(path: str, retry: RetryPolicy = NO_RETRY) -> BinaryIO:
-    """Open a file of a store for reading anywhere in it.
+    """Open a file of any file system for reading; it is seekable.
 
     Raises:
-        OSError: As the file system says.
+        OSError: The file cannot be opened.
     """
     return files_of(path, retry).open_input(path)
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name that a user typed names one visible thing in one folder."""
+    """Whether a user's name is a single, visible file name, without slashes."""
     return name != "" and name[0] != "." and not any(mark in name for mark in "/\\\0")
 
 
 class Store:
-    """A folder tree that holds tables, models and runs.
+    """A folder tree of tables, models and runs.
 
     Args:
         root: A local path, or a ``file://`` or ``hdfs://`` URI; created on first write.
@@ -84,26 +84,30 @@ class Store:
         self.files = files_of(self.root, self.retry)
 
     def uri(self, *parts: str) -> str:
-        """A place under the root, as delta-rs, Spark and `files_of` take it; parts never climb out of the root."""
+        """Return the URI or path of parts under the root, as delta-rs, Spark and `files_of` need it.
+
+        Raises:
+            ValueError: The parts would leave the root.
+        """
         names = [name for part in parts for name in part.split("/")]
         if any(part.startswith("/") for part in parts) or ".." in names:
             raise ValueError(f"{'/'.join(parts)!r} leaves the store")
         return "/".join([self.root, *(name for name in names if name not in ("", "."))])
 
     def exists(self, *parts: str) -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
         path = self.uri(*parts)
         with mapped_errors("file", path):
             return self.files.exists(path)
 
     def names(self, *parts: str) -> list[str]:
-        """Names in a folder, sorted, without hidden and staged ones; empty when there is no such folder."""
+        """Return the names in a folder, sorted, without hidden and staged ones; empty if there is no such folder."""
         path = self.uri(*parts)
         with mapped_errors("folder", "/".join(parts)):
             return sorted(name for name in self.files.names(path) if name[0] != ".")
 
     def read(self, *parts: str) -> bytes:
-        """A whole file.
+        """Read a whole file.
 
         Raises:
             ArtifactNotFound: No such file.
@@ -113,7 +117,7 @@ class Store:
             return file.read()
 
     def put(self, data: bytes, *parts: str) -> None:
-        """Write a file so that readers see the old bytes or the new ones, and they survive a crash."""
+        """Write or replace a file in one step: readers see the old or the new bytes. It survives a crash."""
         target = self.uri(*parts)
         with mapped_errors("file", "/".join(parts)):
             staged = self._stage(data, target)
@@ -121,30 +125,30 @@ class Store:
             self.files.replace(staged, target)
 
     def put_new(self, data: bytes, *parts: str) -> None:
-        """Write a file that must not be there yet; of several writers exactly one wins.
+        """Write a new file; if several writers use one name, exactly one succeeds.
 
         Raises:
-            ArtifactExists: The file is there already; it is unchanged.
+            ArtifactExists: The file exists already; it is unchanged.
         """
         target = self.uri(*parts)
         with mapped_errors("file", "/".join(parts)):
             staged = self._stage(data, target)
-            with _swept(self.files, staged):
+            with _removed_on_error(self.files, staged):
                 self.files.rename_new(staged, target)
 
     def publish_folder(self, source: Path, *parts: str) -> None:
-        """Copy a local folder to a new place, visible whole or not at all.
+        """Copy a local folder to a new folder, which appears completely or not at all.
 
-        Files are staged beside the target, flushed to the disk, then renamed in one step. A killed publish leaves
+        Files are staged beside the target, flushed to the disk, then renamed in one step. A killed process leaves
         only a hidden folder, which no reader lists.
 
         Raises:
-            ArtifactExists: The place is taken; it is unchanged.
+            ArtifactExists: The target exists; it is unchanged.
         """
         target = self.uri(*parts)
         folder, _, name = target.rpartition("/")
         staged = f"{folder}/.tmp-{name}-{uuid.uuid4().hex}"
-        with mapped_errors("folder", "/".join(parts)), _swept(self.files, staged):
+        with mapped_errors("folder", "/".join(parts)), _removed_on_error(self.files, staged):
             fail_here("publish.before_upload")
             upload(source, staged, self.retry)
             fail_here("publish.before_rename")
@@ -152,13 +156,13 @@ class Store:
             fail_here("publish.after_rename")
 
     def remove(self, *parts: str) -> None:
-        """Remove a file or a folder with all that is in it, if it is there."""
+        """Remove a file, or a folder with its content; nothing happens if it does not exist."""
         with mapped_errors("file", "/".join(parts)):
             self.files.remove(self.uri(*parts))
 
     @contextlib.contextmanager
     def local_copy(self, *parts: str) -> Iterator[Path]:
-        """A folder as a local one: itself where the store is local, else a copy that ends with the block."""
+        """Yield a local path of a folder: itself in a local store, else a copy that is removed afterwards."""
         path = self.uri(*parts)
         if isinstance(self.files, LocalFiles):
             yield Path(path)
@@ -172,14 +176,14 @@ class Store:
     def _stage(self, data: bytes, target: str) -> str:
         folder = target.rpartition("/")[0]
         staged = f"{folder}/.tmp-{uuid.uuid4().hex}"
-        with _swept(self.files, staged), self.files.open_output(staged) as file:
+        with _removed_on_error(self.files, staged), self.files.open_output(staged) as file:
             file.write(data)
         return staged
 
 
 @contextlib.contextmanager
-def _swept(files: Files, staged: str) -> Iterator[None]:
-    """Remove what the body staged if it fails; else its next try would find a file that must not be there."""
+def _removed_on_error(files: Files, staged: str) -> Iterator[None]:
+    """Remove a staged file if the body fails; else the next try would find it and fail."""
     try:
         yield
     except OSError:
@@ -189,10 +193,10 @@ def _swept(files: Files, staged: str) -> Iterator[None]:
 
 
 def upload(folder: Path, path: str, retry: RetryPolicy = NO_RETRY) -> None:
-    """Copy every file below a local folder into one of a store; none of them may be there.
+    """Copy every file below a local folder to a folder of a store; no target file may exist.
 
     Raises:
-        OSError: As the file system says.
+        OSError: A file cannot be read or written.
     """
     if not folder.is_dir():
         raise FileNotFoundError(folder)
@@ -202,15 +206,15 @@ def upload(folder: Path, path: str, retry: RetryPolicy = NO_RETRY) -> None:
 
 
 def _upload_file(source: Path, files: Files, target: str) -> None:
-    with _swept(files, target), source.open("rb") as file, files.open_output(target) as copy:
+    with _removed_on_error(files, target), source.open("rb") as file, files.open_output(target) as copy:
         shutil.copyfileobj(file, copy, _CHUNK_BYTES)
 
 
 def download(path: str, folder: Path, retry: RetryPolicy = NO_RETRY) -> None:
-    """Copy every file below a folder of a store into a local one.
+    """Copy every file below a folder of a store to a local folder.
 
     Raises:
-        OSError: As the file system says.
+        OSError: A file cannot be read or written.
     """
     files = files_of(path, retry)
     for name in files.walk(path):

@@ -1,1 +1,1 @@
-"""Table versions: found in Delta's log, read by row ranges, checked for ingest's verdict."""
+"""Table versions: finds them in Delta's log, reads their rows, and checks that ingest validated them."""

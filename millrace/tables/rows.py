@@ -1,4 +1,4 @@
-"""Rows of a table version, read with pyarrow by ranges of its files; a damaged byte is never taken for data."""
+"""Reads rows of a table version with pyarrow, by ranges of its files; checksums detect every damaged byte."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from millrace.tables.versions import DataFile, TableVersion
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows ``start`` to ``stop`` (exclusive) of one file, whose digest is checked if it is known."""
+    """Rows ``start`` to ``stop`` (exclusive) of one file. Its digest is checked if it is known."""
 
     path: str
     start: int
@@ -25,12 +25,12 @@ class RowRange:
 
     @property
     def rows(self) -> int:
-        """How many rows it names."""
+        """Number of rows in the range."""
         return self.stop - self.start
 
 
 def cut_rows(files: tuple[DataFile, ...], start: int, stop: int) -> list[RowRange]:
-    """Rows ``start`` to ``stop`` of the files taken one after another, as ranges inside each."""
+    """Cut rows ``start`` to ``stop`` of several files, counted through all of them, into ranges of each file."""
     ranges = []
     position = 0
     for file in files:
@@ -49,14 +49,14 @@ def read_rows(
     Only the row groups that hold the range are decoded.
 
     Raises:
-        DataRejected: The file's bytes do not match their checksums, it is no Parquet file, or it lacks rows or columns.
+        DataRejected: The bytes do not match their checksums, the file is not Parquet, or rows or columns are missing.
         ConfigError: No permission.
         StorageError: The file cannot be read.
     """
     path, left = rows.path, rows.rows
     with data_file_errors(path):
         if rows.sha256 and not has_digest(path, rows.sha256, retry):
-            raise _damaged(path, "its bytes are not those that were written")
+            raise _damaged(path, "its digest differs from the one in the table")
         with open_input(path, retry) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_footer(file, path, columns)
             groups: list[int] = []
@@ -81,12 +81,12 @@ def read_rows(
 
 @contextlib.contextmanager
 def data_file_errors(path: str) -> Iterator[None]:
-    """Around reading a data file of a table: tells damaged bytes from a storage in trouble.
+    """Translate the errors of reading a data file: damaged bytes, or a failure of the storage.
 
     Raises:
-        DataRejected: The bytes make no sense.
+        DataRejected: The bytes are damaged.
         ConfigError: No permission.
-        StorageError: The file is gone, or cannot be read.
+        StorageError: The file is missing, or cannot be read.
     """
     try:
         yield
@@ -100,7 +100,7 @@ def data_file_errors(path: str) -> Iterator[None]:
 
 
 def first_rows(table: TableVersion, count: int) -> list[dict[str, Any]]:
-    """Some rows of a table version, with the values of its partition columns."""
+    """Return the first rows of a table version, with the values of its partition columns."""
     rows: list[dict[str, Any]] = []
     for file in table.files:
         left = count - len(rows)
@@ -114,10 +114,10 @@ def first_rows(table: TableVersion, count: int) -> list[dict[str, Any]]:
 
 
 def _check_footer(file: pq.ParquetFile, path: str, columns: list[str]) -> None:
-    """No checksum covers the footer; compare what it says twice, and with what is asked."""
+    """Check the footer, which no checksum covers: its row counts must agree, and it must have the columns."""
     counted = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
     if counted != file.metadata.num_rows:
-        raise _damaged(path, f"{counted} rows in row groups, {file.metadata.num_rows} in all")
+        raise _damaged(path, f"{counted} rows in row groups, {file.metadata.num_rows} in total")
     missing = [name for name in columns if name not in file.schema_arrow.names]
     if missing:
         raise _damaged(path, f"there is no column '{missing[0]}'")

@@ -1,11 +1,11 @@
-"""Whether a version of the clean table went through ingest's checks; nobody downstream takes another."""
+"""Checks that ingest validated a version of the clean table; training and scoring accept no other."""
 
 from millrace.errors import Refused
 from millrace.tables.versions import TableVersion
 
 
 class NotValidated(Refused):
-    """A version of the clean table that no contract was held against, or another one."""
+    """A version of the clean table was not checked by a contract, or by a different one."""
 
     def __init__(self, table: TableVersion, *, reason: str) -> None:
         super().__init__(
@@ -16,20 +16,19 @@ class NotValidated(Refused):
 
 
 def check_validated(table: TableVersion, contract_sha256: str | None = None) -> None:
-    """Refuse a version that did not go through ingest's checks.
+    """Refuse a version that ingest did not validate.
 
-    The verdict is part of the commit that made the version visible: whoever commits otherwise makes another version,
-    which has none.
+    Ingest records the contract in the commit of the version. A commit of another writer makes a version without it.
 
     Args:
         table: A version of the clean table.
-        contract_sha256: Digest of the contract that it must have passed; by default any.
+        contract_sha256: Digest of the contract that it must have passed; by default any contract.
 
     Raises:
-        NotValidated: Somebody else wrote it, or the contract has changed since.
+        NotValidated: Another writer committed it, or the contract has changed since.
     """
     found = table.commit.get("contract_sha256")
     if not found:
-        raise NotValidated(table, reason="its commit names no contract, so it was not made by ingest")
+        raise NotValidated(table, reason="its commit names no contract, so ingest did not write it")
     if contract_sha256 is not None and found != contract_sha256:
         raise NotValidated(table, reason="it passed another contract than the product file's")

@@ -1,6 +1,6 @@
-"""Table versions: Delta tables resolved to their files by delta-rs, without a JVM.
+"""Table versions: finds the files of Delta tables by delta-rs, without a JVM.
 
-Spark writes tables; everybody else reads the log here and the files by `millrace.tables.rows`.
+Spark writes tables. All other code reads their log here, and their files by `millrace.tables.rows`.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ CLEAN = "clean"
 REJECTS = "rejects"
 PREDICTIONS = "predictions"
 DIGESTS = "_digests"
-"""Folder of a table for the digests of its data files; Delta leaves alone what begins with an underscore."""
+"""Folder in a table for the digests of its data files; Delta ignores names that start with an underscore."""
 
 
 def table_parts(product: str, table: str) -> tuple[str, str, str]:
-    """Where a table lies under the store's root."""
+    """Return the parts of a table's path under the store's root."""
     return ("tables", product, table)
 
 
@@ -38,10 +38,10 @@ class DataFile:
     """One Parquet file of a table version.
 
     Attributes:
-        path: Absolute, as `millrace.storage.open_input` takes it.
+        path: Absolute path, as `millrace.storage.open_input` accepts it.
         rows: Exact row count from the log.
         partition: Value by partition column.
-        sha256: Digest of its bytes; empty where the table's writer kept none.
+        sha256: Digest of its bytes; empty if the table's writer stored none.
     """
 
     path: str
@@ -56,12 +56,12 @@ class TableVersion:
 
     Attributes:
         name: ``product/table``.
-        uri: Folder of the table, as Spark and delta-rs take it.
+        uri: Folder of the table, as Spark and delta-rs accept it.
         version: Number in the Delta log.
         columns: Delta type name by column, partition columns included.
         files: Data files, in a fixed order.
-        commit: What the writer recorded in the commit: key, contract and source digests, counts.
-        committed: When, for people and for the default logical date.
+        commit: Metadata that the writer recorded in the commit: key, contract and source digests, counts.
+        committed: Time of the commit, for display and for the default logical date.
         retry: The policy of the store that the version was found in, for its log and its files.
     """
 
@@ -75,22 +75,22 @@ class TableVersion:
     retry: RetryPolicy = field(default=NO_RETRY, compare=False, repr=False)
 
     def files_of(self, split: str | None) -> tuple[DataFile, ...]:
-        """Files of one split, or all of them."""
+        """Return the files of one split, or all files."""
         return tuple(f for f in self.files if split is None or f.partition.get("split") == split)
 
     def rows_of(self, split: str | None = None) -> int:
-        """Exact number of rows, from the log alone."""
+        """Return the exact number of rows, from the log alone."""
         return sum(file.rows for file in self.files_of(split))
 
     @property
     def digest(self) -> str:
-        """Identifies the rows: data files never change, and no two have one name."""
+        """Identifies the rows: data files never change, and their names are unique."""
         names = [file.path.removeprefix(f"{self.uri}/") for file in self.files]
         return digest_of(self.name, [(name, file.rows) for name, file in zip(names, self.files, strict=True)])
 
 
 def find_table(store: Store, product: str, table: str, version: int | None = None) -> TableVersion:
-    """Resolve a table version; the newest by default.
+    """Find a table version; the newest by default.
 
     Raises:
         ArtifactNotFound: There is no such table or version.
@@ -150,9 +150,10 @@ def _resolve(delta: "DeltaTable", name: str, store: Store, folder: str) -> Table
 
 
 def read_digests(files: Files, folder: str, version: int) -> dict[str, str]:
-    """SHA-256 of each data file of a version, by its path in the table; of none where its writer kept none.
+    """Return the SHA-256 of the data files of a version by path in the table; empty if its writer stored none.
 
-    Delta's log has no place for them: they lie beside it, and cover what no page's checksum does, such as footers.
+    Delta's log has no field for them, so they are in a file beside it. They also cover what the checksums of pages do
+    not, such as footers.
     """
     path = f"{folder}/{DIGESTS}/{version:020}.json"
     try:
@@ -163,14 +164,14 @@ def read_digests(files: Files, folder: str, version: int) -> dict[str, str]:
 
 
 def keep_digests(store: Store, table: TableVersion, digests: Mapping[str, str]) -> None:
-    """Keep the digests of a version's files, by `DataFile.path`; what somebody kept before stays."""
+    """Store the digests of a version's files, by `DataFile.path`; existing ones stay."""
     data = json.dumps({path.removeprefix(f"{table.uri}/"): digest for path, digest in digests.items()}).encode()
     with contextlib.suppress(ArtifactExists):
         store.put_new(data, *table_parts(*table.name.split("/")), DIGESTS, f"{table.version:020}.json")
 
 
 def _commit_info(files: Files, folder: str, version: int) -> dict[str, Any]:
-    # Not from DeltaTable.history: of a pinned version it gives the newest commits, under wrong numbers.
+    # Not from DeltaTable.history: for a pinned version it returns the newest commits with wrong numbers.
     log = f"{folder}/_delta_log/{version:020}.json"
     with files.open_input(log) as file:
         actions = [json.loads(line) for line in file.read().decode().splitlines()]
@@ -179,10 +180,10 @@ def _commit_info(files: Files, folder: str, version: int) -> dict[str, Any]:
 
 
 def read_commit(table: TableVersion, version: int) -> tuple[str, dict[str, Any]]:
-    """The operation of another commit of a table, as Delta names it, and its writer's record; empty without one.
+    """Return the operation of a commit, as Delta names it, and its writer's metadata; empty if there is none.
 
     Raises:
-        ArtifactNotFound: The log does not hold it, or no longer.
+        ArtifactNotFound: The log does not have this commit, or no longer.
         StorageError: The log cannot be read.
     """
     with mapped_errors("commit", f"{table.uri}@{version}"):

@@ -1,4 +1,4 @@
-"""The command ``millrace``. Words go to stderr, results to stdout as JSON."""
+"""The command ``millrace``: messages go to stderr, results to stdout as JSON."""
 
 import json
 import sys
@@ -15,14 +15,14 @@ from pipelines.jobs.exits import guard
 from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
 
 app = typer.Typer(
-    help="Data in, served models out: Spark ingests, Horovod trains, FastAPI serves.",
+    help="Ingest tables with Spark, train models with Horovod, score tables, and serve predictions over REST.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 config_app = typer.Typer(help="Check a product file, or print its schema.", no_args_is_help=True)
-models_app = typer.Typer(help="What the model store holds; versions from store to store.", no_args_is_help=True)
-tables_app = typer.Typer(help="What tables the store holds.", no_args_is_help=True)
+models_app = typer.Typer(help="List and show models; copy versions between stores.", no_args_is_help=True)
+tables_app = typer.Typer(help="List and show tables.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(tables_app, name="tables")
@@ -31,21 +31,21 @@ app.add_typer(hadoop_app, name="hadoop")
 app.add_typer(schedule_app, name="schedule")
 
 ProductFile = Annotated[Path, typer.Argument(help="The product file, such as conf/pipelines/flights.yaml.")]
-Profile = Annotated[str, typer.Option(help="Where it runs: a name in conf/profiles, or a path.")]
+Profile = Annotated[str, typer.Option(help="Profile to run with: a name in conf/profiles, or a path.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override, such as train.epochs=5."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as train.epochs=5."),
 ]
 StoreRoot = Annotated[str | None, typer.Option("--store", help="Root of the store; by default the profile's.")]
 
 
-Full = Annotated[bool, typer.Option("--full", help="Make an incremental table anew from all files that are there.")]
-AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Commit a version without rows, if there are none.")]
+Full = Annotated[bool, typer.Option("--full", help="Rebuild an incremental table from all existing files.")]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Commit an empty version if there are no rows.")]
 
 
 @app.command()
 def run(product: ProductFile, profile: Profile = "local", settings: Settings = None, full: Full = False) -> None:
-    """Run the whole product: ingest, train, score."""
+    """Run all stages of a product: ingest, train, score."""
     from pipelines.commands.show import show_stages
 
     code, records = run_stages(STAGES, Request(product, profile, settings or [], full=full))
@@ -78,13 +78,13 @@ def ingest(
     full: Full = False,
     allow_empty: AllowEmpty = False,
 ) -> None:
-    """Sources to a checked, clean table version."""
+    """Read, clean and check the sources, and commit a new version of the clean table."""
     _run_stage("ingest", Request(product, profile, settings or [], full=full, allow_empty=allow_empty))
 
 
 @app.command()
 def train(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
-    """The newest clean table to a published model version."""
+    """Train a model on the newest version of the clean table, and publish it."""
     _run_stage("train", Request(product, profile, settings or []))
 
 
@@ -94,15 +94,15 @@ def score(
     profile: Profile = "local",
     settings: Settings = None,
     date: Annotated[str | None, typer.Option(help="Logical date; by default the table version's commit date.")] = None,
-    model_version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
-    table_version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    model_version: Annotated[int | None, typer.Option(help="Model version; by default the newest.")] = None,
+    table_version: Annotated[int | None, typer.Option(help="Table version; by default the newest.")] = None,
 ) -> None:
-    """A table version through a model version, into the table of predictions."""
+    """Score a version of the clean table with a model version, and add the result to the predictions table."""
     _run_stage("score", Request(product, profile, settings or [], date, model_version, table_version))
 
 
 class ServeCommand(TyperCommand):
-    """Its help lists the settings, too."""
+    """A command whose help also lists the settings."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help, then every setting of the section ``serve``."""
@@ -120,12 +120,12 @@ def serve(
     settings: Settings = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that answer behind the port.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of server processes.")] = None,
     is_open: Annotated[
-        bool, typer.Option("--open", help="Answer on an address that others reach; nobody is asked who they are.")
+        bool, typer.Option("--open", help="Allow an address that others can reach; the service has no authentication.")
     ] = False,
 ) -> None:
-    """Answer predictions over REST from the newest model version."""
+    """Serve predictions of the newest model version over REST."""
     from pipelines.jobs.service import serve_product
 
     given = (("host", host), ("port", port), ("workers", workers), ("open_to_everyone", "true" if is_open else None))
@@ -135,7 +135,7 @@ def serve(
 
 @app.command()
 def demo(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
-    """Run the product, start the service, ask it once, show everything."""
+    """Run all stages, start the service, and send it one request."""
     from pipelines.commands.demo import run_demo
 
     raise typer.Exit(run_demo(Request(product, profile, settings or [])))
@@ -143,7 +143,7 @@ def demo(product: ProductFile, profile: Profile = "local", settings: Settings = 
 
 @config_app.command()
 def check(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
-    """Tell every mistake in a product file, with line, key and what is allowed."""
+    """Check a product file; report every mistake with its line, its key and the allowed values."""
     from millrace.config import load_product
 
     def checked() -> None:
@@ -164,7 +164,7 @@ def schema() -> None:
 
 @models_app.command("list")
 def models_list(store: StoreRoot = None, profile: Profile = "local") -> None:
-    """Every model and its versions."""
+    """List every model and its versions."""
     from pipelines.commands.show import list_models
 
     guard(lambda: list_models(store, profile))
@@ -173,11 +173,11 @@ def models_list(store: StoreRoot = None, profile: Profile = "local") -> None:
 @models_app.command("show")
 def models_show(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
-    version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version number; by default the newest.")] = None,
     store: StoreRoot = None,
     profile: Profile = "local",
 ) -> None:
-    """One model version: inputs, metrics, what it was made from."""
+    """Show a model version: its inputs, metrics and lineage."""
     from pipelines.commands.show import show_model
 
     guard(lambda: show_model(name, version, store, profile))
@@ -189,7 +189,7 @@ models_app.command("pull")(data.pull)
 
 @tables_app.command("list")
 def tables_list(store: StoreRoot = None, profile: Profile = "local") -> None:
-    """Every table and its newest version."""
+    """List every table and its newest version."""
     from pipelines.commands.show import list_tables
 
     guard(lambda: list_tables(store, profile))
@@ -198,12 +198,12 @@ def tables_list(store: StoreRoot = None, profile: Profile = "local") -> None:
 @tables_app.command("show")
 def tables_show(
     name: Annotated[str, typer.Argument(help="product/table, such as flights/clean.")],
-    version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
-    rows: Annotated[int, typer.Option(min=0, max=1000, help="Show this many rows, such as those of rejects.")] = 0,
+    version: Annotated[int | None, typer.Option(help="Version number; by default the newest.")] = None,
+    rows: Annotated[int, typer.Option(min=0, max=1000, help="Number of example rows to show.")] = 0,
     store: StoreRoot = None,
     profile: Profile = "local",
 ) -> None:
-    """One table version: columns, rows by split, what it was made from."""
+    """Show a table version: its columns, its rows by split, and its commit."""
     from pipelines.commands.show import show_table
 
     guard(lambda: show_table(name, version, store, profile, rows=rows))

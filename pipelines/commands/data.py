@@ -17,7 +17,7 @@ from millrace.logs import configure_logging
 from millrace.models.files import checked_copy
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from pipelines.commands.show import answer, print_table
+from pipelines.commands.show import print_if_piped, print_table
 from pipelines.jobs.exits import guard
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.jobs.stages import print_result
@@ -73,7 +73,7 @@ def _copy(profile: str, url: str | None, workers: int | None, copy: Callable[["W
 def _report(moved: "Moved", started: float) -> None:
     what = f"{moved.files:,} file{'' if moved.files == 1 else 's'}, {moved.bytes:,} bytes"
     seconds = time.monotonic() - started
-    words = "is there already" if moved.outcome == "already" else f"{moved.sent:,} sent in {seconds:.1f} s, verified"
+    words = "exists already" if moved.outcome == "already" else f"{moved.sent:,} sent in {seconds:.1f} s, verified"
     sys.stderr.write(f"{moved.target!r}: {what}, {words}\n")
     print_result(asdict(moved))
 
@@ -150,7 +150,7 @@ def list_folder(
         # A name may contain escape sequences, which a terminal would execute.
         rows = [(n if (n := str(e["name"])).isprintable() else repr(n), *list(e.values())[1:]) for e in entries]
         print_table(f"{folder} on {hdfs.address}", ("name", "kind", "bytes", "owner", "modified"), rows)
-        answer({"path": folder, "entries": entries})
+        print_if_piped({"path": folder, "entries": entries})
 
     _run(done)
 

@@ -1,4 +1,4 @@
-"""The demonstration: a whole product run, served, and asked once over REST."""
+"""The demonstration: runs a product, serves its model, and sends one request over REST."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from millrace.runs import RunRecord
 from millrace.storage import Store
 from pipelines.commands.show import show_metrics, show_stages
 from pipelines.jobs.exits import exit_code, report_error
-from pipelines.jobs.service import ask_rows, service
+from pipelines.jobs.service import request_predictions, service
 from pipelines.jobs.stages import STAGES, Request, print_result, run_stages
 
 
 def run_demo(request: Request) -> int:
-    """Run, serve and ask a product; returns the exit code."""
+    """Run a product, serve its model and send one request; returns the exit code."""
     started = time.monotonic()
     code, records = run_stages(STAGES, request)
     show_stages(records)
@@ -31,20 +31,20 @@ def run_demo(request: Request) -> int:
     trained = next(record for record in records if record.stage == "train")
     show_metrics(trained.details["metrics"])  # type: ignore[arg-type] # details hold what each stage put there
     try:
-        exchange = ask_service(request, trained)
+        exchange = request_prediction(request, trained)
     except MillraceError as error:
         report_error(error)
         return exit_code(error)
     seconds = round(time.monotonic() - started, 1)
     sys.stderr.write(
-        f"\nall of it took {seconds} s; keep the service up with: make serve (or: millrace serve {request.config})\n"
+        f"\ntotal time: {seconds} s; to keep the service running: make serve (or: millrace serve {request.config})\n"
     )
     print_result({"stage": "demo", "outcome": "committed", "seconds": seconds, **exchange})
     return 0
 
 
-def ask_service(request: Request, trained: RunRecord) -> dict[str, Any]:
-    """Start the service, send it one test row, and show request and answer."""
+def request_prediction(request: Request, trained: RunRecord) -> dict[str, Any]:
+    """Start the service, send it one row of the test split, and show request and response."""
     product = load_product(request.config, profile=request.profile, settings=request.settings)
     store = Store(product.config.store.root, wait_s=product.config.store.wait_s)
     spec = ModelStore(store).open(product.config.product).manifest.features
@@ -52,9 +52,9 @@ def ask_service(request: Request, trained: RunRecord) -> dict[str, Any]:
     with service(request.config, request.profile, request.settings) as address:
         sys.stderr.write(f"\nPOST {address}/v1/models/{product.config.product}:predict\n")
         sys.stderr.write(json.dumps({"instances": [instance]}, indent=2) + os.linesep)
-        answer = ask_rows(address, product.config.product, [instance])
-        sys.stderr.write(f"answer: {json.dumps(answer)}\n")
-    return {"request": {"instances": [instance]}, "answer": answer}
+        response = request_predictions(address, product.config.product, [instance])
+        sys.stderr.write(f"response: {json.dumps(response)}\n")
+    return {"request": {"instances": [instance]}, "answer": response}
 
 
 def first_row(store: Store, sample: str, spec: FeatureSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``millrace hadoop``: a Hadoop and a Spark cluster for development, on this machine."""
+"""``millrace hadoop``: runs a Hadoop and Spark cluster for development on this machine."""
 
 import logging
 import shlex
@@ -10,79 +10,79 @@ import typer
 
 from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.logs import configure_logging
-from pipelines.commands.show import answer, print_table
+from pipelines.commands.show import print_if_piped, print_table
 from pipelines.hadoop.cluster import Cluster
 from pipelines.hadoop.layout import Size
 from pipelines.jobs.exits import guard
 from pipelines.jobs.stages import print_result
 
 FOLDER: Final = Path("millrace-hadoop")
-app = typer.Typer(help="A Hadoop and a Spark cluster for development, on this machine.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option(help="Holds its data, logs and configuration.")]
+app = typer.Typer(help="Run a Hadoop and Spark cluster for development on this machine.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option(help="Folder for the cluster's data, logs and configuration.")]
 logger = logging.getLogger(__name__)
 
 
 @app.command()
 def up(
     folder: Folder = FOLDER,
-    datanodes: Annotated[int, typer.Option(min=1, max=9, help="How many DataNodes a new cluster has.")] = 3,
-    yarn: Annotated[bool, typer.Option(help="ResourceManager and NodeManager in a new cluster.")] = True,
-    spark: Annotated[bool, typer.Option(help="A standalone master with two workers in a new cluster.")] = True,
+    datanodes: Annotated[int, typer.Option(min=1, max=9, help="Number of DataNodes in a new cluster.")] = 3,
+    yarn: Annotated[bool, typer.Option(help="Include a ResourceManager and a NodeManager in a new cluster.")] = True,
+    spark: Annotated[bool, typer.Option(help="Include a standalone Spark master and two workers.")] = True,
 ) -> None:
-    """Start it, with its data as they were, and wait until all of it works."""
+    """Start the cluster with its existing data, and wait until every daemon works."""
 
-    def started() -> None:
+    def start() -> None:
         configure_logging()
         cluster = Cluster(folder)
         cluster.start(Size(datanodes, yarn, 2 if spark else 0))
-        logger.info('to use it: eval "$(millrace hadoop env --folder %s)"', shlex.quote(str(folder)))
+        logger.info('to use the cluster: eval "$(millrace hadoop env --folder %s)"', shlex.quote(str(folder)))
         profiles = sorted((cluster.folder / "profiles").glob("*.yaml"))
         outside = profiles.pop([path.stem for path in profiles].index("outside"))
         logger.info("and: millrace run FILE --profile %s", " or ".join(map(str, profiles)) or "local")
         logger.info("from outside, over HTTP: millrace data ls --profile %s", outside)
         print_result(_addresses(cluster))
 
-    guard(started)
+    guard(start)
 
 
 @app.command()
 def down(folder: Folder = FOLDER) -> None:
-    """End all of its processes; data stay."""
+    """Stop the cluster; its data stay."""
 
-    def stopped() -> None:
+    def stop() -> None:
         configure_logging()
         _existing(folder).stop()
         print_result({"outcome": "stopped"})
 
-    guard(stopped)
+    guard(stop)
 
 
 @app.command()
 def status(folder: Folder = FOLDER) -> None:
-    """Tell of every daemon whether it works, and its address; exit 75 unless all do."""
+    """Show the state and the address of every daemon; exit with 75 unless all work."""
 
-    def told() -> None:
+    def show() -> None:
         cluster = _existing(folder)
         states = cluster.status()
         rows = [(name, state, cluster.address(name), cluster.members[name].pid) for name, state in states.items()]
         print_table(f"cluster in {cluster.folder}", ("daemon", "state", "address", "process"), rows)
-        answer({**_addresses(cluster), "daemons": states})
+        print_if_piped({**_addresses(cluster), "daemons": states})
         bad = [name for name, state in states.items() if state != "works"]
         if bad:
             raise Unavailable(f"not working: {', '.join(bad)}", hint="run: millrace hadoop up")
 
-    guard(told)
+    guard(show)
 
 
 @app.command()
 def env(folder: Folder = FOLDER) -> None:
-    """Print what a shell must export to use it: eval "$(millrace hadoop env)"."""
+    """Print the variables that a client needs: eval "$(millrace hadoop env)"."""
 
-    def printed() -> None:
+    def show() -> None:
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in _existing(folder).env.items()]
         sys.stdout.write("".join(lines))
 
-    guard(printed)
+    guard(show)
 
 
 def _existing(folder: Path) -> Cluster:

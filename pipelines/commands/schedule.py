@@ -1,4 +1,4 @@
-"""``millrace schedule``: the stages of a product by the clock."""
+"""``millrace schedule``: runs the stages of a product on a schedule."""
 
 import logging
 from pathlib import Path
@@ -15,16 +15,16 @@ from pipelines.jobs.exits import exit_code, guard, report_error
 from pipelines.jobs.stages import print_result
 from pipelines.schedule.embedded import STAGE, Embedded
 from pipelines.schedule.log import Log
-from pipelines.schedule.runner import Place, Runner
+from pipelines.schedule.runner import Runner, RunnerContext
 from pipelines.schedule.submit import SparkSubmit
 
 LOGS: Final = Path("millrace-logs")
-app = typer.Typer(help="The stages of a product by the clock.", no_args_is_help=True)
+app = typer.Typer(help="Run the stages of a product on a schedule.", no_args_is_help=True)
 ProductFile = Annotated[Path, typer.Argument(help="The product file, such as conf/pipelines/flights.yaml.")]
-Profile = Annotated[str, typer.Option(help="Where it runs: a name in conf/profiles, or a path.")]
+Profile = Annotated[str, typer.Option(help="Profile to run with: a name in conf/profiles, or a path.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override, such as schedule.daily.deadline_s=600."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as schedule.daily.deadline_s=600."),
 ]
 logger = logging.getLogger(__name__)
 
@@ -34,12 +34,10 @@ def run(
     product: ProductFile,
     profile: Profile = "local",
     settings: Settings = None,
-    logs: Annotated[Path, typer.Option(help="Folder for what the runs print.")] = LOGS,
-    py_files: Annotated[
-        Path | None, typer.Option(help="Archive for executors without the code; on a cluster dist/millrace.zip.")
-    ] = None,
+    logs: Annotated[Path, typer.Option(help="Folder for the output of the runs.")] = LOGS,
+    py_files: Annotated[Path | None, typer.Option(help="Archive with the code, for executors that lack it.")] = None,
 ) -> None:
-    """Start what is due by spark-submit, until a signal ends it; what it knows is in the store."""
+    """Run the scheduler until a signal ends it. It starts what is due with spark-submit; its state is in the store."""
     configure_logging()
     add_context(stage=STAGE)
     name = ""
@@ -49,9 +47,9 @@ def run(
         commands = SparkSubmit(loaded, product.absolute(), profile, settings or [], py_files)
         commands.archive()
         store = Store(loaded.config.store.root)
-        place = Place(commands, logs)
-        runners = [Runner(e, entry, Log(store, name, e), place) for e, entry in loaded.config.schedule.items()]
-        logger.info("watching %s; what the runs print is in %s", ", ".join(loaded.config.schedule), logs)
+        context = RunnerContext(commands, logs)
+        runners = [Runner(e, entry, Log(store, name, e), context) for e, entry in loaded.config.schedule.items()]
+        logger.info("watching %s; the output of the runs is in %s", ", ".join(loaded.config.schedule), logs)
         Embedded(runners).run()
     except (Exception, KeyboardInterrupt) as error:
         report_error(error)
@@ -61,7 +59,7 @@ def run(
 
 @app.command("list")
 def list_(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
-    """Every entry: when, where, which stages."""
+    """List every entry: its cron expression, time zone and stages."""
     guard(lambda: list_entries(_load(product, profile, settings)))
 
 
@@ -70,9 +68,9 @@ def next_(
     product: ProductFile,
     profile: Profile = "local",
     settings: Settings = None,
-    count: Annotated[int, typer.Option(min=1, max=1000, help="How many past and coming ticks of each entry.")] = 5,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Number of past and of future ticks of each entry.")] = 5,
 ) -> None:
-    """The ticks to come, and what became of the last ones."""
+    """Show the next ticks, and the outcomes of the last ones."""
 
     def shown() -> None:
         loaded = _load(product, profile, settings)
@@ -84,5 +82,5 @@ def next_(
 def _load(product: Path, profile: str, settings: list[str] | None) -> Product:
     loaded = load_product(product, profile=profile, settings=settings)
     if not loaded.config.schedule:
-        raise ConfigError(f"{product}: there is no schedule in it", hint="docs/schedules.md shows one")
+        raise ConfigError(f"{product}: there is no schedule in it", hint="see docs/schedules.md for an example")
     return loaded

@@ -1,4 +1,4 @@
-"""What people see of a schedule: its entries, the ticks to come, and what became of the last ones."""
+"""Prints tables of a schedule: its entries, the next ticks, and the outcomes of the last ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from millrace.config import Product
 from millrace.config.sections.schedule import Entry
 from millrace.cron import moments_after
 from millrace.storage import Store
-from pipelines.commands.show import answer, print_table
+from pipelines.commands.show import print_if_piped, print_table
 from pipelines.schedule.log import Ended, Log, Skipped, Started
 from pipelines.schedule.runner import utc_now
 
 
 @dataclass(frozen=True)
 class Past:
-    """A tick that the log knows.
+    """A tick of the past.
 
     Attributes:
         tick: Its logical date.
-        outcome: How it ended; else what it does now.
-        reason: What is to be said of that.
-        attempts: Processes that were started for it.
+        outcome: How it ended, or its current state.
+        reason: Why.
+        attempts: Number of processes that were started for it.
     """
 
     tick: datetime
@@ -34,7 +34,7 @@ class Past:
 
 
 def read_past(records: Sequence[Started | Ended | Skipped]) -> Past:
-    """One tick's records, in order, in a line."""
+    """Summarise the records of one tick, which are in order."""
     last = records[-1]
     attempts = sum(isinstance(record, Started) for record in records)
     match last:
@@ -51,42 +51,44 @@ def read_past(records: Sequence[Started | Ended | Skipped]) -> Past:
 
 
 def list_entries(product: Product) -> None:
-    """Every entry, and when its next tick comes."""
+    """Print every entry and its next tick."""
     now = utc_now()
     entries: list[dict[str, Any]] = []
     for name, entry in product.config.schedule.items():
-        upcoming = _coming(entry, now, 1)[0]
+        upcoming = _next_ticks(entry, now, 1)[0]
         entries.append({"name": name, **entry.model_dump(mode="json"), "next": upcoming.isoformat()})
     rows = [
         (e["name"], e["cron"], e["timezone"], ", ".join(e["stages"]), e["catch_up"], _local(e["next"], e["timezone"]))
         for e in entries
     ]
-    header = ("entry", "cron", "time zone", "stages", "catch up", "next, there")
+    header = ("entry", "cron", "time zone", "stages", "catch up", "next, local time")
     print_table(f"schedule of {product.config.product}", header, rows)
-    answer({"product": product.config.product, "entries": entries})
+    print_if_piped({"product": product.config.product, "entries": entries})
 
 
 def show_ticks(product: Product, store: Store, count: int) -> None:
-    """Of every entry the last ticks with what became of them, and the next ones."""
+    """Print the last ticks of every entry with their outcomes, and the next ones."""
     now = utc_now()
     entries: list[dict[str, Any]] = []
     for name, entry in product.config.schedule.items():
         past = [read_past(records) for records in Log(store, product.config.product, name).history(count)]
-        coming = _coming(entry, now, count)
+        upcoming = _next_ticks(entry, now, count)
         rows = [(_local(p.tick, entry.timezone), _utc(p.tick), p.outcome, p.reason) for p in reversed(past)]
-        rows += [(_local(moment, entry.timezone), _utc(moment), "", "") for moment in coming]
-        print_table(f"{name}: {entry.cron} in {entry.timezone}", ("there", "logical date", "outcome", "why"), rows)
+        rows += [(_local(moment, entry.timezone), _utc(moment), "", "") for moment in upcoming]
+        print_table(
+            f"{name}: {entry.cron} in {entry.timezone}", ("local time", "logical date", "outcome", "reason"), rows
+        )
         entries.append(
             {
                 "name": name,
                 "past": [{**vars(p), "tick": _utc(p.tick)} for p in past],
-                "next": [_utc(moment) for moment in coming],
+                "next": [_utc(moment) for moment in upcoming],
             }
         )
-    answer({"product": product.config.product, "entries": entries})
+    print_if_piped({"product": product.config.product, "entries": entries})
 
 
-def _coming(entry: Entry, now: datetime, count: int) -> list[datetime]:
+def _next_ticks(entry: Entry, now: datetime, count: int) -> list[datetime]:
     return list(islice(moments_after(entry.cron, entry.timezone, now), count))
 
 

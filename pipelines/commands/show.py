@@ -1,4 +1,4 @@
-"""Tables for people: what a run did, what the store holds."""
+"""Prints tables: the stages of a run, and the content of the store."""
 
 import json
 import sys
@@ -20,15 +20,15 @@ from millrace.tables.versions import TableVersion, find_table
 from pipelines.jobs.stages import print_result
 
 WIDTH: Final = 120
-"""Columns of a table where no terminal says how many there are."""
+"""Width of a table without a terminal, in characters."""
 
 
 MAX_COLUMNS: Final = 8
-"""More than these do not fit beside each other."""
+"""A row with more columns than these is printed as a list."""
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people, on stderr."""
+    """Print a table to stderr."""
     table = Table(title=title, title_justify="left", show_edge=False)
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
@@ -41,7 +41,7 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def print_settings(section: str, model: type[BaseModel]) -> None:
-    """Every setting of a section with its default and meaning, on stdout: a part of a command's help."""
+    """Print every setting of a section with its default and meaning to stdout, as part of a command's help."""
     table = Table(
         title=f"Settings, as --set {section}.KEY=VALUE or in a profile", title_justify="left", show_edge=False
     )
@@ -57,14 +57,14 @@ def print_settings(section: str, model: type[BaseModel]) -> None:
     console.print(table)
 
 
-def answer(result: dict[str, object]) -> None:
-    """JSON for machines; at a terminal the table says it already."""
+def print_if_piped(result: dict[str, object]) -> None:
+    """Print the result as JSON, unless stdout is a terminal, where the table shows it."""
     if not sys.stdout.isatty():
         print_result(result)
 
 
 def show_stages(records: Sequence[RunRecord]) -> None:
-    """What each stage of a run did."""
+    """Print what each stage of a run did."""
     rows = [(r.stage, r.outcome, r.seconds, r.rows_in, r.rows_out, r.rejected, r.filtered, r.version) for r in records]
     print_table(
         "stages",
@@ -74,7 +74,7 @@ def show_stages(records: Sequence[RunRecord]) -> None:
 
 
 def show_metrics(metrics: dict[str, dict[str, float]]) -> None:
-    """The model's metrics beside the baseline's and the previous version's."""
+    """Print the metrics of the model, the baseline and the previous version."""
     columns = [who for who in ("model", "baseline", "previous") if metrics.get(who)]
     rows = [
         (name, *(f"{metrics[c][name]:.4f}" if name in metrics[c] else "" for c in columns)) for name in metrics["model"]
@@ -90,7 +90,7 @@ def _store(root: str | None, profile: str) -> Store:
 
 
 def list_models(root: str | None, profile: str) -> None:
-    """Every model with its newest version."""
+    """Print every model with its versions."""
     models = ModelStore(_store(root, profile))
     entries: list[dict[str, Any]] = []
     for name in models.names():
@@ -117,12 +117,12 @@ def list_models(root: str | None, profile: str) -> None:
         )
         for e in entries
     ]
-    print_table(f"models in {models.store.root}", ("name", "versions", "newest made", "description"), rows)
-    answer({"models": entries})
+    print_table(f"models in {models.store.root}", ("name", "versions", "newest created", "description"), rows)
+    print_if_piped({"models": entries})
 
 
 def show_model(name: str, version: int | None, root: str | None, profile: str) -> None:
-    """One model version."""
+    """Print a model version: its inputs, metrics and lineage."""
     manifest = ModelStore(_store(root, profile)).open(name, version).manifest
     rows = [
         (f.name, f.dtype, "may be null" if f.nullable else "required", f.transform.kind)
@@ -130,7 +130,7 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
     ]
     print_table(
         f"{manifest.name} version {manifest.version}: inputs",
-        ("name", "type", "null", "read as"),
+        ("name", "type", "null", "transform"),
         rows,
     )
     show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
@@ -143,7 +143,7 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
         ("digest", manifest.digest),
     ]
     print_table("lineage", ("what", "value"), made)
-    answer(manifest.model_dump(mode="json", by_alias=True))
+    print_if_piped(manifest.model_dump(mode="json", by_alias=True))
 
 
 def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:
@@ -151,16 +151,16 @@ def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:
 
 
 def list_tables(root: str | None, profile: str) -> None:
-    """Every table with its newest version."""
+    """Print every table with its newest version."""
     store = _store(root, profile)
     found = [find_table(store, p, t) for p in store.names("tables") for t in store.names("tables", p)]
     rows = [(t.name, t.version, t.rows_of(), len(t.files), f"{t.committed:%Y-%m-%d %H:%M}") for t in found]
     print_table(f"tables in {store.root}", ("name", "version", "rows", "files", "committed"), rows)
-    answer({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
+    print_if_piped({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
 
 
 def show_table(name: str, version: int | None, root: str | None, profile: str, *, rows: int = 0) -> None:
-    """One table version, with some of its rows."""
+    """Print a table version, and some of its rows."""
     product, slash, table = name.partition("/")
     if not slash:
         raise ArtifactNotFound(kind="table", name=name, hint="name it as product/table, such as flights/clean")
@@ -169,7 +169,7 @@ def show_table(name: str, version: int | None, root: str | None, profile: str, *
     print_table("rows", ("split", "rows"), _rows_by_split(found))
     sample = first_rows(found, rows)
     _print_rows(sample)
-    answer(
+    print_if_piped(
         {
             "name": found.name,
             "version": found.version,
@@ -183,9 +183,9 @@ def show_table(name: str, version: int | None, root: str | None, profile: str, *
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """One below the other where they are wide, else as a table."""
+    """Print rows as a table, or as lists where they are wide."""
     if rows and len(rows[0]) <= MAX_COLUMNS:
-        print_table("some rows", tuple(rows[0]), [tuple(row.values()) for row in rows])
+        print_table("example rows", tuple(rows[0]), [tuple(row.values()) for row in rows])
         return
     for number, row in enumerate(rows, start=1):
         print_table(f"row {number}", ("name", "value"), list(row.items()))

@@ -1,1 +1,1 @@
-"""A Hadoop and a Spark cluster of real daemons: one process each, on one machine or in containers."""
+"""Runs a Hadoop and Spark cluster: one process for each daemon, on one machine or in containers."""

@@ -1,4 +1,4 @@
-"""A cluster on this machine: the daemons of `service`, each a process of its own, on free ports of the loopback."""
+"""A cluster on this machine: one process for each daemon of `service`, on free ports of the loopback address."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ FULL: Final = Size()
 
 
 class Cluster:
-    """Daemons whose data, logs and configuration lie in one folder.
+    """Daemons with their data, logs and configuration in one folder.
 
     Args:
-        folder: Made by `start`; holds everything, so that another process can go on with it.
+        folder: Created by `start`. It has all the state, so another process can manage the cluster too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """What a client needs in its environment."""
+        """The environment variables that a client needs."""
         return {"HADOOP_CONF_DIR": str(self.folder / "conf")}
 
     @property
@@ -69,15 +69,15 @@ class Cluster:
         return SERVICES[member.service].address(member.env)
 
     def start(self, size: Size = FULL, *, tied: bool = False, timeout_s: float = 120) -> None:
-        """Start what does not run, and wait until all of it works.
+        """Start the daemons that do not run, and wait until all work.
 
         Args:
-            size: Of a new cluster; one that has been started before keeps its own.
-            tied: The daemons end with this process, even if it is killed.
-            timeout_s: For all of them together.
+            size: Size of a new cluster; an existing one keeps its size.
+            tied: End the daemons when this process ends, even if it is killed.
+            timeout_s: Time limit for all daemons together.
 
         Raises:
-            Unavailable: A daemon ended, or does not work in time; its log is named. The others are ended.
+            Unavailable: A daemon ended, or did not work in time; the error names its log. The others are stopped.
         """
         hadoop_jars()
         if not self.members:
@@ -97,53 +97,53 @@ class Cluster:
             raise
 
     def wait(self, *names: str, timeout_s: float = 120) -> None:
-        """Wait until daemons work; by default all.
+        """Wait until daemons work; by default all daemons.
 
         Raises:
-            Unavailable: One ended, or does not work in time.
+            Unavailable: A daemon ended, or did not work in time.
         """
         started = time.monotonic()
         waiting = [self._member(name) for name in names or self.members]
         while waiting:
             for member in list(waiting):
                 if member.process() is None:
-                    raise Unavailable(f"{member.name} ended", hint=self._last_words(member))
+                    raise Unavailable(f"{member.name} ended", hint=self._last_error(member))
                 if _works(member):
                     waiting.remove(member)
                     logger.info("%s works: %s", member.name, self.address(member.name))
             if waiting and time.monotonic() - started > timeout_s:
                 names = tuple(member.name for member in waiting)
                 raise Unavailable(
-                    f"not ready within {timeout_s:.0f} s: {', '.join(names)}", hint=self._last_words(waiting[0])
+                    f"not ready within {timeout_s:.0f} s: {', '.join(names)}", hint=self._last_error(waiting[0])
                 )
             time.sleep(POLL_S)
 
     def status(self) -> dict[str, str]:
-        """Each daemon's state: ``works``, ``starting`` or ``down``."""
+        """Return each daemon's state: ``works``, ``starting`` or ``down``."""
         return {
             name: "down" if m.process() is None else "works" if _works(m) else "starting"
             for name, m in self.members.items()
         }
 
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Send a daemon a signal; one that ends by it is waited for."""
+        """Send a signal to a daemon, and wait for its end if the signal ends it."""
         process = self._member(name).process()
         if process is None:
             raise ArtifactNotFound(kind="running daemon", name=name)
         process.send_signal(sig)
         if sig in (signal.SIGKILL, signal.SIGTERM):
-            _gone([process], GRACE_S)
+            _wait_until_ended([process], GRACE_S)
 
     def restart(self, name: str, *, tied: bool = False, timeout_s: float = 120) -> None:
-        """Start a daemon that is down, on its old ports and with its old data, and wait until it works."""
+        """Start a stopped daemon with its old ports and data, and wait until it works."""
         self._launch(self._member(name), tied=tied)
         self.wait(name, timeout_s=timeout_s)
 
     def admin(self, *arguments: str) -> str:
-        """What ``hdfs dfsadmin`` answers.
+        """Run ``hdfs dfsadmin`` and return its output.
 
         Raises:
-            Unavailable: It failed.
+            Unavailable: The command failed.
         """
         command = hadoop_command("org.apache.hadoop.hdfs.tools.DFSAdmin", 128)({})
         env = {**os.environ, **self._member("namenode").env}
@@ -153,21 +153,21 @@ class Cluster:
         return done.stdout
 
     def stop(self) -> None:
-        """End all daemons and what they started; data and ports stay for the next start."""
+        """Stop all daemons and the processes that they started; data and ports stay for the next start."""
         found = [process for member in self.members.values() if (process := member.process())]
         below = [child for process in found for child in process.children(recursive=True)]
         for process in found:
             process.terminate()
-        left = _gone([*found, *below], GRACE_S)
+        left = _wait_until_ended([*found, *below], GRACE_S)
         for process in [*left, *self._strays()]:
             process.kill()
-        _gone(left, GRACE_S)
+        _wait_until_ended(left, GRACE_S)
         for child in self._children:
-            child.poll()  # or Python would take it for running still
+            child.poll()  # or Python would still consider it running
         self._children.clear()
 
     def _strays(self) -> list[psutil.Process]:
-        """Containers and executors that outlived the daemon which started them: they work inside the folder."""
+        """Find containers and executors that outlived their daemon: their working folder is in the cluster's."""
         strays = []
         for process in psutil.process_iter():
             try:
@@ -195,11 +195,11 @@ class Cluster:
         state = {name: asdict(each) for name, each in self.members.items()}
         (self.folder / STATE).write_text(json.dumps(state, indent=2))
 
-    def _last_words(self, member: Member) -> str:
+    def _last_error(self, member: Member) -> str:
         log = self.folder / "logs" / f"{member.name}.log"
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        telling = [line for line in lines if " ERROR " in line or "Exception" in line] or lines
-        return f"{log}: {telling[-1] if telling else 'empty'}"
+        errors = [line for line in lines if " ERROR " in line or "Exception" in line] or lines
+        return f"{log}: {errors[-1] if errors else 'empty'}"
 
     def _member(self, name: str) -> Member:
         if name not in self.members:
@@ -212,7 +212,7 @@ class Cluster:
 
 
 def _works(member: Member) -> bool:
-    """Whether a daemon answers as it should, and it is this process that answers and no other at its address."""
+    """Whether a daemon is ready, and the process that listens at its address is its own."""
     process = member.process()
     port = urlsplit(SERVICES[member.service].address(member.env)).port
     try:
@@ -224,7 +224,7 @@ def _works(member: Member) -> bool:
     return own and is_ready(member.service, member.env)
 
 
-def _gone(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Wait until processes have ended; returns those that have not."""
+def _wait_until_ended(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until processes have ended, and return those that still run."""
     _, left = psutil.wait_procs(processes, timeout_s)
     return list(left)

@@ -1,4 +1,4 @@
-"""Hadoop's configuration files: what ``${env.NAME:-default}`` stands for, filled in for clients."""
+"""Replaces ``${env.NAME:-default}`` in Hadoop's configuration files, for clients that cannot."""
 
 import os
 import re
@@ -11,10 +11,10 @@ _VARIABLE: Final = re.compile(r"\$\{env\.(\w+)(?::-([^}]*))?\}")
 
 
 def render_conf(source: Path, target: Path, env: Mapping[str, str]) -> None:
-    """Write a copy of a configuration folder that holds no variables.
+    """Write a copy of a configuration folder with all variables replaced.
 
-    Daemons fill the variables in themselves. Clients do not all: hdfs-native reads the files as they are, and the
-    containers of YARN have an environment of their own.
+    Daemons replace the variables themselves. Some clients cannot: hdfs-native does not know variables, and YARN's
+    containers have a different environment.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
@@ -22,12 +22,12 @@ def render_conf(source: Path, target: Path, env: Mapping[str, str]) -> None:
 
 
 def fill(text: str, env: Mapping[str, str]) -> str:
-    """Replace the variables of a text; one without value and default stays."""
+    """Replace the variables of a text; a variable without value and default stays."""
     return _VARIABLE.sub(lambda found: env.get(found[1], found[0] if found[2] is None else found[2]), text)
 
 
 def main() -> None:
-    """Write what clients read into the folder named: variables by the environment, else their defaults."""
+    """Write the configuration for clients into the folder given as argument."""
     from pipelines.hadoop.service import CONF
 
     if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its one argument

@@ -1,4 +1,4 @@
-"""Which daemons a cluster on this machine has, and what each finds in its environment."""
+"""The daemons of a cluster on this machine, with the environment of each."""
 
 import random
 import socket
@@ -13,7 +13,7 @@ from millrace.errors import Unavailable
 
 HOST: Final = "127.0.0.1"
 PORTS: Final = range(20_000, 32_000)
-"""Below those that the kernel gives to outgoing connections: a restarted daemon finds its port free."""
+"""Below the range for outgoing connections, so that the port of a restarted daemon is still free."""
 SHARED_PORTS: Final = (
     "NAMENODE_PORT", "NAMENODE_HTTP_PORT", "RESOURCEMANAGER_PORT", "RESOURCEMANAGER_SCHEDULER_PORT",
     "RESOURCEMANAGER_TRACKER_PORT", "RESOURCEMANAGER_ADMIN_PORT", "RESOURCEMANAGER_HTTP_PORT", "NODEMANAGER_PORT",
@@ -25,7 +25,7 @@ WORKER_PORTS: Final = ("SPARK_WORKER_PORT", "SPARK_WORKER_WEBUI_PORT")
 
 @dataclass(frozen=True)
 class Size:
-    """How many daemons of a kind; none of YARN's or Spark's leaves that part out."""
+    """How many daemons of each kind a cluster has."""
 
     datanodes: int = 3
     yarn: bool = True
@@ -50,9 +50,9 @@ class Member:
     Attributes:
         name: Such as ``datanode-2``.
         service: Its kind.
-        env: What it finds in its environment beside the starter's own.
-        pid: Of its newest process; 0 before the first start.
-        started: When that process started, so that another one with its number is never taken for it.
+        env: Environment variables in addition to the caller's.
+        pid: Number of its newest process; 0 before the first start.
+        started: When that process started, because the system uses process numbers again.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Member:
         """The running process, if there is one."""
         try:
             process = psutil.Process(self.pid) if self.pid else None
-            alive = process is not None and process.status() != psutil.STATUS_ZOMBIE
-            return process if process and alive and process.create_time() == self.started else None
+            is_running = process is not None and process.status() != psutil.STATUS_ZOMBIE
+            return process if process and is_running and process.create_time() == self.started else None
         except psutil.NoSuchProcess:
             return None
 
@@ -78,7 +78,7 @@ SHARED_ENV: Final = {
 
 
 def plan_members(folder: Path, size: Size) -> Iterator[Member]:
-    """The daemons of a new cluster, each with ports that are free now."""
+    """Yield the daemons of a new cluster, each with ports that are free now."""
     members = list(size.members)
     count = len(SHARED_PORTS) + len(members) * len(DATANODE_PORTS)
     ports = iter(_free_ports(count))

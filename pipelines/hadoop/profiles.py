@@ -1,4 +1,4 @@
-"""Profiles for a cluster on this machine: the shipped ones, with its addresses."""
+"""Writes profiles for a cluster on this machine: the shipped ones with its addresses."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ def write_profiles(folder: Path, hdfs: str, webhdfs: str, spark_master: str | No
     """Write ``outside.yaml``, and ``yarn.yaml`` and ``standalone.yaml`` if the cluster has what each needs.
 
     Args:
-        folder: Made if it is not there.
+        folder: Created if it does not exist.
         hdfs: URI of the file system.
         webhdfs: The NameNode's address over HTTP.
         spark_master: URL of the standalone master.
@@ -23,10 +23,10 @@ def write_profiles(folder: Path, hdfs: str, webhdfs: str, spark_master: str | No
     folder.mkdir(exist_ok=True)
     transfer: dict[str, Any] = {"url": webhdfs, "root": "/millrace"}
     inside: dict[str, Any] = {"store": {"root": f"{hdfs}/millrace"}, "transfer": transfer}
-    # A machine that is not of the cluster: everything on it, and a way to the cluster's files.
+    # For a machine outside the cluster: it works locally, and transfers files to and from the cluster.
     _write(folder / "outside.yaml", SHIPPED / "local.yaml", {"transfer": transfer}, {})
     if yarn:
-        # Spark's jars are on this machine, where all containers run: not to be copied to HDFS for every job.
+        # All containers run on this machine, which has Spark's jars: do not copy them to HDFS for every job.
         conf = {"spark.yarn.jars": f"local:{spark_home()}/jars/*"}
         _write(folder / "yarn.yaml", SHIPPED / "yarn.yaml", inside, {"conf": conf})
     if spark_master:

@@ -1,8 +1,8 @@
-"""The daemons: how each is started, and how it is asked whether it works.
+"""The daemons: how to start each, and how to check that it works.
 
-``python -m pipelines.hadoop.service NAME`` becomes the daemon; it is what `cluster` starts on one machine, and the
-command of a container. Names and ports come from the environment, with Hadoop's usual ones as defaults, both here and
-in ``conf/hadoop``, where Hadoop fills them in itself.
+``python -m pipelines.hadoop.service NAME`` becomes the daemon. `cluster` starts this command on one machine, and
+containers run it. Names and ports come from the environment, with Hadoop's usual ones as defaults, both here and in
+``conf/hadoop``, where Hadoop inserts them itself.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from millrace.errors import ConfigError, InputMissing
 CONF: Final = Path(pipelines.__file__).parents[1] / "conf" / "hadoop"
 """The configuration files that every daemon and client reads."""
 TIED: Final = "MILLRACE_TIED"
-"""Set to 1, a daemon ends with the process that started it, even if that is killed."""
+"""If it is 1, a daemon ends when the process that started it ends, even if that is killed."""
 _PR_SET_PDEATHSIG: Final = 1
 Env = Mapping[str, str]
 
@@ -34,10 +34,10 @@ class Service:
     """A daemon.
 
     Attributes:
-        command: Program and arguments, from the environment.
-        address: Of its web page, from the environment.
-        is_ready: Whether it works, given what ``get`` fetches from a path of its web page.
-        prepare: Done once before the first start.
+        command: Returns program and arguments, given the environment.
+        address: Returns the address of its web page, given the environment.
+        is_ready: Whether it works; it is given a function that loads a path of its web page.
+        prepare: Runs before the daemon starts, and does something only once.
     """
 
     command: Callable[[Env], list[str]]
@@ -47,10 +47,10 @@ class Service:
 
 
 def hadoop_jars() -> Path:
-    """The folder that `make hadoop` filled.
+    """Return the folder of Hadoop's jars, which `make hadoop` creates.
 
     Raises:
-        InputMissing: It is not there.
+        InputMissing: There are no jars.
     """
     folder = Path(os.environ.get("MILLRACE_HADOOP_HOME") or Path(sys.prefix, "share", "hadoop"))
     if not any(folder.glob("hadoop-client-minicluster-*.jar")):
@@ -59,7 +59,7 @@ def hadoop_jars() -> Path:
 
 
 def spark_home() -> Path:
-    """The folder of the installed pyspark, without importing it."""
+    """Return the folder of the installed pyspark, without importing it."""
     from importlib.util import find_spec
 
     spec = find_spec("pyspark")
@@ -77,13 +77,13 @@ def _java() -> str:
 
 
 def hadoop_command(main: str, heap_mb: int) -> Callable[[Env], list[str]]:
-    """How a class of Hadoop's is started, given an environment."""
+    """Return a function that builds the command of one of Hadoop's classes for an environment."""
 
     def command(env: Env) -> list[str]:
         jars = spark_home() / "jars"
         shared = ("hadoop-client-api-*", "hadoop-client-runtime-*", "slf4j-api-*", "log4j-*", "jcl-over-slf4j-*")
         paths = [CONF, *hadoop_jars().glob("*.jar"), *(p for name in shared for p in sorted(jars.glob(f"{name}.jar")))]
-        # Small daemons: a second compiler and parallel collectors cost more memory and start-up than they save.
+        # For small daemons, a second compiler and parallel collectors cost more memory and time than they save.
         options = [f"-Xmx{env.get('HADOOP_HEAP_MB', heap_mb)}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         options += ["--add-opens=java.base/java.lang=ALL-UNNAMED", "-Djava.net.preferIPv4Stack=true"]
         return [_java(), *options, "-cp", os.pathsep.join(map(str, paths)), main]
@@ -176,33 +176,33 @@ SERVICES: Final[dict[str, Service]] = {
 def is_ready(name: str, env: Env, timeout_s: float = 5) -> bool:
     """Whether a daemon works; also the health check of its container."""
     service = SERVICES[name]
-    opener = build_opener(ProxyHandler({}))  # an address of the cluster's own is no business of a proxy
+    opener = build_opener(ProxyHandler({}))  # never use a proxy for the cluster's own addresses
 
     def get(path: str) -> Any:
-        with opener.open(service.address(env) + path, timeout=timeout_s) as answer:
-            return json.load(answer)
+        with opener.open(service.address(env) + path, timeout=timeout_s) as response:
+            return json.load(response)
 
     try:
         return service.is_ready(get, env)
     except (OSError, ValueError, LookupError):
-        return False  # not up yet, or half up
+        return False  # not up yet, or only partly
 
 
 def become(name: str, env: Env) -> None:
     """Replace this process by a daemon."""
     if env.get(TIED) == "1":
-        # Kept over exec: the kernel ends the daemon when its parent ends, however that happens.
+        # This survives exec: the kernel ends the daemon when its parent ends, however that happens.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:
             sys.exit("the parent ended already")
     service = SERVICES[name]
     service.prepare(env)
     command = service.command(env)
-    os.execve(command[0], command, dict(env))  # noqa: S606 - no shell is what is wanted
+    os.execve(command[0], command, dict(env))  # noqa: S606 - without a shell on purpose
 
 
 def main() -> None:
-    """``NAME`` becomes the daemon; ``check NAME`` exits with 0 if it works, with 1 if not."""
+    """Run the daemon ``NAME``; with ``check NAME``, exit with 0 if it works and 1 if not."""
     *check, name = sys.argv[1:] or [""]
     if name not in SERVICES or check not in ([], ["check"]):
         sys.exit(f"usage: service [check] {'|'.join(SERVICES)}")

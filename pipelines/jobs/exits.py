@@ -1,4 +1,4 @@
-"""Turns errors into exit codes and one readable message; the only place that knows both."""
+"""Maps errors to exit codes, and reports them as readable messages."""
 
 import logging
 import sys
@@ -21,18 +21,18 @@ EXIT_CODES: Final[dict[type[MillraceError], int]] = {
     Unavailable: 75,
     ConfigError: 78,
 }
-"""By class, looked up along the error's own classes. 0 is done or already done, 2 usage, 70 a bug."""
+"""Exit code by error class; a subclass has the code of its base. 0 is done or already done, 2 wrong usage, 70 a bug."""
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of an error."""
+    """Return the exit code of an error."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return next((EXIT_CODES[c] for c in type(error).__mro__ if c in EXIT_CODES), BUG)
 
 
 def report_error(error: BaseException) -> None:
-    """Show an error on stderr: what a user can mend without a traceback, a bug with it."""
+    """Show an error on stderr: one that a user can fix without a traceback, a bug with it."""
     if isinstance(error, MillraceError):
         hint = f"\n  {error.hint}" if error.hint else ""
         sys.stderr.write(f"error: {error}{hint}\n")
@@ -43,9 +43,9 @@ def report_error(error: BaseException) -> None:
 
 
 def guard(action: Callable[[], None]) -> None:
-    """Run a command's work; an error becomes its message, and ends the process with its exit code."""
+    """Run a command's work; report an error and exit with its code."""
     try:
         action()
-    except Exception as error:  # the edge: whatever is no user's error is told as a bug
+    except Exception as error:  # any error that is not the project's own is reported as a bug
         report_error(error)
         sys.exit(exit_code(error))

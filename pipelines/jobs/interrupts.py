@@ -1,4 +1,4 @@
-"""Signals that end a run: turned into one error, whatever a library makes of it on the way."""
+"""Turns the signals that end a run into one error, even if a library replaces the exception."""
 
 import signal
 from types import FrameType, TracebackType
@@ -12,8 +12,8 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 class Interrupts:
     """Raises in the main thread on SIGTERM and SIGINT, and remembers it.
 
-    An exception that a signal handler raises inside another library may come out as that library's own: Py4J reports
-    a broken connection. What the user asked for is in `cause`.
+    A library may catch the exception of a signal handler and raise its own: Py4J reports a broken connection. The
+    original one is in `cause`.
 
     Attributes:
         cause: `Terminated` or ``KeyboardInterrupt``; None until a signal comes.
@@ -34,11 +34,11 @@ class Interrupts:
             signal.signal(number, handler)
 
     def arm(self) -> None:
-        """Take the signals, again after a library took them."""
+        """Install the signal handlers; call it again after a library has replaced them."""
         for number in SIGNALS:
             signal.signal(number, self._raise)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self.cause = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
-        signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
         raise self.cause

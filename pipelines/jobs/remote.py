@@ -1,6 +1,6 @@
-"""Stages whose driver runs in the cluster: started by ``spark-submit``, judged by the record that they leave.
+"""Runs stages whose driver is in the cluster: started by ``spark-submit``, with the result in a record in the store.
 
-A submission's own exit code says only whether a stage ended well; the record on the store says how.
+The exit code of spark-submit only reports success or failure; the record has the details.
 """
 
 import logging
@@ -40,7 +40,7 @@ logger.yarn.level = info
 logger.kubernetes.name = org.apache.spark.deploy.k8s
 logger.kubernetes.level = info
 """
-"""Log4j's settings for the submission, which says at level INFO where the driver is."""
+"""Log4j's settings for spark-submit, which logs the driver's address at level INFO."""
 _APPLICATION: Final = re.compile(r"\bapplication_\d+_\d+\b")
 _STATE: Final = re.compile(r"Application report for (application_\d+_\d+) \(state: (\w+)\)")
 
@@ -62,10 +62,10 @@ class Submission:
     settings: list[str]
 
     def check(self) -> None:
-        """Find what a driver on another machine would not.
+        """Check that a driver on another machine finds everything.
 
         Raises:
-            ConfigError: The store, a source or the code is on this machine only.
+            ConfigError: The store or the code is on this machine only.
         """
         if not self.product.config.store.root.startswith("hdfs://"):
             raise ConfigError(
@@ -76,23 +76,23 @@ class Submission:
             raise ConfigError(f"the cluster needs {CODE}, which is not there", hint="run: make zip")
 
     def command(self, stage: str, run_id: str, arguments: list[str], profile: Path) -> list[str]:
-        """The whole line; files travel under their own names into the driver's working folder.
+        """Return the command line; spark-submit copies the files into the driver's working folder.
 
         Args:
-            stage: Which.
-            run_id: What its record is to be called.
-            arguments: Of ``run_<stage>.py``, beside those that every stage has.
-            profile: A copy of the profile, which travels too.
+            stage: Name of the stage.
+            run_id: Name of its record.
+            arguments: Further arguments of ``run_<stage>.py``.
+            profile: A copy of the profile, to be sent along.
         """
         spark = self.product.config.spark
         conf = {
             "spark.submit.deployMode": "cluster",
-            # A second driver would run a stage again whose data were rejected.
+            # YARN would otherwise run a stage again whose data were rejected.
             "spark.yarn.maxAppAttempts": "1",
             "spark.pyspark.python": sys.executable,
             **spark.conf,
         }
-        # The driver is started with what spark-submit is told, not with what its session asks for.
+        # YARN starts the driver with spark-submit's settings; those of the session come too late.
         conf.setdefault("spark.yarn.appMasterEnv.PYSPARK_PYTHON", str(conf["spark.pyspark.python"]))
         command = [spark_submit(), "--name", f"millrace {self.product.config.product} {stage}"]
         command += ["--master", spark.master, "--driver-memory", spark.driver_memory]
@@ -106,7 +106,7 @@ class Submission:
         """Submit a stage, wait for its end and read its record.
 
         Raises:
-            Unavailable: It left no record: it never started, or its driver was killed.
+            Unavailable: There is no record: the stage never started, or its driver was killed.
         """
         with tempfile.TemporaryDirectory(prefix="millrace-submit-") as folder:
             profile = Path(folder, "profile.yaml")
@@ -114,22 +114,22 @@ class Submission:
             profile.write_text(found.read_text() if found else yaml.safe_dump({}))
             logging_file = Path(folder, "log4j2.properties")
             logging_file.write_text(LOGGING)
-            said = self._follow(self.command(stage, run_id, arguments, profile), logging_file)
+            lines = self._follow(self.command(stage, run_id, arguments, profile), logging_file)
         section = self.product.config.store
         store = Store(section.root, wait_s=section.wait_s)
         try:
             return read_record(store, self.product.config.product, run_id, stage)
         except (ArtifactNotFound, ValidationError) as error:
-            telling = [line for line in said if "rror" in line or "xception" in line] or list(said)
+            errors = [line for line in lines if "rror" in line or "xception" in line] or list(lines)
             raise Unavailable(
-                f"the {stage} stage left no record: {shorten(telling[-1], 300) if telling else 'no word of why'}",
+                f"the {stage} stage left no record: {shorten(errors[-1], 300) if errors else 'there is no output'}",
                 hint="the cluster manager keeps the driver's log: yarn logs -applicationId ...",
             ) from error
 
     def _follow(self, command: list[str], logging_file: Path) -> deque[str]:
-        """Run spark-submit; tell where the driver is and how it does."""
-        said: deque[str] = deque(maxlen=LAST_LINES)
-        application = told = ""
+        """Run spark-submit, log the application and its states, and return the last lines."""
+        lines: deque[str] = deque(maxlen=LAST_LINES)
+        application = state = ""
         options = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} -Dlog4j2.configurationFile={logging_file.as_uri()}"
         env = {**os.environ, "SPARK_SUBMIT_OPTS": options.strip()}
         with subprocess.Popen(
@@ -137,21 +137,21 @@ class Submission:
         ) as process:
             try:
                 for line in process.stderr or ():
-                    said.append(line.strip())
+                    lines.append(line.strip())
                     if not application and (found := _APPLICATION.search(line)):
                         application = found[0]
                         logger.info("submitted as %s", application)
-                    if (state := _STATE.search(line)) and state[2] != told:
-                        told = state[2]
-                        logger.info("%s is %s", application, told.lower())
+                    if (found := _STATE.search(line)) and found[2] != state:
+                        state = found[2]
+                        logger.info("%s is %s", application, state.lower())
             except BaseException:
                 if application:
-                    logger.warning("%s goes on; to end it: yarn application -kill %s", application, application)
+                    logger.warning("%s continues; to stop it: yarn application -kill %s", application, application)
                 process.kill()
                 raise
-        return said
+        return lines
 
 
 def is_inside() -> bool:
-    """Whether spark-submit started this process already."""
+    """Whether spark-submit started this process."""
     return "PYSPARK_GATEWAY_PORT" in os.environ

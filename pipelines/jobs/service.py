@@ -1,4 +1,4 @@
-"""Starts the service of a product, in this process or in one of its own."""
+"""Starts the service of a product, in this process or in a new one."""
 
 import contextlib
 import json
@@ -30,14 +30,14 @@ def serve_product(path: Path, profile: str, settings: list[str]) -> None:
     """Serve the newest version of a product's model until a signal ends the process."""
     from serve.server.server import run
 
-    watched = Watched(path, profile, settings)
+    watched = WatchedConfig(path, profile, settings)
     product = watched.load()
     configure_logging(as_json=product.config.serve.log_format == "json")
     run(product, Store(product.config.store.root), reread=watched.reread)
 
 
-class Watched:
-    """A configuration that is read again when its files have changed.
+class WatchedConfig:
+    """A configuration that is loaded again when its files have changed.
 
     Args:
         path: The product file.
@@ -50,19 +50,19 @@ class Watched:
         self._seen: object = None
 
     def load(self) -> Product:
-        """Read it.
+        """Load the configuration.
 
         Raises:
-            ConfigError: It has mistakes.
+            ConfigError: The configuration has mistakes.
         """
         self._seen = self._state()
         return load_product(self._path, profile=self._profile, settings=self._settings, thorough=False)
 
     def reread(self) -> Product | None:
-        """Read it if a file has changed since it was read last.
+        """Load the configuration if a file has changed since the last load; else return None.
 
         Raises:
-            ConfigError: It has mistakes, or is gone; told once for each change.
+            ConfigError: The configuration has mistakes, or is gone; raised once for each change.
         """
         return self.load() if self._state() != self._seen else None
 
@@ -74,13 +74,13 @@ class Watched:
 
 @contextlib.contextmanager
 def service(path: Path, profile: str, settings: list[str], *, timeout_s: float = 120) -> Iterator[str]:
-    """Run ``millrace serve`` on a free port in a process of its own, which ends with the block.
+    """Run ``millrace serve`` on a free port in a new process, which ends with the block.
 
     Yields:
-        The address, once the service answers.
+        The service's address, once it is ready.
 
     Raises:
-        Unavailable: The service ended, or did not answer in time.
+        Unavailable: The service ended, or was not ready in time.
     """
     command = [
         sys.executable,
@@ -97,7 +97,7 @@ def service(path: Path, profile: str, settings: list[str], *, timeout_s: float =
         command += ["--set", setting]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    # A thread reads to the end: a pipe that nobody empties would stop a service that says much.
+    # A thread reads to the end: a full pipe would block the service.
     reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
     reader.start()
     try:
@@ -121,30 +121,32 @@ def _read(process: "subprocess.Popen[str]", lines: "queue.SimpleQueue[str | None
 
 def _wait_for_address(lines: "queue.SimpleQueue[str | None]", timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
-    said: list[str] = []
+    output: list[str] = []
     with contextlib.suppress(queue.Empty):
         while (line := lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-            said.append(line)
+            output.append(line)
             found = re.search(r"http://[^\s,]+:\d+", line)
             if found:
                 return found.group()
-    raise Unavailable(f"the service did not start: {''.join(said[-5:]).strip() or 'it said nothing'}")
+    raise Unavailable(f"the service did not start: {''.join(output[-5:]).strip() or 'it has no output'}")
 
 
-def ask_rows(address: str, model: str, rows: list[dict[str, Any]], *, timeout_s: float = 30) -> dict[str, Any]:
-    """Send rows to ``:predict`` and return the decoded answer; moments are written in ISO 8601.
+def request_predictions(
+    address: str, model: str, rows: list[dict[str, Any]], *, timeout_s: float = 30
+) -> dict[str, Any]:
+    """Send rows to ``:predict`` and return the decoded response; timestamps are sent in ISO 8601.
 
     Raises:
-        Unavailable: The service refused the rows, or did not answer.
+        Unavailable: The service refused the rows, or did not respond.
     """
     body = json.dumps({"instances": rows}, default=datetime.isoformat).encode()
     url = f"{address}/v1/models/{model}:predict"
     request = HttpRequest(url, body, {"Content-Type": "application/json"}, method="POST")  # noqa: S310 - our own address
     try:
         with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
-            answer: dict[str, Any] = json.load(response)
+            decoded: dict[str, Any] = json.load(response)
     except HTTPError as error:
         raise Unavailable(f"{url}: {error.code}: {shorten(error.read().decode(errors='replace'))}") from error
     except OSError as error:
         raise Unavailable(f"{url}: {error}") from error
-    return answer
+    return decoded

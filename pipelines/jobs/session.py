@@ -19,18 +19,18 @@ SETTINGS: Final = {
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Spark hides malformed rows whose bad column nobody selects, unless it is told to parse every column.
+    # Without this, Spark misses a malformed value in a column that no query selects.
     "spark.sql.csv.parser.columnPruning.enabled": "false",
     # A second attempt of a slow task may commit beside the first.
     "spark.speculation": "false",
-    # Off by default on read: of 75 single-bit flips, 60 gave a wrong answer with no error.
+    # Verification is off by default: of 75 single-bit flips, 60 gave a wrong result without an error.
     "spark.hadoop.parquet.page.write-checksum.enabled": "true",
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     "spark.hadoop.parquet.block.row.count.limit": str(ROW_GROUP_ROWS),
-    # Frames are kept for one stage and read a few times: packing them takes a third of ingest's time.
+    # Frames are kept for one stage and read a few times: compressing them takes a third of ingest's time.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
-    # A NameNode that restarts is waited for; without these two, for ten seconds.
+    # How long to wait for a NameNode that restarts; without these two, ten seconds.
     "spark.hadoop.dfs.client.retry.policy.enabled": "true",
     "spark.hadoop.dfs.client.retry.policy.spec": "1000,20,5000,60,10000,25",
     "spark.ui.enabled": "false",
@@ -48,7 +48,7 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    # PySpark itself reads the setting only under spark-submit, where it wins over the variable too.
+    # PySpark reads this setting only under spark-submit, where it takes precedence over the variable too.
     python = section.conf.get("spark.pyspark.python") or os.environ.get("PYSPARK_PYTHON") or sys.executable
     os.environ["PYSPARK_PYTHON"] = str(python)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
@@ -75,7 +75,7 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
 
 
 def failed_tasks(spark: "SparkSession") -> int:
-    """Tasks that failed so far and were, or could be, tried again: lost executors, killed workers, bad disks."""
+    """Count the tasks that failed so far, by lost executors, killed workers or bad disks. Spark retries them."""
     context: Any = spark.sparkContext
     gateway = context._gateway
     stages = (

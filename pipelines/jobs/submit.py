@@ -1,4 +1,4 @@
-"""The parts of a ``spark-submit`` line that everybody who writes one needs."""
+"""The common parts of a ``spark-submit`` command line."""
 
 import shutil
 import sys
@@ -11,14 +11,14 @@ from millrace.errors import ConfigError
 
 ROOT: Final = Path(pipelines.__file__).parents[1]
 CODE: Final = ROOT / "dist" / "millrace.zip"
-"""What ``--py-files`` brings to executors that have not got the code."""
+"""The archive for ``--py-files``, for executors that lack the code."""
 
 
 def spark_submit() -> str:
-    """The program.
+    """Return the path of ``spark-submit``.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: It is not installed.
     """
     own = Path(sys.executable).with_name("spark-submit")
     found = str(own) if own.is_file() else shutil.which("spark-submit")
@@ -28,11 +28,11 @@ def spark_submit() -> str:
 
 
 def conf_options(conf: Mapping[str, str | int | float | bool]) -> list[str]:
-    """``--conf key=value`` for each setting, with true and false as Java writes them."""
+    """Return ``--conf key=value`` for each setting, with true and false as Java writes them."""
     texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in conf.items()}
     return [part for key, text in texts.items() for part in ("--conf", f"{key}={text}")]
 
 
 def entry(stage: str) -> str:
-    """The script that runs a stage."""
+    """Return the script that runs a stage."""
     return str(ROOT / "pipelines" / "jobs" / f"run_{stage}.py")

@@ -1,1 +1,1 @@
-"""Stages by the clock: what is due is read from a log in the store, and started as processes of their own."""
+"""The scheduler: reads from a log in the store what is due, and starts each stage as a process."""

@@ -1,4 +1,4 @@
-"""The embedded scheduler: one process that steps every entry of a product when its time has come."""
+"""The embedded scheduler: one process that runs every entry of a product when it is due."""
 
 import logging
 import threading
@@ -15,16 +15,16 @@ from pipelines.schedule.runner import Runner
 logger = logging.getLogger(__name__)
 
 STAGE: Final = "schedule"
-"""What stands in the log for its lines."""
-AWAY_S: Final = 15.0
-"""Until the next look, where the store did not answer."""
+"""Stage name of its log lines."""
+RETRY_S: Final = 15.0
+"""Seconds until the next step after the store was unavailable."""
 
 
 class Embedded:
-    """Runners on APScheduler's threads: each step says when the next one is to come, so an entry has one at a time.
+    """Runs each entry on APScheduler's threads. A step returns when the next one is due, so steps never overlap.
 
     Args:
-        runners: One for each entry.
+        runners: One runner for each entry.
     """
 
     def __init__(self, runners: Sequence[Runner]) -> None:
@@ -37,24 +37,24 @@ class Embedded:
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Work until a signal comes; then what runs is ended, to be begun again by the next scheduler.
+        """Work until a signal comes; then end the running stages, which the next scheduler starts again.
 
         Raises:
             Terminated: SIGTERM came; SIGINT raises KeyboardInterrupt.
-            MillraceError: An entry cannot be worked on, and no waiting mends it.
+            MillraceError: An entry failed with an error that a retry cannot fix.
         """
         with Interrupts():
             try:
                 self._scheduler.start()
                 for runner in self._runners:
-                    self._later(runner, 0)
+                    self._schedule(runner, 0)
                 self._ended.wait()
             finally:
                 self._stop()
         if self._error:
             raise self._error
 
-    def _later(self, runner: Runner, wait_s: float) -> None:
+    def _schedule(self, runner: Runner, wait_s: float) -> None:
         self._scheduler.add_job(
             self._step,
             "date",
@@ -64,22 +64,22 @@ class Embedded:
         )
 
     def _step(self, runner: Runner) -> None:
-        add_context(stage=STAGE)  # a thread begins without one
-        wait_s = AWAY_S
+        add_context(stage=STAGE)  # a new thread has no context
+        wait_s = RETRY_S
         try:
             wait_s = runner.step()
         except Unavailable as error:
-            logger.warning("%s: %s; looking again in %.0f s", runner.name, error, AWAY_S)
+            logger.warning("%s: %s; retrying in %.0f s", runner.name, error, RETRY_S)
         except BaseException as error:  # the main thread raises it
             self._error = error
             self._ended.set()
             return
         if not self._ended.is_set():
-            self._later(runner, wait_s)
+            self._schedule(runner, wait_s)
 
     def _stop(self) -> None:
         self._ended.set()
-        # The library's thread fails if it is shut down between starting a job and forgetting it.
+        # APScheduler's thread fails if it is shut down between starting a job and removing it.
         self._scheduler.pause()
         self._scheduler.remove_all_jobs()
         self._scheduler.shutdown(wait=False)
@@ -92,4 +92,4 @@ class Embedded:
         try:
             runner.stop()
         except Unavailable as error:
-            logger.warning("%s: %s; the next scheduler finds that the run is gone", runner.name, error)
+            logger.warning("%s: %s; the next scheduler will record the run as interrupted", runner.name, error)

@@ -1,8 +1,8 @@
-"""The log of a schedule's entry: what became of each tick, in the store, one record after another.
+"""The log of a schedule's entry, in the store: one record for each start and each outcome of a tick.
 
-A tick is named by its logical date, the moment of its cron expression in UTC. Of several schedulers that want to
-start the same thing, the one whose record gets the number does. What is open is told by the records since the last
-one that settled a tick, so that a long log is never read whole.
+A tick is identified by its logical date, the time of its cron expression in UTC. If several schedulers want to start
+the same stage, the first whose record gets the next number starts it. The current state follows from the records since
+the last one that settled a tick, so a long log is never read completely.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from millrace.storage import Lost, Store, cas_append, read_record, record_numbers
 
 WAIT_S: Final = 5.0
-"""How long one append goes on while the storage fails; whoever appends comes again."""
+"""How long one append retries while the storage fails; the scheduler's next step tries again."""
 
 Outcome = Literal[
     "done", "rejected", "refused", "failed", "timed_out", "input_missing", "waiting", "retry", "interrupted"
@@ -23,34 +23,34 @@ Outcome = Literal[
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)  # keys of a later version are passed over
+    model_config = ConfigDict(frozen=True)  # ignores the keys of a later version
 
     at: datetime
-    """When it was written, for people."""
+    """When the record was written; for information only."""
 
 
 class Watched(_Record):
-    """Somebody began to watch the entry: its ticks are those after this moment."""
+    """A scheduler watched the entry for the first time: its ticks are those after this time."""
 
     event: Literal["watched"] = "watched"
 
 
 class Skipped(_Record):
-    """Ticks that passed while nothing could run, and are not made up for."""
+    """Ticks that passed while no scheduler ran, and that are not caught up."""
 
     event: Literal["skipped"] = "skipped"
     first: datetime
     tick: datetime
-    """The last of them."""
+    """The last skipped tick."""
     count: int
 
 
 class Owner(BaseModel):
-    """A process that runs a schedule, named so that a later one with its number is not taken for it.
+    """A scheduler's process, identified by more than its number, which the system uses again.
 
     Attributes:
-        started: Seconds from the start of the machine to its own.
-        key: Of one runner in it.
+        started: Seconds from the start of the machine to the start of the process.
+        key: Random key of one runner in the process.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,7 +62,7 @@ class Owner(BaseModel):
 
 
 class Started(_Record):
-    """A stage of a tick is run, by whom and as what."""
+    """A stage of a tick was started."""
 
     event: Literal["started"] = "started"
     tick: datetime
@@ -70,19 +70,19 @@ class Started(_Record):
     stage: str
     attempt: int
     run: str
-    """Stands in the environment of every process of the run."""
+    """The run's token, which is in the environment of each of its processes."""
     place: str
     """Path of its output on the owner's host, without the suffix."""
     owner: Owner
     inputs: dict[str, int] = Field(default_factory=dict)
-    """Versions that it reads: a second attempt reads the same."""
+    """Versions that it reads; a second attempt reads the same ones."""
 
 
 class Ended(_Record):
-    """A run ended, or could not begin.
+    """A run ended, or could not start.
 
     Attributes:
-        run: Of the `Started`; empty where it could not begin.
+        run: Token of its `Started`; empty if it could not start.
     """
 
     event: Literal["ended"] = "ended"
@@ -91,7 +91,7 @@ class Ended(_Record):
     run: str = ""
     outcome: Outcome
     settles: bool = False
-    """Nothing more is done for this tick."""
+    """Whether the tick is finished: no further attempt or stage follows."""
     code: int | None = None
     reason: str = ""
     run_id: str = ""
@@ -106,14 +106,14 @@ _RECORD: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discri
 
 @dataclass(frozen=True)
 class State:
-    """Where an entry stands.
+    """The state of an entry.
 
     Attributes:
-        number: Of the next record.
-        cursor: The last tick that is settled, or when the watch began; None if it has not.
+        number: Number of the next record.
+        cursor: The last settled tick, or when a scheduler first watched the entry; None before that.
         tick: The open tick.
-        done: Versions that stages of the open tick made.
-        run: What runs.
+        done: Versions that finished stages of the open tick made.
+        run: The running stage.
         ends: How attempts at the current stage of the open tick ended.
         inputs: Versions that the current stage of the open tick reads.
     """
@@ -127,7 +127,7 @@ class State:
     inputs: dict[str, int] = field(default_factory=dict)
 
     def after(self, record: Record) -> "State":
-        """Where it stands with one more record."""
+        """Return the state after one more record."""
         number = self.number + 1
         if isinstance(record, Watched):
             return State(number, record.at)
@@ -137,7 +137,7 @@ class State:
             return State(number, self.cursor, record.tick, self.done, record, self.ends, record.inputs)
         if record.outcome == "done":
             return State(number, self.cursor, record.tick, {**self.done, record.stage: record.version})
-        # What lacked an input has committed nothing: it may read newer versions when it comes again.
+        # A stage that lacked an input committed nothing, so it may read newer versions next time.
         inputs = {} if record.outcome == "waiting" else self.inputs
         return State(number, self.cursor, record.tick, self.done, None, (*self.ends, record), inputs)
 
@@ -150,21 +150,21 @@ class Log:
         self.folder = ("schedules", product, entry, "_log")
 
     def append(self, record: Record, number: int) -> bool:
-        """Put a record under a number; False if another scheduler took it.
+        """Add a record under a number; False if another scheduler's record has it.
 
         Raises:
-            StorageError: The storage failed; whether the record is there, only the log tells.
+            StorageError: The storage failed; the log must be read to find out whether the record was added.
         """
         data = record.model_dump_json().encode()
         return not isinstance(cas_append(self.store, self.folder, number, data, wait_s=WAIT_S), Lost)
 
     def newest(self) -> Iterator[tuple[int, Record]]:
-        """Records with their numbers, the last first."""
+        """Yield records with their numbers, the newest first."""
         for number in reversed(record_numbers(self.store, self.folder)):
             yield number, _RECORD.validate_json(read_record(self.store, self.folder, number))
 
     def state(self) -> State:
-        """Where the entry stands."""
+        """Read the entry's state."""
         records: list[tuple[int, Record]] = []
         for number, record in self.newest():
             records.append((number, record))
@@ -176,7 +176,7 @@ class Log:
         return state
 
     def history(self, ticks: int) -> list[Sequence[Started | Ended | Skipped]]:
-        """The records of the last ticks, the newest tick first, each in order."""
+        """Return the records of the last ticks: the newest tick first, the records of each in order."""
         found: dict[datetime, list[Started | Ended | Skipped]] = {}
         for _, record in self.newest():
             if isinstance(record, Watched) or (record.tick not in found and len(found) == ticks):

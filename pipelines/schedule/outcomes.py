@@ -1,4 +1,4 @@
-"""What an exit code means for a tick: settled, or tried again, and when."""
+"""Decides by exit code whether a tick is settled or retried, and when."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ from pipelines.jobs.exits import BUG, OK
 from pipelines.schedule.log import Ended, Outcome
 
 JITTER: Final = 0.25
-"""Greatest part by which chance makes a wait longer: less than its growth, so that waits still grow."""
+"""Largest random increase of a wait, as a share; smaller than the growth, so that waits still grow."""
 BUG_ATTEMPTS: Final = 2
-"""What looks like a bug may have been the cluster: seen twice, it is one."""
+"""The cluster may have caused what looks like a bug; after this many attempts it is one."""
 _INPUT_MISSING: Final = 4
 _FINAL: Final[dict[int, Outcome]] = {2: "failed", 3: "rejected", 5: "refused", 78: "failed"}
-"""The same again would end the same: usage, data, a gate or another writer, configuration."""
+"""Exit codes that a retry cannot change: usage, data, a gate or another writer, configuration."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Verdict:
     """How an attempt ended.
 
     Attributes:
-        wait_s: Until the next attempt, where it does not settle the tick.
+        wait_s: Seconds until the next attempt, if the tick is not settled.
     """
 
     outcome: Outcome
@@ -35,14 +35,14 @@ class Verdict:
 def judge(
     code: int, ends: Sequence[Ended], entry: Entry, now: datetime, chance: Callable[[], float] = random.random
 ) -> Verdict:
-    """What comes of an exit code, any but those listed being worth a retry.
+    """Decide what follows from an exit code. Every code that is not listed above is retried.
 
     Args:
-        code: Of the stage's process; negative where a signal ended it.
+        code: Exit code of the stage's process; negative if a signal ended it.
         ends: How earlier attempts at the stage ended, in order.
-        entry: Says how often and how long.
+        entry: Limits the number of attempts and the waits.
         now: When it ended.
-        chance: A number from 0 to 1.
+        chance: Returns a random number from 0 to 1.
     """
     if code == OK:
         return Verdict("done", settles=False)
@@ -61,6 +61,12 @@ def judge(
 
 
 def backoff(before: int, retries: Retries, chance: float) -> float:
-    """Seconds to wait after one more failure than there were before."""
+    """Return the seconds to wait after a failure.
+
+    Args:
+        before: Number of earlier failures.
+        retries: First and longest wait.
+        chance: A random number from 0 to 1.
+    """
     steady = min(retries.max_wait_s, retries.wait_s * 2.0 ** min(before, 60))
     return round(steady * (1 + JITTER * chance), 3)

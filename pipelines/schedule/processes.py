@@ -1,7 +1,7 @@
-"""The processes of a run: launched apart from their scheduler, found again by a later one, ended to the last.
+"""The processes of a run: started independently of the scheduler, found again by a later one, all ended together.
 
-Every process of a run carries the run's token in its environment: the launcher, the JVM, the driver, and Python
-workers, which leave the process group that they were born in. A number of a process may be used again; a token is not.
+Every process of a run has the run's token in its environment: the launcher, the JVM, the driver, and Python workers,
+which leave the process group of their parent. The system may use a process number again, but never a token.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from pipelines.schedule.log import Owner
 
 TOKEN: Final = "MILLRACE_RUN"  # noqa: S105 - a name of a variable
 LOST: Final = -int(signal.SIGKILL)
-"""Stands for the exit code of a process that nobody saw end."""
+"""Used as the exit code of a process that left none."""
 _KEEPER: Final = 'exit=$1; shift; "$@"; code=$?; echo $code >"$exit.tmp" && mv "$exit.tmp" "$exit"; exit $code'
-"""Keeps the exit code, for a scheduler that is not the parent."""
+"""Writes the exit code to a file, for a scheduler that is not the parent."""
 _AFTER_KILL_S: Final = 5.0
 
 
 def owner(key: str) -> Owner:
-    """This process, as a log names it."""
+    """Return this process as the log identifies it."""
     return Owner(host=os.uname().nodename, pid=os.getpid(), started=_since_boot(psutil.Process()), key=key)
 
 
 def is_alive(other: Owner) -> bool:
-    """Whether a process of this host still runs."""
+    """Whether a process on this host still runs."""
     try:
         process = psutil.Process(other.pid)
         return abs(_since_boot(process) - other.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -46,11 +46,11 @@ def _since_boot(process: psutil.Process) -> float:
     return process.create_time() - psutil.boot_time()
 
 
-def family(token: str) -> list[psutil.Process]:
-    """Every live process of a run."""
+def processes_of(token: str) -> list[psutil.Process]:
+    """Find every running process of a run."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
+        with contextlib.suppress(psutil.Error):  # the process ended meanwhile, or is another user's
             if process.environ().get(TOKEN) == token and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
@@ -60,29 +60,29 @@ class Child:
     """A run's processes.
 
     Args:
-        token: The run's.
-        place: Path of its output, without the suffix.
-        process: The launcher, where this process is its parent.
+        token: The run's token.
+        output: Path of its output files, without the suffix.
+        process: The launcher, if this process is its parent.
     """
 
-    def __init__(self, token: str, place: Path, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    def __init__(self, token: str, output: Path, process: "subprocess.Popen[bytes] | None" = None) -> None:
         self.token = token
-        self.place = place
+        self.output = output
         self._process = process
         self._seen: list[psutil.Process] = []
 
     @classmethod
-    def launch(cls, command: Sequence[str], token: str, place: Path, environment: Mapping[str, str]) -> "Child":
-        """Start a command in a session of its own.
+    def launch(cls, command: Sequence[str], token: str, output: Path, environment: Mapping[str, str]) -> "Child":
+        """Start a command in a new session.
 
         Raises:
-            ConfigError: Its output cannot be written, or there is no such program.
+            ConfigError: The output cannot be written, or the program does not exist.
         """
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.with_suffix(".out").open("wb") as out, place.with_suffix(".err").open("wb") as err:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with output.with_suffix(".out").open("wb") as out, output.with_suffix(".err").open("wb") as err:
                 process = subprocess.Popen(
-                    ["/bin/sh", "-c", _KEEPER, "millrace", str(place.with_suffix(".exit")), *command],
+                    ["/bin/sh", "-c", _KEEPER, "millrace", str(output.with_suffix(".exit")), *command],
                     env={**environment, TOKEN: token},
                     stdin=subprocess.DEVNULL,
                     stdout=out,
@@ -90,49 +90,51 @@ class Child:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise ConfigError(f"a run cannot be started: {error}", hint="--logs must name a folder of yours") from error
-        return cls(token, place, process)
+            raise ConfigError(
+                f"a run cannot be started: {error}", hint="--logs must name a folder that you can write to"
+            ) from error
+        return cls(token, output, process)
 
     def code(self) -> int | None:
-        """Its exit code; None while it runs, `LOST` if it died without leaving one."""
+        """Return its exit code; None while it runs, `LOST` if it ended without leaving one."""
         if self._process is not None:
             ended = self._process.poll()
-            return self._kept() if ended is not None else None
+            return self._saved_code() if ended is not None else None
         if any(_runs(process) for process in self._seen):
             return None
-        self._seen = family(self.token)
-        return None if self._seen else self._kept()
+        self._seen = processes_of(self.token)
+        return None if self._seen else self._saved_code()
 
-    def _kept(self) -> int:
+    def _saved_code(self) -> int:
         try:
-            return int(self.place.with_suffix(".exit").read_text())
+            return int(self.output.with_suffix(".exit").read_text())
         except (OSError, ValueError):
             return LOST
 
     @property
     def is_mine(self) -> bool:
-        """Whether this process launched it."""
+        """Whether this process started it."""
         return self._process is not None
 
     def end(self, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Ask every process to end, and kill those that have not after a while, or when there is no time left."""
-        asked: set[psutil.Process] = set()
+        """Terminate every process; kill those that still run after a grace period, or once `hurry` returns true."""
+        signalled: set[psutil.Process] = set()
         until = time.monotonic() + grace_s
-        while (left := family(self.token)) and time.monotonic() < until and not hurry():
-            _signal([process for process in left if process not in asked], signal.SIGTERM)
-            asked.update(left)
+        while (left := processes_of(self.token)) and time.monotonic() < until and not hurry():
+            _signal([process for process in left if process not in signalled], signal.SIGTERM)
+            signalled.update(left)
             time.sleep(0.05)
         until = time.monotonic() + _AFTER_KILL_S
         while left and time.monotonic() < until:
             _signal(left, signal.SIGKILL)
             time.sleep(0.05)
-            left = family(self.token)  # one may have started another meanwhile
+            left = processes_of(self.token)  # a process may have started another one meanwhile
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
 
     def result(self) -> dict[str, Any]:
-        """The JSON object that the stage wrote last; else its last words on stderr as the reason."""
+        """Return the JSON object that the stage wrote last; else its last line on stderr as the reason."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             found = json.loads(self._tail(".out").splitlines()[-1])
             if isinstance(found, dict):
@@ -142,7 +144,7 @@ class Child:
         return {}
 
     def _tail(self, suffix: str) -> str:
-        with self.place.with_suffix(suffix).open("rb") as file:
+        with self.output.with_suffix(suffix).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
             return file.read().decode(errors="replace").strip()
 

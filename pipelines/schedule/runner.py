@@ -1,7 +1,6 @@
-"""One entry of a schedule: what is due by its log is started, followed to its end, and recorded.
+"""Runs one entry of a schedule: reads from its log what is due, starts it, waits for its end, and records the outcome.
 
-Nothing is remembered that the log does not hold, but the processes of the moment: a runner that is killed is replaced
-by any other, which finds in the log what was open.
+All state is in the log, except for the running processes. If a runner is killed, any other one continues from the log.
 """
 
 import logging
@@ -27,29 +26,29 @@ from pipelines.schedule.submit import Commands
 logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
-"""From asking a run past its deadline to end, to killing it."""
+"""Seconds between SIGTERM and SIGKILL for a run past its deadline."""
 STOP_S: Final = 6.0
-"""The same when the scheduler itself is asked to end, which takes ten seconds at most."""
+"""The same when the scheduler itself ends, which may take ten seconds."""
 FOLLOW_S: Final = 0.2
 IDLE_S: Final = 30.0
-"""Longest time between two looks at the clock, which somebody may set."""
+"""Longest time between two checks of the clock, which may be set."""
 OTHERS_S: Final = 5.0
-"""Between two looks at the log while another scheduler runs what is open."""
+"""Seconds between two checks of the log while another scheduler runs the open stage."""
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a runner works.
+class RunnerContext:
+    """What the runners of a scheduler share.
 
     Attributes:
-        commands: How stages are started.
+        commands: Commands that start stages.
         logs: Local folder for the output of runs.
-        clock: The time of day, in UTC.
+        clock: Returns the current time in UTC.
     """
 
     commands: Commands
@@ -58,20 +57,20 @@ class Place:
 
 
 class Runner:
-    """Works on one entry, one step at a time.
+    """Runs one entry, one step at a time.
 
     Args:
-        name: The entry's.
-        entry: When and what.
-        log: What became of it so far.
-        place: Where it works.
+        name: The entry's name.
+        entry: Its settings.
+        log: Its log in the store.
+        context: What the runners share.
     """
 
-    def __init__(self, name: str, entry: Entry, log: Log, place: Place) -> None:
+    def __init__(self, name: str, entry: Entry, log: Log, context: RunnerContext) -> None:
         self.name = name
         self.entry = entry
         self.log = log
-        self._place = place
+        self._context = context
         self._owner = owner(secrets.token_hex(4))
         self._lock = threading.Lock()
         self._stopped = False
@@ -81,18 +80,18 @@ class Runner:
         self._watching: datetime | None = None
 
     def step(self) -> float:
-        """Do what can be done now.
+        """Do what is due now.
 
         Returns:
-            After how many seconds to come again.
+            Seconds until the next step.
 
         Raises:
-            StorageError: The store is away; the next step reads the log anew.
+            StorageError: The store is unavailable; the next step reads the log again.
         """
         with self._lock:
             if self._stopped:
                 return IDLE_S
-            self._watching = self._watching or self._place.clock()
+            self._watching = self._watching or self._context.clock()
             try:
                 if self._state is None:
                     self._state = self.log.state()
@@ -102,7 +101,7 @@ class Runner:
                 raise
 
     def _step(self, state: State) -> float:
-        now = self._place.clock()
+        now = self._context.clock()
         if state.run:
             return self._follow(state.run)
         if state.tick:
@@ -115,10 +114,10 @@ class Runner:
         if not due:
             upcoming = next_moment(self.entry.cron, self.entry.timezone, max(state.cursor, now))
             return min((upcoming - now).total_seconds(), IDLE_S)
-        keep = self._kept(due)
+        keep = self._count_to_run(due)
         if keep < len(due):
             skipped = due[: len(due) - keep]
-            logger.warning("%s: %d ticks are not made up for: %s", self.name, len(skipped), _span(skipped))
+            logger.warning("%s: %d missed ticks are skipped: %s", self.name, len(skipped), _span(skipped))
             self._append(Skipped(at=now, first=skipped[0], tick=skipped[-1], count=len(skipped)))
             return 0
         return self._begin(state, due[0], now)
@@ -126,18 +125,18 @@ class Runner:
     def _due(self, cursor: datetime, now: datetime) -> list[datetime]:
         return moments_until(self.entry.cron, self.entry.timezone, cursor, now)
 
-    def _kept(self, due: list[datetime]) -> int:
-        """How many of the last due ticks are run: those that nobody missed in any case."""
+    def _count_to_run(self, due: list[datetime]) -> int:
+        """How many of the last due ticks are run, by `catch_up`; ticks on time always are."""
         on_time = sum(moment > self._watching for moment in due) if self._watching else 0
         return {"all": len(due), "latest": 1, "none": on_time and 1}[self.entry.catch_up]
 
     def _begin(self, state: State, tick: datetime, now: datetime) -> float:
         stage = next((stage for stage in self.entry.stages if stage not in state.done), None)
-        if stage is None:  # the entry has fewer stages than when the tick began
+        if stage is None:  # the entry had more stages when the tick started
             self._append(Ended(at=now, tick=tick, stage=self.entry.stages[-1], outcome="done", settles=True))
             return 0
         try:
-            inputs = state.inputs or self._place.commands.inputs(stage, state.done)
+            inputs = state.inputs or self._context.commands.inputs(stage, state.done)
         except Unavailable:
             raise
         except MillraceError as error:
@@ -145,20 +144,20 @@ class Runner:
             self._end(state, Ended(at=now, tick=tick, stage=stage, outcome=verdict.outcome, reason=str(error)), verdict)
             return 0
         token = secrets.token_hex(8)
-        path = self._place.logs.absolute() / self.log.folder[1] / self.name / f"{tick:%Y%m%dT%H%M%SZ}-{stage}-{token}"
+        path = self._context.logs.absolute() / self.log.folder[1] / self.name / f"{tick:%Y%m%dT%H%M%SZ}-{stage}-{token}"
         attempt = 1 + sum(end.outcome == "retry" for end in state.ends)
         run = Started(
             at=now, tick=tick, zone=self.entry.timezone, stage=stage, attempt=attempt, run=token,
             place=str(path), owner=self._owner, inputs=inputs,
         )  # fmt: skip
-        command = self._place.commands.command(run)
+        command = self._context.commands.command(run)
         if not self._append(run):
             return OTHERS_S
         self._until = time.monotonic() + self.entry.deadline_s
         fail_here("schedule.before_start")
         again = f", attempt {attempt}" if attempt > 1 else ""
         logger.info("%s %s: %s starts%s", self.name, tick.isoformat(), stage, again)
-        self._child = Child.launch(command, token, path, self._place.commands.environment())
+        self._child = Child.launch(command, token, path, self._context.commands.environment())
         fail_here("schedule.after_start")
         return FOLLOW_S
 
@@ -167,7 +166,9 @@ class Runner:
             if self._is_others(run):
                 self._state = None
                 return OTHERS_S
-            logger.info("%s %s: %s was begun before, and is followed", self.name, run.tick.isoformat(), run.stage)
+            logger.info(
+                "%s %s: %s was started earlier; waiting for its end", self.name, run.tick.isoformat(), run.stage
+            )
             self._child = Child(run.run, Path(run.place))
             self._until = time.monotonic() + self.entry.deadline_s - self._age(run)
         code = self._child.code()
@@ -177,33 +178,36 @@ class Runner:
         return 0
 
     def _is_others(self, run: Started) -> bool:
-        """Whether another scheduler is to be left alone with a run."""
+        """Whether another scheduler still takes care of a run."""
         if run.owner.host == self._owner.host:
             return run.owner.key != self._owner.key and is_alive(run.owner)
-        # Nobody can see that far: by then its own scheduler would have ended it.
+        # A process on another host cannot be checked: after this time its own scheduler has ended it.
         return self._age(run) < self.entry.deadline_s + 3 * GRACE_S
 
     def _age(self, run: Started) -> float:
-        return max(0.0, (self._place.clock() - run.at).total_seconds())
+        return max(0.0, (self._context.clock() - run.at).total_seconds())
 
     def _conclude(self, run: Started, child: Child, code: int | None) -> None:
-        child.end(GRACE_S, lambda: self._stopped)  # past its deadline; or what the stage has left behind
+        child.end(GRACE_S, lambda: self._stopped)  # it is past its deadline, or it left processes behind
         fail_here("schedule.before_outcome")
-        now, state = self._place.clock(), self._state or self.log.state()
-        said = child.result()
-        reason = shorten(said.get("reason") or "", 500)
+        now, state = self._context.clock(), self._state or self.log.state()
+        result = child.result()
+        reason = shorten(result.get("reason") or "", 500)
         if code is None:
             verdict = Verdict("timed_out", settles=True)
-            reason = f"ran longer than {self.entry.deadline_s:g} s, and was ended with all its processes"
+            reason = f"ran longer than {self.entry.deadline_s:g} s, and was stopped with all its processes"
         elif code == LOST and not child.is_mine:
-            verdict, reason = Verdict("interrupted", settles=False), "it was gone when its scheduler came back"
+            verdict, reason = (
+                Verdict("interrupted", settles=False),
+                "its processes were gone when the scheduler restarted",
+            )
         else:
             verdict = judge(code, state.ends, self.entry, now)
-            reason = reason or ("" if code == OK else "it said nothing")
-        version = said.get("version")
+            reason = reason or ("" if code == OK else "there is no output")
+        version = result.get("version")
         record = Ended(
             at=now, tick=run.tick, stage=run.stage, run=run.run, outcome=verdict.outcome, code=code, reason=reason,
-            run_id=str(said.get("run_id") or ""), version=version if isinstance(version, int) else None,
+            run_id=str(result.get("run_id") or ""), version=version if isinstance(version, int) else None,
         )  # fmt: skip
         self._end(state, record, verdict)
         self._child = None
@@ -211,13 +215,13 @@ class Runner:
     def _end(self, state: State, record: Ended, verdict: Verdict) -> None:
         last = record.outcome == "done" and {*state.done, record.stage} >= set(self.entry.stages)
         record = record.model_copy(update={"settles": verdict.settles or last, "wait_s": verdict.wait_s})
-        self._tell(record)
+        self._log_outcome(record)
         if self._append(record) and record.settles:
-            self._watching = self._place.clock()
+            self._watching = self._context.clock()
 
-    def _tell(self, record: Ended) -> None:
+    def _log_outcome(self, record: Ended) -> None:
         what = f"{self.name} {record.tick.isoformat()}: {record.stage}"
-        then = f"; again in {record.wait_s:.0f} s" if record.wait_s else ""
+        then = f"; next attempt in {record.wait_s:.0f} s" if record.wait_s else ""
         if record.outcome == "done":
             logger.info("%s done, version %s", what, record.version)
         elif record.outcome == "waiting":
@@ -227,7 +231,7 @@ class Runner:
             logger.warning("%s %s%s: %s%s", what, record.outcome.replace("_", " "), code, record.reason, then)
 
     def _append(self, record: Record) -> bool:
-        """Put the next record; where another scheduler's is there, the log is read anew."""
+        """Add the next record; if another scheduler added one first, the next step reads the log again."""
         state = self._state or self.log.state()
         if not self.log.append(record, state.number):
             self._state = None
@@ -236,7 +240,7 @@ class Runner:
         return True
 
     def stop(self) -> None:
-        """End what runs, to be begun again by the next scheduler; no step does anything from now on."""
+        """End the running stage, which the next scheduler starts again; later steps do nothing."""
         self._stopped = True
         with self._lock:
             child, state = self._child, self._state
@@ -248,15 +252,15 @@ class Runner:
                 return
             child.end(STOP_S)
             record = Ended(
-                at=self._place.clock(), tick=state.run.tick, stage=state.run.stage, run=state.run.run,
-                outcome="interrupted", reason="the scheduler was asked to end",
+                at=self._context.clock(), tick=state.run.tick, stage=state.run.stage, run=state.run.run,
+                outcome="interrupted", reason="the scheduler was stopped",
             )  # fmt: skip
-            self._tell(record)
+            self._log_outcome(record)
             self._append(record)
 
 
 def _remaining(state: State, now: datetime) -> float:
-    """Seconds until the open tick is tried again; a clock that was set back makes no wait longer than it was."""
+    """Seconds until the next attempt at the open tick. A clock that was set back does not lengthen the wait."""
     if not state.ends:
         return 0
     last = state.ends[-1]

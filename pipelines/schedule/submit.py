@@ -1,4 +1,4 @@
-"""How a stage is started by its schedule: the command, and the versions that it is to read."""
+"""Builds the command that starts a scheduled stage, and finds the versions that the stage reads."""
 
 import os
 import sys
@@ -20,20 +20,20 @@ _PYTHON: Final = {"PYSPARK_PYTHON": "spark.pyspark.python", "PYSPARK_DRIVER_PYTH
 
 
 class Commands(Protocol):
-    """What a runner asks when it starts a stage."""
+    """What a runner needs to start a stage."""
 
     def inputs(self, stage: str, done: Mapping[str, int | None]) -> dict[str, int]:
-        """The versions that a stage is to read, given what earlier stages of the tick made.
+        """Return the versions that a stage reads, given those that earlier stages of the tick made.
 
         Raises:
-            InputMissing: There is none yet.
+            InputMissing: There is no version yet.
         """
 
     def command(self, run: Started) -> list[str]:
-        """Program and arguments of a run."""
+        """Return the program and the arguments of a run."""
 
     def environment(self) -> dict[str, str]:
-        """Environment of every run."""
+        """Return the environment of every run."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SparkSubmit:
         config: The product file.
         profile: Name or path of a profile.
         settings: ``key=value`` overrides.
-        py_files: The archive for executors that have not got the code; by default dist/millrace.zip, for a cluster.
+        py_files: The archive for executors that lack the code; on a cluster by default dist/millrace.zip.
     """
 
     product: Product
@@ -54,7 +54,7 @@ class SparkSubmit:
     py_files: Path | None = None
 
     def inputs(self, stage: str, done: Mapping[str, int | None]) -> dict[str, int]:
-        """Scoring reads what the tick made itself, else the newest; the others find their inputs by themselves."""
+        """Scoring reads the versions of this tick, else the newest; other stages find their inputs themselves."""
         if stage != "score":
             return {}
         name, store = self.product.config.product, Store(self.product.config.store.root)
@@ -63,9 +63,9 @@ class SparkSubmit:
         return {"table": table, "model": done.get("train") or models.open(name).manifest.version}
 
     def command(self, run: Started) -> list[str]:
-        """The whole line; a path in it does not depend on the working folder, unless the user's own does."""
+        """Return the command; its paths do not depend on the working folder, unless the user's own do."""
         if self.product.config.spark.deploy_mode == "cluster":
-            # Its exit code is the stage's own; that of a submission to a cluster is not.
+            # This process exits with the stage's own code; spark-submit to a cluster does not.
             command = [sys.executable, "-m", "pipelines.commands.cli", run.stage, str(self.config)]
         else:
             command = [spark_submit(), "--name", f"millrace {self.product.config.product} {run.stage}"]
@@ -87,20 +87,20 @@ class SparkSubmit:
         return [*options, "--py-files", str(archive)] if archive else options
 
     def archive(self) -> Path | None:
-        """What executors get the code from; None where they are this machine's own.
+        """Return the archive of the code for executors; None if they run on this machine.
 
         Raises:
-            ConfigError: There is no such file.
+            ConfigError: The file does not exist.
         """
         master = self.product.config.spark.master
         if self.py_files is None and master.startswith("local"):
             return None
         found = self.py_files or CODE
         if not found.is_file():
-            raise ConfigError(f"{master} needs {found}, which is not there", hint="run: make zip; or name --py-files")
+            raise ConfigError(f"{master} needs {found}, which is not there", hint="run: make zip; or set --py-files")
         return found.absolute()
 
     def environment(self) -> dict[str, str]:
-        """This process's own, where the driver finds the code that the scheduler runs."""
+        """Return this process's environment, with the scheduler's own code on the path of the driver."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         return {**os.environ, "PYTHONPATH": path}

@@ -1,4 +1,4 @@
-"""Data and models from and to HDFS over HTTP, for machines outside the cluster."""
+"""Transfers data and models to and from HDFS over HTTP, for machines outside the cluster."""
 
 from pipelines.transfer.access import connect
 from pipelines.transfer.get import get

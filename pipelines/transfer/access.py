@@ -16,7 +16,7 @@ from millrace.config.sections.profile import Transfer
 from millrace.errors import ConfigError
 from pipelines.transfer.webhdfs import WebHdfs
 
-TOKEN_ENVIRONMENT: Final = "MILLRACE_HDFS_TOKEN"  # noqa: S105 - the name of the place, not the token
+TOKEN_ENVIRONMENT: Final = "MILLRACE_HDFS_TOKEN"  # noqa: S105 - the name of the variable, not the token
 CONNECT_TIMEOUT_S: Final = 5.0
 
 
@@ -40,19 +40,19 @@ class _TokenClient(_LiteralPaths, hdfs.TokenClient):  # type: ignore[misc]
 
 
 def connect(transfer: Transfer) -> WebHdfs:
-    """A client of the WebHDFS that a profile names; nothing is asked of it yet.
+    """Create a client of the WebHDFS in a profile; no request is sent yet.
 
     Raises:
-        ConfigError: Something is missing that can be known from here.
+        ConfigError: A setting is missing or wrong.
     """
     address = check_url(transfer.url)
     session = requests.Session()
     if transfer.ca_bundle:
         if not Path(transfer.ca_bundle).exists():
             raise ConfigError(f"transfer.ca_bundle: there is no file {transfer.ca_bundle}")
-        # Given with each request: one set on the session alone yields to REQUESTS_CA_BUNDLE.
+        # Passed with each request, because REQUESTS_CA_BUNDLE overrides a setting of the session.
         session.request = functools.partial(session.request, verify=transfer.ca_bundle)  # type: ignore[method-assign]
-    # One connection a worker to each daemon; more would be closed after each request.
+    # One connection per worker and daemon; further ones would be closed after each request.
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=transfer.workers + 1))
     common = {"session": session, "timeout": (CONNECT_TIMEOUT_S, transfer.timeout_s)}
@@ -61,26 +61,28 @@ def connect(transfer: Transfer) -> WebHdfs:
 
 
 def check_url(url: str | None) -> str:
-    """The NameNode's address, as it is used.
+    """Return the NameNode's address without a slash at the end.
 
     Raises:
-        ConfigError: There is none, or it is none.
+        ConfigError: The address is missing or not valid.
     """
     if not url:
         raise ConfigError(
-            "transfer.url is not set", hint="name the NameNode's WebHDFS, such as http://namenode:9870, in --profile"
+            "transfer.url is not set",
+            hint="set the NameNode's WebHDFS, such as http://namenode:9870, with --url or in the profile",
         )
     for each in url.split(";"):
         parts = urlsplit(each)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise ConfigError(
-                f"transfer.url: {shown(each)} is no address of a WebHDFS", hint="write it as http://namenode:9870"
+                f"transfer.url: {without_secrets(each)} is not an address of WebHDFS",
+                hint="write it as http://namenode:9870",
             )
     return url.rstrip("/")
 
 
-def shown(url: str) -> str:
-    """An address without what may be secret in it."""
+def without_secrets(url: str) -> str:
+    """Return an address without user, password and query, which may be secret."""
     parts = urlsplit(url)
     return (
         f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -94,15 +96,17 @@ def _client(transfer: Transfer, address: str, common: dict[str, Any]) -> tuple[s
         user = transfer.user or os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
         return f"user '{user}'", _UserClient(address, user=user, **common)
     if transfer.user:
-        raise ConfigError(f"transfer.user is for transfer.auth: simple; with {transfer.auth} the ticket says who it is")
+        raise ConfigError(
+            f"transfer.user is for transfer.auth: simple; with {transfer.auth} the credentials name the user"
+        )
     if transfer.auth == "token":
         return "the bearer of the token", _TokenClient(address, read_token(transfer.token_file), **common)
     try:
         from hdfs.ext.kerberos import KerberosClient
     except ImportError as error:
         raise ConfigError(
-            f"transfer.auth: kerberos needs a package that is not here: {error.name}",
-            hint="install millrace[kerberos]; it is built with the Kerberos of the system (libkrb5-dev)",
+            f"transfer.auth: kerberos needs a package that is not installed: {error.name}",
+            hint="install millrace[kerberos]; building it needs the system's Kerberos (libkrb5-dev)",
         ) from error
 
     class TicketClient(_LiteralPaths, KerberosClient):  # type: ignore[misc]
@@ -112,10 +116,10 @@ def _client(transfer: Transfer, address: str, common: dict[str, Any]) -> tuple[s
 
 
 def read_token(file: str | None) -> str:
-    """A delegation token, from a file or the environment: the command line would show it to everybody.
+    """Read a delegation token from a file or the environment; a command-line option would be visible to other users.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no token.
     """
     if file:
         try:
@@ -127,6 +131,6 @@ def read_token(file: str | None) -> str:
     if not token or not token.isprintable() or " " in token:
         raise ConfigError(
             f"transfer.auth: token: there is no token in {file or TOKEN_ENVIRONMENT}",
-            hint="the text that WebHDFS answers to GETDELEGATIONTOKEN under urlString",
+            hint="use the value of urlString in the response of WebHDFS to GETDELEGATIONTOKEN",
         )
     return token

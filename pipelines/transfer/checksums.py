@@ -1,8 +1,7 @@
-"""HDFS's own file checksum, computed from local bytes: whether two files are equal, without reading one of them again.
+"""Computes HDFS's file checksum from local bytes, to compare a file with one in HDFS without downloading it.
 
-A DataNode keeps a CRC of every 512 bytes. The checksum of a block is the MD5 of its CRCs, that of a file the MD5 of its
-blocks' MD5s, padded with zeros as Hadoop's growing buffer is. DataNodes answer it from what they keep; nothing but the
-digest crosses the network.
+A DataNode stores a CRC of every 512 bytes. The checksum of a block is the MD5 of its CRCs. The checksum of a file is
+the MD5 of its blocks' MD5s, padded with zeros like Hadoop's growing buffer. Only the digest is sent over the network.
 """
 
 import hashlib
@@ -29,8 +28,8 @@ class Algorithm:
     """How a cluster computes checksums.
 
     Attributes:
-        step: Bytes a CRC.
-        crc: CRC of some bytes.
+        step: Bytes per CRC.
+        crc: Computes the CRC of some bytes.
     """
 
     step: int
@@ -38,12 +37,12 @@ class Algorithm:
 
     @staticmethod
     def parse(name: str) -> "Algorithm | None":
-        """The algorithm that Hadoop calls so; None if it cannot be computed here."""
+        """Return the algorithm with this Hadoop name; None if it is not supported."""
         found = _ALGORITHM.fullmatch(name)
         return Algorithm(int(found[1]), crc32c.crc32c if found[2] else zlib.crc32) if found and int(found[1]) else None
 
     def of_block(self, path: Path, block: Block) -> bytes:
-        """Digest of a piece of a local file."""
+        """Return the digest of a piece of a local file."""
         digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             file.seek(block.offset)
@@ -57,7 +56,7 @@ class Algorithm:
 
 
 def of_file(blocks: Sequence[bytes]) -> str:
-    """Digest of a file from those of its blocks."""
+    """Return the digest of a file, given those of its blocks."""
     joined = b"".join(blocks)
     size = _FIRST_BUFFER
     while size < len(joined):
@@ -65,30 +64,30 @@ def of_file(blocks: Sequence[bytes]) -> str:
     return hashlib.md5(joined.ljust(size, b"\0"), usedforsecurity=False).hexdigest()
 
 
-def digest_in(answer: str) -> str:
-    """The MD5 inside what WebHDFS answers, which has a header and zeros around it."""
-    return answer[_HEADER_BYTES * 2 : (_HEADER_BYTES + _DIGEST_BYTES) * 2]
+def digest_in(checksum: str) -> str:
+    """Return the MD5 in a checksum of WebHDFS, which adds a header and zeros."""
+    return checksum[_HEADER_BYTES * 2 : (_HEADER_BYTES + _DIGEST_BYTES) * 2]
 
 
 def is_same(hdfs: WebHdfs, path: str, local: Path, piece: Block | None = None) -> bool:
-    """Whether a file in HDFS holds the bytes of a local one, or of a piece of it."""
+    """Whether a file in HDFS has the bytes of a local file, or of a piece of it."""
     status = hdfs.status(path)
     piece = piece or Block(0, local.stat().st_size)
     if status is None or status.is_folder or status.length != piece.length:
         return False
     if piece.length == 0:
         return True
-    name, answer = hdfs.checksum(path) if not status.striped else ("", "")
+    name, checksum = hdfs.checksum(path) if not status.striped else ("", "")
     algorithm = Algorithm.parse(name)
     if algorithm is None:
         return _reads_same(hdfs, path, local, piece)
     blocks = [Block(0, piece.length)] if name.startswith(_ONE_BLOCK) else hdfs.blocks(path, piece.length)
     found = [algorithm.of_block(local, Block(piece.offset + block.offset, block.length)) for block in blocks]
-    return of_file(found) == digest_in(answer)
+    return of_file(found) == digest_in(checksum)
 
 
 def _reads_same(hdfs: WebHdfs, path: str, local: Path, piece: Block) -> bool:
-    """Compare byte by byte, where no checksum tells: erasure-coded files, clusters set up otherwise."""
+    """Compare the bytes, where no checksum can: erasure-coded files, clusters with another algorithm."""
     with local.open("rb") as file:
         file.seek(piece.offset)
         return all(file.read(len(chunk)) == chunk for chunk in hdfs.read(path, Block(0, piece.length)))

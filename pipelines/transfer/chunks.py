@@ -1,4 +1,4 @@
-"""Big files in chunks of one size, with a manifest that tells whether each, and the whole, is what it was."""
+"""Splits big files into chunks of equal size, with a manifest to verify each chunk and the whole file."""
 
 import hashlib
 import shutil
@@ -14,7 +14,7 @@ from millrace.failpoints import fail_here
 from millrace.progress import progress
 from millrace.storage import LocalFiles, is_plain, mapped_errors
 from pipelines.transfer.plan import Moved
-from pipelines.transfer.staging import held, staging_name
+from pipelines.transfer.staging import locked, staging_name
 
 MANIFEST: Final = "manifest.json"
 _READ_BYTES: Final = 1 << 20
@@ -37,7 +37,7 @@ class Chunk(BaseModel):
 
 
 class ChunkManifest(BaseModel):
-    """What a file was before it was split."""
+    """The description of a file and its chunks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class ChunkManifest(BaseModel):
 
     @property
     def is_sound(self) -> bool:
-        """Whether the chunks make up the file, without gap or overlap."""
+        """Whether the chunks cover the file without gap or overlap."""
         ends = [chunk.offset + chunk.length for chunk in self.chunks]
         follow = [chunk.offset for chunk in self.chunks] == [0, *ends[:-1]] if ends else True
         numbers = [chunk.number for chunk in self.chunks] == list(range(len(self.chunks)))
@@ -58,28 +58,28 @@ class ChunkManifest(BaseModel):
 
 
 class ChunksDamaged(DataRejected):
-    """Chunks are missing, or are not what the manifest says."""
+    """Chunks are missing, or differ from the manifest."""
 
     def __init__(self, folder: Path, bad: list[str]) -> None:
         more = f", and {len(bad) - MAX_EXAMPLES} more" if len(bad) > MAX_EXAMPLES else ""
         super().__init__(
             f"{str(folder)!r}: {len(bad)} bad: {', '.join(bad[:MAX_EXAMPLES])}{more}",
-            hint="transfer these again, then run the same command: what is merged is kept",
+            hint="transfer these chunks again, then run the same command: it keeps what is merged already",
         )
         self.bad = tuple(bad)
 
 
 def split(source: Path, target: Path, chunk_size: int) -> Moved:
-    """Cut a file into chunks in a folder of their own, visible with its manifest at once.
+    """Split a file into chunks in a new folder, which appears with its manifest in one step.
 
     Args:
         source: The file.
         target: The folder.
-        chunk_size: Bytes of every chunk but the last.
+        chunk_size: Size of every chunk but the last, in bytes.
 
     Raises:
         InputMissing: There is no such file.
-        Refused: The folder is there and holds something else.
+        Refused: The folder exists and has other content.
     """
     if not source.is_file():
         raise InputMissing(f"there is no file {str(source)!r}")
@@ -88,7 +88,7 @@ def split(source: Path, target: Path, chunk_size: int) -> Moved:
     if target.exists():
         known = _read_manifest(target) if target.is_dir() else None
         if not known or (known.size, known.chunk_size, known.sha256) != (size, chunk_size, sha256_of(source)):
-            raise Refused(f"{str(target)!r} is there already", hint="remove it, or name another folder with --to")
+            raise Refused(f"{str(target)!r} exists already", hint="remove it, or choose another folder with --to")
         if bad := [problem for chunk in known.chunks if (problem := _problem(target, chunk))]:
             raise ChunksDamaged(target, bad)
         return Moved("already", str(target), len(known.chunks), size, 0)
@@ -99,7 +99,7 @@ def split(source: Path, target: Path, chunk_size: int) -> Moved:
     written = 0
     with mapped_errors("folder", str(target)):
         staging.mkdir(parents=True, exist_ok=True)
-    with mapped_errors("folder", str(target)), held(staging), source.open("rb") as file:
+    with mapped_errors("folder", str(target)), locked(staging), source.open("rb") as file:
         with progress(f"split {source.name}", size) as show:
             for number, offset in enumerate(range(0, size, chunk_size)):
                 length = min(chunk_size, size - offset)
@@ -116,7 +116,9 @@ def split(source: Path, target: Path, chunk_size: int) -> Moved:
                 show(offset + length)
         after = source.stat()
         if (after.st_size, after.st_mtime_ns) != (size, stat.st_mtime_ns):
-            raise StorageError(f"{str(source)!r} changed while it was split", hint="run it again when it is finished")
+            raise StorageError(
+                f"{str(source)!r} changed while it was split", hint="run the command again when the file is complete"
+            )
         manifest = ChunkManifest(
             name=source.name, size=size, sha256=whole.hexdigest(), chunk_size=chunk_size, chunks=tuple(chunks)
         )
@@ -130,30 +132,30 @@ def split(source: Path, target: Path, chunk_size: int) -> Moved:
 
 
 def merge(folder: Path, target: Path | None = None) -> Moved:
-    """Make one file of chunks again, visible once every chunk and the whole are what they were.
+    """Join chunks into one file, which appears once every chunk and the whole file are verified.
 
     Args:
-        folder: Holds the chunks and their manifest.
-        target: By default the file's own name, beside the folder.
+        folder: The folder of the chunks and their manifest.
+        target: The file to write; by default its original name beside the folder.
 
     Raises:
         InputMissing: There is no manifest.
-        ChunksDamaged: Chunks are missing or changed, each of which is named; nothing is visible.
-        Refused: The target is there and is another file.
+        ChunksDamaged: Chunks are missing or changed; the error names each, and nothing becomes visible.
+        Refused: The target exists and is a different file.
     """
     manifest = _read_manifest(folder)
     if manifest is None:
-        raise InputMissing(f"there is no {MANIFEST} in {str(folder)!r}", hint="it is made by: millrace data split")
+        raise InputMissing(f"there is no {MANIFEST} in {str(folder)!r}", hint="create one with: millrace data split")
     target = target or folder.parent / manifest.name
     if target.exists():
         if target.is_file() and target.stat().st_size == manifest.size and sha256_of(target) == manifest.sha256:
             return Moved("already", str(target), 1, manifest.size, 0)
-        raise Refused(f"{str(target)!r} is there already", hint="remove it, or name another file with --to")
+        raise Refused(f"{str(target)!r} exists already", hint="remove it, or choose another file with --to")
     staged = target.parent / staging_name("merge", target.name)
     with mapped_errors("file", str(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.touch()
-        with held(staged):
+        with locked(staged):
             written = _join(folder, manifest, staged)
             fail_here("transfer.before_rename")
             LocalFiles().rename_new(str(staged), str(target))
@@ -161,7 +163,7 @@ def merge(folder: Path, target: Path | None = None) -> Moved:
 
 
 def _join(folder: Path, manifest: ChunkManifest, staged: Path) -> int:
-    """Write every chunk that is good and not there yet; returns the bytes written."""
+    """Write every good chunk that is not written yet; returns the number of bytes written."""
     whole = hashlib.sha256()
     bad: list[str] = []
     written = 0
@@ -190,12 +192,12 @@ def _join(folder: Path, manifest: ChunkManifest, staged: Path) -> int:
         raise ChunksDamaged(folder, bad)
     if whole.hexdigest() != manifest.sha256:
         staged.unlink()
-        raise DataRejected(f"{str(folder)!r}: the chunks are whole, but the file is not that of {MANIFEST}")
+        raise DataRejected(f"{str(folder)!r}: the chunks are complete, but the file differs from {MANIFEST}")
     return written
 
 
 def _problem(folder: Path, chunk: Chunk) -> str | None:
-    """What is wrong with a chunk's file, if anything."""
+    """Describe what is wrong with a chunk's file; None if it is good."""
     path = folder / chunk.file
     if not path.is_file():
         return f"{chunk.file} is missing"
@@ -212,9 +214,11 @@ def _read_manifest(folder: Path) -> ChunkManifest | None:
     try:
         manifest = ChunkManifest.model_validate_json(text)
     except ValidationError as error:
-        raise DataRejected(f"{str(folder / MANIFEST)!r} is no manifest of chunks: {error.errors()[0]['msg']}") from None
+        raise DataRejected(
+            f"{str(folder / MANIFEST)!r} is not a manifest of chunks: {error.errors()[0]['msg']}"
+        ) from None
     if not manifest.is_sound:
-        raise DataRejected(f"{str(folder / MANIFEST)!r}: its chunks do not make up the file")
+        raise DataRejected(f"{str(folder / MANIFEST)!r}: its chunks do not cover the file")
     return manifest
 
 
@@ -226,7 +230,7 @@ def _pieces(file: BinaryIO, offset: int, length: int) -> Iterator[bytes]:
 
 
 def _sha256(pieces: Iterator[bytes], whole: "hashlib._Hash") -> str:
-    """Digest of some bytes, which are added to another digest too."""
+    """Return the digest of some bytes, and add them to the digest `whole` too."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)

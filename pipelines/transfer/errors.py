@@ -1,7 +1,7 @@
-"""What WebHDFS and the way to it may say, in the project's words.
+"""Translates the errors of WebHDFS and of the connection to it.
 
 StorageError
-└── Interrupted        the way to the cluster broke: worth another try at once
+└── Interrupted        the connection to the cluster broke: retry at once
 """
 
 import errno
@@ -14,68 +14,74 @@ from hdfs import HdfsError
 
 from millrace.errors import ConfigError, InputMissing, MillraceError, Refused, StorageError, shorten
 
-RIGHTS: Final = "give this user rights to it, or name another one in transfer.user"
+RIGHTS: Final = "give this user permission, or set another one in transfer.user"
 _CREDENTIALS: Final = ("AuthenticationException", "InvalidToken", "SecretManager", "SecurityException")
 _NAMES: Final = ("InvalidPathException", "IllegalArgumentException", "HadoopIllegalArgumentException")
 _FULL: Final = ("QuotaExceededException", "DSQuotaExceededException", "NSQuotaExceededException")
 
 
 class Interrupted(StorageError):
-    """A connection broke, or bytes came or went wrong: the same request may succeed the next time."""
+    """A connection broke, or bytes arrived damaged: the same request may succeed the next time."""
 
 
 def translated(error: Exception, address: str, user: str, path: str) -> MillraceError:
-    """The error that tells in one line what went wrong, where, and for whom.
+    """Return an error that says in one line what went wrong, where, and for which user.
 
-    Nothing of a request's own address goes into it: that holds the delegation token.
+    It never quotes the URL of a request, which contains the delegation token.
     """
     where = f"{address}: {shorten(repr(path))} as {user}"
     if isinstance(error, HdfsError):
         return _from_hadoop(error, where)
     if isinstance(error, requests.exceptions.JSONDecodeError):
-        return _from_hadoop(HdfsError("an answer that is not JSON"), where)
+        return _from_hadoop(HdfsError("the response is not JSON"), where)
     if isinstance(error, requests.exceptions.SSLError):
         return ConfigError(
             f"{where}: no secure connection: {_reason(error)}",
-            hint="https only where the server speaks it; transfer.ca_bundle names the authority that signed for it",
+            hint="does the server support https? Set transfer.ca_bundle to the authority that signed its certificate",
         )
     if isinstance(error, requests.exceptions.MissingSchema | requests.exceptions.InvalidSchema | ValueError):
-        return ConfigError(f"{address} is no address of a WebHDFS", hint="write it as http://namenode:9870")
+        return ConfigError(f"{address} is not an address of WebHDFS", hint="write it as http://namenode:9870")
     if isinstance(error, requests.exceptions.Timeout):
-        return Interrupted(f"{where}: no answer in time", hint="is the cluster up, and can it be reached from here?")
-    return Interrupted(f"{where}: {_reason(error)}", hint="is the NameNode up, and is this its address?")
+        return Interrupted(
+            f"{where}: no response in time", hint="is the cluster running, and can this machine reach it?"
+        )
+    return Interrupted(f"{where}: {_reason(error)}", hint="is the NameNode running, and is this its address?")
 
 
 def _from_hadoop(error: HdfsError, where: str) -> MillraceError:
     kind = str(error.exception or "")
-    # Where it is not Hadoop that answers, HdfsCLI quotes the bytes of a whole page.
-    said = shorten(
+    # If the server is not Hadoop, HdfsCLI quotes the bytes of a whole page.
+    text = shorten(
         " ".join(re.sub(r"^b['\"]|<[^>]*>|\\[rn]|['\"]$", " ", (f"{error}" or kind).splitlines()[0]).split())
     )
-    if "Authentication failure" in said or any(name in f"{kind} {said}" for name in _CREDENTIALS):
-        return ConfigError(f"{where}: not let in: {said}", hint="see transfer.auth; tickets and tokens run out")
-    answers = {
-        "FileNotFoundException": InputMissing(f"{where}: {said}"),
-        "FileAlreadyExistsException": Refused(f"{where} is there already"),
-        "AccessControlException": ConfigError(f"{where}: {said}", hint=RIGHTS),
-        **dict.fromkeys(_NAMES, ConfigError(f"{where}: {said}", hint="HDFS takes no ':' and no '//' in a name")),
-        **dict.fromkeys(_FULL, StorageError(f"{where}: {said}", hint="raise the quota or remove something")),
-        "SafeModeException": StorageError(f"{where}: {said}", hint="the NameNode starts, or lacks blocks: wait"),
-        "ParentNotDirectoryException": ConfigError(f"{where}: {said}", hint="a file stands where a folder must be"),
+    if "Authentication failure" in text or any(name in f"{kind} {text}" for name in _CREDENTIALS):
+        return ConfigError(
+            f"{where}: authentication failed: {text}", hint="check transfer.auth; tickets and tokens expire"
+        )
+    errors = {
+        "FileNotFoundException": InputMissing(f"{where}: {text}"),
+        "FileAlreadyExistsException": Refused(f"{where} exists already"),
+        "AccessControlException": ConfigError(f"{where}: {text}", hint=RIGHTS),
+        **dict.fromkeys(_NAMES, ConfigError(f"{where}: {text}", hint="HDFS allows no ':' and no '//' in a name")),
+        **dict.fromkeys(_FULL, StorageError(f"{where}: {text}", hint="raise the quota or remove something")),
+        "SafeModeException": StorageError(f"{where}: {text}", hint="the NameNode is starting, or lacks blocks: wait"),
+        "ParentNotDirectoryException": ConfigError(f"{where}: {text}", hint="there is a file where a folder is needed"),
     }
-    if kind in answers:
-        return answers[kind]
+    if kind in errors:
+        return errors[kind]
     if kind in ("RetriableException", "StandbyException"):
         if "safe mode" in str(error):
-            return StorageError(f"{where}: {said}", hint="the NameNode starts, or lacks blocks: wait")
-        return Interrupted(f"{where}: {said}", hint="no NameNode is active: wait")
+            return StorageError(f"{where}: {text}", hint="the NameNode is starting, or lacks blocks: wait")
+        return Interrupted(f"{where}: {text}", hint="no NameNode is active: wait")
     if not kind:
-        return ConfigError(f"{where}: what answers there is no WebHDFS: {said}", hint="its port is 9870 or 9871")
-    return StorageError(f"{where}: {kind}: {said}")
+        return ConfigError(
+            f"{where}: the server is not WebHDFS: {text}", hint="the port is usually 9870, or 9871 for https"
+        )
+    return StorageError(f"{where}: {kind}: {text}")
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, which alone says something, and quotes no request."""
+    """Describe the innermost cause, which is the informative one and quotes no URL."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))

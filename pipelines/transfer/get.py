@@ -1,7 +1,7 @@
-"""Files and folders out of HDFS: staged block by block beside the target, verified, then visible in one rename.
+"""Downloads files and folders from HDFS: staged by blocks beside the target, verified, then renamed in one step.
 
-A journal beside the staged file lists the blocks that are whole, with their digests; the same command reads it,
-compares each with the bytes on the disk, and fetches the rest.
+A journal beside the staged file lists the complete blocks with their digests. When the same command runs again, it
+compares these with the bytes on the disk, and fetches the other blocks.
 """
 
 import os
@@ -21,7 +21,7 @@ from millrace.storage import LocalFiles, mapped_errors
 from pipelines.transfer.checksums import Algorithm, digest_in, is_same, of_file
 from pipelines.transfer.errors import Interrupted
 from pipelines.transfer.plan import Moved, TransferPool, transfer_pool
-from pipelines.transfer.staging import held, staging_name
+from pipelines.transfer.staging import locked, staging_name
 from pipelines.transfer.webhdfs import Block, Status, WebHdfs
 
 if TYPE_CHECKING:
@@ -31,24 +31,24 @@ IDENTITY: Final = "source.json"
 
 
 class _Identity(BaseModel):
-    """What is being fetched; anything else starts anew."""
+    """Identifies the source; a staged copy of another source is discarded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: str
     path: str
     files: tuple[tuple[str, int, int, int], ...]
-    """Name, id, bytes and time of change."""
+    """Name, id, size and modification time of each file."""
 
 
 @dataclass
 class _Fetch:
-    """One file on its way.
+    """The download of one file.
 
     Attributes:
-        algorithm: Of its blocks' digests; None where the cluster has none that can be computed here.
-        expected: Digest of the whole.
-        done: Digest by number of the blocks that are whole.
+        algorithm: Algorithm of its blocks' digests; None if the cluster's cannot be computed locally.
+        expected: Digest of the whole file.
+        done: Digest of each complete block, by number.
     """
 
     source: str
@@ -71,21 +71,21 @@ def get(
     workers: int,
     check: Callable[[Path], None] = lambda staged: None,
 ) -> Moved:
-    """Copy a file or folder of HDFS, visible at the target whole or not at all.
+    """Download a file or folder from HDFS; the target appears completely or not at all.
 
     Args:
-        hdfs: Where from.
-        source: A file, or a folder with all that is in it.
-        target: Its new name.
-        force: Replace what is there, as `pipelines.transfer.put.put` does.
-        workers: Threads.
-        check: Given the staged copy before it becomes visible; what it raises leaves nothing visible.
+        hdfs: The source file system.
+        source: A file, or a folder with its content.
+        target: The local path.
+        force: Replace an existing target, as `pipelines.transfer.put.put` does.
+        workers: Number of threads.
+        check: Called with the staged copy before it becomes visible; if it raises, nothing becomes visible.
 
     Raises:
         InputMissing: There is no such file or folder.
-        Refused: The target is there and differs; or is a folder where the source is a file, or the reverse.
-        ConfigError: The user may not, or the address is wrong.
-        StorageError: The cluster or the disk failed; the same command goes on where it was.
+        Refused: The target exists and differs, or only one of source and target is a folder.
+        ConfigError: Missing permission, or a wrong address.
+        StorageError: The cluster or the disk failed; the same command resumes the transfer.
     """
     status = hdfs.status(source)
     if status is None:
@@ -101,10 +101,10 @@ def get(
             shutil.rmtree(staging, ignore_errors=True)
             return Moved("already", str(target), len(files), total, 0)
         if not force:
-            raise Refused(f"{str(target)!r} is there already, and differs", hint="--force replaces it")
+            raise Refused(f"{str(target)!r} exists already, and differs", hint="replace it with --force")
     with mapped_errors("local folder", str(target.parent)):
         staging.mkdir(parents=True, exist_ok=True)
-        with held(staging):
+        with locked(staging):
             _prepare(staging, _identity(hdfs, source, files))
             for name, each in found.items():
                 if each.is_folder:
@@ -125,7 +125,7 @@ def _identity(hdfs: WebHdfs, source: str, files: dict[str, Status]) -> _Identity
 
 
 def _prepare(staging: Path, identity: _Identity) -> None:
-    """Keep what an interrupted transfer left, if it was of the same files."""
+    """Keep the staged files of an interrupted transfer if its source was the same."""
     note = staging / IDENTITY
     try:
         known = _Identity.model_validate_json(note.read_bytes()) if note.is_file() else None
@@ -151,8 +151,8 @@ def _plan(source: str, name: str, status: Status, staging: Path) -> _Fetch:
 def _fetch_all(hdfs: WebHdfs, pool: TransferPool, fetches: list[_Fetch]) -> None:
     opened = [pool.submit(_open, hdfs, fetch) for fetch in fetches]
     fetching: list[tuple[_Fetch, list[Future[None]]]] = []
-    for fetch, asked in zip(fetches, opened, strict=True):
-        asked.result()
+    for fetch, opening in zip(fetches, opened, strict=True):
+        opening.result()
         missing = [number for number in range(len(fetch.blocks)) if number not in fetch.done]
         pool.advance(fetch.status.length - sum(fetch.blocks[n].length for n in missing), moved=False)
         fetching.append((fetch, [pool.submit(_fetch, hdfs, pool, fetch, number) for number in missing]))
@@ -166,12 +166,12 @@ def _fetch_all(hdfs: WebHdfs, pool: TransferPool, fetches: list[_Fetch]) -> None
 
 
 def _open(hdfs: WebHdfs, fetch: _Fetch) -> None:
-    """Learn the blocks and the checksum of a file, and which blocks are here."""
+    """Read the blocks and the checksum of a file, and find the blocks that are already staged."""
     fetch.blocks = hdfs.blocks(fetch.source, fetch.status.length)
     if fetch.status.length and not fetch.status.striped:
-        name, answer = hdfs.checksum(fetch.source)
-        fetch.algorithm, fetch.expected = Algorithm.parse(name), digest_in(answer)
-    # In append mode it is made if it is not there, and kept if it is.
+        name, checksum = hdfs.checksum(fetch.source)
+        fetch.algorithm, fetch.expected = Algorithm.parse(name), digest_in(checksum)
+    # Append mode creates a missing file, and keeps an existing one.
     with mapped_errors("file", str(fetch.staged)), fetch.staged.open("ab") as file:
         file.truncate(fetch.status.length)
     for line in fetch.journal.read_text().splitlines() if fetch.journal.is_file() else ():
@@ -181,26 +181,26 @@ def _open(hdfs: WebHdfs, fetch: _Fetch) -> None:
 
 
 def _digest(fetch: _Fetch, number: int) -> str:
-    """Digest of a block as it is on the disk."""
+    """Return the digest of a block on the disk."""
     algorithm = fetch.algorithm or Algorithm(512, lambda data: int.from_bytes(sha256(data).digest()[:4]))
     return algorithm.of_block(fetch.staged, fetch.blocks[number]).hex()
 
 
 def _fetch(hdfs: WebHdfs, pool: TransferPool, fetch: _Fetch, number: int) -> None:
     block = fetch.blocks[number]
-    got = 0
+    received = 0
     try:
         with mapped_errors("file", str(fetch.staged)), fetch.staged.open("r+b") as file:
             file.seek(block.offset)
             for chunk in hdfs.read(fetch.source, block):
                 pool.check()
                 file.write(chunk)
-                got += len(chunk)
+                received += len(chunk)
                 pool.advance(len(chunk), moved=True)
-        if got != block.length:
+        if received != block.length:
             raise Interrupted(f"{hdfs.address}: {fetch.source!r} ended early")
     except MillraceError:
-        pool.advance(-got, moved=False)
+        pool.advance(-received, moved=False)
         raise
     digest = _digest(fetch, number)
     with mapped_errors("file", str(fetch.journal)), fetch.lock, fetch.journal.open("a") as journal:
@@ -210,7 +210,7 @@ def _fetch(hdfs: WebHdfs, pool: TransferPool, fetch: _Fetch, number: int) -> Non
 
 
 def _verify(hdfs: WebHdfs, fetch: _Fetch) -> None:
-    """Compare the whole file with what the cluster says it is, and bring it to the disk."""
+    """Compare the whole file with the cluster's checksum, and flush it to the disk."""
     if fetch.algorithm is not None:
         found = of_file([bytes.fromhex(fetch.done[number]) for number in range(len(fetch.blocks))])
         same = found == fetch.expected
@@ -219,7 +219,7 @@ def _verify(hdfs: WebHdfs, fetch: _Fetch) -> None:
     if not same:
         fetch.journal.unlink(missing_ok=True)
         raise StorageError(
-            f"{hdfs.address}: {fetch.source!r} arrived with other bytes than it holds, or changed", hint="run it again"
+            f"{hdfs.address}: {fetch.source!r} arrived damaged, or changed meanwhile", hint="run the command again"
         )
     with mapped_errors("file", str(fetch.staged)), fetch.staged.open("rb") as file:
         os.fsync(file.fileno())
@@ -246,12 +246,12 @@ def _commit(staging: Path, target: Path) -> None:
 def _holds_same(hdfs: WebHdfs, source: str, target: Path, found: dict[str, Status], workers: int) -> bool:
     if target.is_file():
         return is_same(hdfs, source, target)
-    here = {path.relative_to(target).as_posix(): path for path in target.rglob("*")}
-    if here.keys() != found.keys() or any(path.is_dir() != found[name].is_folder for name, path in here.items()):
+    local = {path.relative_to(target).as_posix(): path for path in target.rglob("*")}
+    if local.keys() != found.keys() or any(path.is_dir() != found[name].is_folder for name, path in local.items()):
         return False
     files = {name: each for name, each in found.items() if not each.is_folder}
-    if any(here[name].stat().st_size != each.length for name, each in files.items()):
+    if any(local[name].stat().st_size != each.length for name, each in files.items()):
         return False
     with transfer_pool(f"compare {target.name}", sum(each.length for each in files.values()), workers) as pool:
-        compared = [pool.submit(is_same, hdfs, f"{source.rstrip('/')}/{name}", here[name]) for name in files]
+        compared = [pool.submit(is_same, hdfs, f"{source.rstrip('/')}/{name}", local[name]) for name in files]
         return all(each.result() for each in compared)

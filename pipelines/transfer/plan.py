@@ -1,4 +1,4 @@
-"""What a transfer consists of: its files and its workers."""
+"""The files of a transfer, and the threads that transfer them."""
 
 import contextlib
 import os
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Moved:
-    """What a transfer did.
+    """The result of a transfer.
 
     Attributes:
-        outcome: ``already`` if the target held the same bytes before.
-        bytes: Of all files.
-        sent: Bytes that crossed the network this time.
+        outcome: ``already`` if the target had the same bytes before.
+        bytes: Size of all files.
+        sent: Bytes that were transferred this time.
     """
 
     outcome: Literal["committed", "already"]
@@ -39,11 +39,11 @@ class Moved:
 
 
 def local_tree(source: Path) -> tuple[list[str], list[str]]:
-    """Files and empty folders below a folder, relative to it; for a file, one empty name.
+    """List files and empty folders below a folder, relative to it; for a file, one empty name.
 
     Raises:
-        InputMissing: There is nothing.
-        ConfigError: Something in it is neither a file nor a folder, or a link to a folder, or has a name of no text.
+        InputMissing: There is no such file or folder.
+        ConfigError: An entry is neither a file nor a folder, is a link to a folder, or has a name that is not UTF-8.
     """
     if source.is_file():
         return [""], []
@@ -55,9 +55,11 @@ def local_tree(source: Path) -> tuple[list[str], list[str]]:
         for name in (*inner, *names):
             path = Path(folder, name)
             if (path.is_symlink() and path.is_dir()) or not (path.is_dir() or path.is_file()):
-                raise ConfigError(f"{str(path)!r} is neither a file nor a folder", hint="a link to a folder is neither")
+                raise ConfigError(
+                    f"{str(path)!r} is neither a file nor a folder", hint="links to folders are not supported"
+                )
             if any("\udc80" <= mark <= "\udcff" for mark in name):
-                raise ConfigError(f"{os.fsencode(path)!r} is a name that is not UTF-8", hint="rename it")
+                raise ConfigError(f"{os.fsencode(path)!r} has a name that is not UTF-8", hint="rename it")
         relative = Path(folder).relative_to(source)
         files += [(relative / name).as_posix() for name in names]
         if not inner and not names and folder != str(source):
@@ -70,7 +72,7 @@ def _raise(error: OSError) -> None:
 
 
 class TransferPool:
-    """Threads that share the work of a transfer; the first error ends all of them."""
+    """Threads that share the work of a transfer; the first error stops all of them."""
 
     def __init__(self, threads: ThreadPoolExecutor, show: Callable[[int], None]) -> None:
         self._threads = threads
@@ -81,7 +83,7 @@ class TransferPool:
         self.stopped = threading.Event()
 
     def submit(self, work: Callable[..., T], *arguments: object) -> "Future[T]":
-        """Have a piece of work done; a broken connection is tried again."""
+        """Run a piece of work on a thread; a broken connection is retried."""
         retry = RetryPolicy(
             wait_s=None,
             tries=TRIES,
@@ -94,25 +96,25 @@ class TransferPool:
         return self._threads.submit(retry.call, work, *arguments)
 
     def advance(self, count: int, *, moved: bool) -> None:
-        """Tell that so many bytes more are where they belong; fewer, if a try was in vain."""
+        """Report that more bytes are at their target; a negative count takes back those of a failed try."""
         with self._lock:
             self._done += count
             self.sent += count if moved and count > 0 else 0
             self._show(self._done)
 
     def check(self) -> None:
-        """Give up where another worker failed, or somebody asked to end.
+        """Stop this thread if another one failed or the user stopped the transfer.
 
         Raises:
-            Unavailable: So it is.
+            Unavailable: The transfer was stopped.
         """
         if self.stopped.is_set():
-            raise Unavailable("the transfer was ended; the same command goes on where it was")
+            raise Unavailable("the transfer was stopped; run the same command again to resume it")
 
 
 @contextlib.contextmanager
 def transfer_pool(what: str, total: int, workers: int) -> Iterator[TransferPool]:
-    """Workers that end with the block, with their progress shown."""
+    """Start threads that end with the block, and show their progress."""
     with progress(what, total) as show, ThreadPoolExecutor(workers, thread_name_prefix="transfer") as threads:
         pool = TransferPool(threads, show)
         try:

@@ -1,7 +1,7 @@
-"""Files and folders into HDFS: staged block by block beside the target, verified, then visible in one rename.
+"""Uploads files and folders to HDFS: staged by blocks beside the target, verified, then renamed in one step.
 
-The state of an interrupted transfer is what lies in the staging folder: blocks that are whole carry their number as
-name. The same command finds them, compares each with the local file, and sends the rest.
+The staging folder is the state of an interrupted transfer: a complete block has its number as name. When the same
+command runs again, it compares these blocks with the local file, and sends the others.
 """
 
 import uuid
@@ -27,12 +27,12 @@ OLD: Final = "replaced"
 
 @dataclass(frozen=True)
 class _Upload:
-    """One file on its way.
+    """The upload of one file.
 
     Attributes:
         parts: Folder of its blocks.
-        staged: Where it goes once it is whole.
-        stamp: Size and time of change, so that a file that changes meanwhile is noticed.
+        staged: Path of the assembled file.
+        stamp: Size and modification time, to detect changes during the transfer.
     """
 
     source: Path
@@ -46,22 +46,22 @@ class _Upload:
 
 
 def put(hdfs: WebHdfs, source: Path, target: str, *, force: bool, workers: int, block_bytes: int) -> Moved:
-    """Copy a local file or folder, visible at the target whole or not at all.
+    """Upload a local file or folder; the target appears completely or not at all.
 
     Args:
-        hdfs: Where to.
-        source: A file, or a folder with all that is in it.
-        target: Its new name; the folder above it is made if it is not there.
-        force: Replace what is there. A file is replaced in one step; of a folder, at any moment either the old or the
-            new one is there, under its name or in the staging folder beside it.
-        workers: Threads.
+        hdfs: The target file system.
+        source: A file, or a folder with its content.
+        target: The path in HDFS; its parent folder is created if it is missing.
+        force: Replace an existing target. A file is replaced in one step. While a folder is replaced, the old or the
+            new one always exists, under its name or in the staging folder beside it.
+        workers: Number of threads.
         block_bytes: Size of the blocks, which are sent and resumed one by one.
 
     Raises:
         InputMissing: There is no such local file or folder.
-        Refused: The target is there and differs; or is a folder where the source is a file, or the reverse.
-        ConfigError: The user may not, or the address is wrong.
-        StorageError: The cluster failed; the same command goes on where it was.
+        Refused: The target exists and differs, or only one of source and target is a folder.
+        ConfigError: Missing permission, or a wrong address.
+        StorageError: The cluster failed; the same command resumes the transfer.
     """
     names, empty = local_tree(source)
     total = sum((source / name if name else source).stat().st_size for name in names)
@@ -76,9 +76,9 @@ def put(hdfs: WebHdfs, source: Path, target: str, *, force: bool, workers: int, 
             clear(hdfs, parent, staged_as)
             return Moved("already", target, len(names), total, 0)
         if not force:
-            raise Refused(f"{hdfs.address}: {target!r} is there already, and differs", hint="--force replaces it")
+            raise Refused(f"{hdfs.address}: {target!r} exists already, and differs", hint="replace it with --force")
     staging = take(hdfs, parent, staged_as)
-    # Blocks become one file by concat, which separates names by commas.
+    # Blocks are joined by concat, which separates names by commas.
     whole = "," in staging
     uploads = [_plan(source, name, staging, 0 if whole else block_bytes) for name in names]
     with transfer_pool(f"put {source.name}", total, workers) as pool:
@@ -105,8 +105,8 @@ def _plan(source: Path, name: str, staging: str, block_bytes: int) -> _Upload:
 def _send_all(hdfs: WebHdfs, pool: TransferPool, uploads: list[_Upload], block_bytes: int) -> None:
     found = [pool.submit(_find, hdfs, upload) for upload in uploads]
     sending: list[tuple[_Upload, list[Future[None]]]] = []
-    for upload, asked in zip(uploads, found, strict=True):
-        parts = asked.result()
+    for upload, finding in zip(uploads, found, strict=True):
+        parts = finding.result()
         if parts is None:
             pool.advance(upload.stamp[0], moved=False)
             continue
@@ -124,7 +124,7 @@ def _send_all(hdfs: WebHdfs, pool: TransferPool, uploads: list[_Upload], block_b
 
 
 def _find(hdfs: WebHdfs, upload: _Upload) -> dict[str, Status] | None:
-    """What an interrupted transfer left of a file: its blocks; None if it is whole."""
+    """Find the staged blocks of an interrupted transfer; None if the file is complete."""
     if is_same(hdfs, upload.staged, upload.source):
         return None
     hdfs.remove(upload.staged)
@@ -136,10 +136,10 @@ def _find(hdfs: WebHdfs, upload: _Upload) -> dict[str, Status] | None:
 def _send(
     hdfs: WebHdfs, pool: TransferPool, upload: _Upload, number: int, block_bytes: int, found: dict[str, Status]
 ) -> None:
-    """Send a block, unless it is there."""
+    """Send a block, unless it is staged already."""
     block, part = upload.blocks[number], upload.part(number)
     first = found.get(upload.part(0).rpartition("/")[2])
-    # Longer than a block, it was being assembled: it holds the blocks up to here. The whole is verified in the end.
+    # A first part longer than a block was being assembled and holds the next blocks too. The file is verified later.
     is_in_first = first is not None and upload.blocks[0].length < first.length > block.offset
     if is_in_first or (part.rpartition("/")[2] in found and is_same(hdfs, part, upload.source, block)):
         pool.advance(block.length, moved=False)
@@ -162,7 +162,7 @@ def _send(
         hdfs.create(staged, chunks(), block_bytes)
         if not is_same(hdfs, staged, upload.source, block):
             _check_unchanged(upload)
-            raise Interrupted(f"{hdfs.address}: {part!r} arrived with other bytes than were sent")
+            raise Interrupted(f"{hdfs.address}: {part!r} arrived damaged")
         hdfs.rename_new(staged, part)
     except MillraceError:
         pool.advance(-sent, moved=False)
@@ -171,18 +171,16 @@ def _send(
 
 
 def _assemble(hdfs: WebHdfs, upload: _Upload) -> None:
-    """Make one file of the blocks, verify it as a whole, and move it to where it is staged."""
+    """Join the blocks, verify the whole file, and move it to its staged path."""
     whole = upload.part(0)
-    there = hdfs.names(upload.parts)
-    rest = [upload.part(number) for number in range(1, len(upload.blocks)) if f"{number:06d}" in there]
+    staged = hdfs.names(upload.parts)
+    rest = [upload.part(number) for number in range(1, len(upload.blocks)) if f"{number:06d}" in staged]
     if rest:
         hdfs.concat(whole, rest)
     _check_unchanged(upload)
     if not is_same(hdfs, whole, upload.source):
         hdfs.remove(upload.parts)
-        raise StorageError(
-            f"{hdfs.address}: {str(upload.source)!r} arrived with other bytes than were sent", hint="run it again"
-        )
+        raise StorageError(f"{hdfs.address}: {str(upload.source)!r} arrived damaged", hint="run the command again")
     hdfs.rename_new(whole, upload.staged)
     hdfs.remove(upload.parts)
 
@@ -190,11 +188,13 @@ def _assemble(hdfs: WebHdfs, upload: _Upload) -> None:
 def _check_unchanged(upload: _Upload) -> None:
     stat = upload.source.stat()
     if (stat.st_size, stat.st_mtime_ns) != upload.stamp:
-        raise StorageError(f"{str(upload.source)!r} changed while it was sent", hint="run it again when it is finished")
+        raise StorageError(
+            f"{str(upload.source)!r} changed while it was sent", hint="run the command again when the file is complete"
+        )
 
 
 def _shape(hdfs: WebHdfs, tree: str, names: set[str], empty: list[str]) -> None:
-    """Make a staged folder hold what the local one does: an earlier transfer may have staged more."""
+    """Create empty folders, and remove staged files of an earlier transfer that the local folder lacks."""
     for each in ("", *empty):
         hdfs.make_folder(f"{tree}/{each}".rstrip("/"))
     wanted = names | set(empty)
@@ -212,12 +212,12 @@ def _commit(hdfs: WebHdfs, staging: str, target: str, before: Status | None) -> 
         except (Refused, Unavailable) as error:
             if hdfs.status(target) is None:
                 raise
-            raise Refused(f"{hdfs.address}: {target!r} is there already: another one was first") from error
+            raise Refused(f"{hdfs.address}: {target!r} exists already: another transfer was first") from error
         return
     if not before.is_folder:
         hdfs.replace(tree, target)
         return
-    # HDFS replaces no folder that holds anything. What a killed swap left is older than what is there now.
+    # HDFS cannot replace a folder with content. A folder that a killed swap left is older than the current one.
     hdfs.remove(old)
     hdfs.rename_new(target, old)
     try:
@@ -244,22 +244,22 @@ def _holds_same(hdfs: WebHdfs, source: Path, target: str, names: list[str], empt
 
 
 def checked_target(path: str, source_name: str) -> str:
-    """The full name of a target that a user typed; one that ends with ``/`` is a folder to put the source into.
+    """Return the full path of a target; one that ends with ``/`` is a folder to put the source into.
 
     Raises:
-        ConfigError: It is no absolute path in HDFS.
+        ConfigError: It is not an absolute path in HDFS.
     """
     full = f"{path}{source_name}" if path.endswith("/") else path
     return checked_path(full)
 
 
 def checked_path(path: str) -> str:
-    """A path that a user typed, without slashes that mean nothing.
+    """Return a path without redundant slashes.
 
     Raises:
-        ConfigError: It is no absolute path in HDFS.
+        ConfigError: It is not an absolute path in HDFS.
     """
     parts = path.split("/")
     if not path.startswith("/") or ".." in parts or "." in parts or "\0" in path:
-        raise ConfigError(f"{path!r} is no path in HDFS", hint="write it in full, such as /data/flights.csv")
+        raise ConfigError(f"{path!r} is not a path in HDFS", hint="write an absolute path, such as /data/flights.csv")
     return "/" + "/".join(part for part in parts if part)

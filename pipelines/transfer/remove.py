@@ -1,24 +1,24 @@
-"""Removing from HDFS what a user names, and nothing that belongs to a store unless that is said."""
+"""Checks that a path in HDFS may be removed: content of a store only if the user allows it."""
 
 from millrace.errors import InputMissing, Refused
 from pipelines.transfer.webhdfs import WebHdfs
 
 
 def check_removable(hdfs: WebHdfs, path: str, root: str, *, in_store: bool) -> int:
-    """Find out whether something may be removed; returns the bytes that it holds.
+    """Check that a file or folder may be removed; returns its size in bytes.
 
     Args:
-        hdfs: Where it is.
-        path: What is to go.
-        root: The folder of the store there.
-        in_store: Whether the user said that tables, models or runs may go.
+        hdfs: The file system.
+        path: The file or folder.
+        root: The store's folder.
+        in_store: Whether the user allows to remove tables, models or runs.
 
     Raises:
-        InputMissing: There is nothing.
-        Refused: It is the whole file system, or it belongs to a store and `in_store` does not say so.
+        InputMissing: There is no such file or folder.
+        Refused: It is the whole file system, or it belongs to a store and `in_store` is false.
     """
     if path == "/":
-        raise Refused("'/' is the whole file system", hint="name what is to go")
+        raise Refused("'/' is the whole file system", hint="give the path to remove")
     status = hdfs.status(path)
     if status is None:
         raise InputMissing(f"{hdfs.address}: there is no file or folder {path!r}")
@@ -27,12 +27,12 @@ def check_removable(hdfs: WebHdfs, path: str, root: str, *, in_store: bool) -> i
     if reason is None and any("_delta_log" in name.split("/") for name in below):
         reason = "holds a Delta table"
     if reason and not in_store:
-        raise Refused(f"{hdfs.address}: {path!r} {reason}", hint="--in-store if this is meant")
+        raise Refused(f"{hdfs.address}: {path!r} {reason}", hint="add --in-store to remove it")
     return status.length + sum(each.length for each in below.values())
 
 
 def _belongs(hdfs: WebHdfs, path: str, root: str) -> str | None:
-    """Why a path is a store's, if it is."""
+    """Say why a path belongs to a store; None if it does not."""
     if f"{root}/".startswith(f"{path}/"):
         return "holds a store" if hdfs.status(root) else None
     if any(f"{path}/".startswith(f"{root}/{kind}/") for kind in ("tables", "models", "runs")):

@@ -1,4 +1,4 @@
-"""Where a transfer is staged: found again by the same command, and never worked in by two at once."""
+"""Staging of transfers: the same command finds its staged files again, and two transfers never share them."""
 
 import contextlib
 import fcntl
@@ -14,65 +14,68 @@ from pipelines.transfer.errors import Interrupted
 from pipelines.transfer.webhdfs import WebHdfs
 
 PREFIX: Final = ".millrace-"
-"""How names of staged files and folders begin; no reader of a store lists them."""
+"""Start of the names of staged files and folders, which no reader of a store lists."""
 
 
 def staging_name(kind: str, name: str) -> str:
-    """Where a transfer to this name is staged: the same for the same command, so that it goes on where it was."""
+    """Return the staging name of a transfer to this name; it never changes, so the same command can resume."""
     return f"{PREFIX}{kind}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keep other processes out of a file or folder that is there, until the block or this process ends.
+def locked(path: Path) -> Iterator[None]:
+    """Lock an existing file or folder against other processes until the block or this process ends.
 
     Raises:
-        Refused: Another one is at work in it.
+        Refused: Another process has the lock.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.stat(handle), path.stat())
+            is_locked = os.path.samestat(os.stat(handle), path.stat())
         except (BlockingIOError, FileNotFoundError):
-            mine = False  # or its holder finished just now, and moved it to where it goes
-        if not mine:
-            raise Refused(f"{str(path)!r}: the same transfer is under way", hint="run it again when that has ended")
+            is_locked = False  # another process has it, or has just moved it to its target
+        if not is_locked:
+            raise Refused(
+                f"{str(path)!r}: the same transfer is already running",
+                hint="wait until it has ended, then run the command again",
+            )
         yield
     finally:
         os.close(handle)
 
 
 def take(hdfs: WebHdfs, parent: str, name: str) -> str:
-    """A staging folder in HDFS under a name of this transfer's own, with what an interrupted one left.
+    """Take over the staging folder of an interrupted transfer under a new name, or create one.
 
-    HDFS knows no lock that ends with its holder. So a transfer is never waited for: its folder is renamed, after
-    which no step of it succeeds that would move or change what is here.
+    HDFS has no lock that ends with its holder. So this function does not wait for another transfer. It renames the
+    folder; after that, no step of the other transfer can move or change its content.
 
     Args:
-        hdfs: Where.
-        parent: Folder that holds the target, made if it is not there.
-        name: What `staging_name` gives.
+        hdfs: The file system.
+        parent: The target's parent folder, created if it is missing.
+        name: The result of `staging_name`.
     """
     own = f"{parent}/{name}.{uuid.uuid4().hex[:8]}"
-    for left in sorted(_left(hdfs, parent, name), reverse=True):
+    for found in sorted(_staging_folders(hdfs, parent, name), reverse=True):
         try:
-            hdfs.rename_new(f"{parent}/{left[1]}", own)
+            hdfs.rename_new(f"{parent}/{found[1]}", own)
         except (Interrupted, InputMissing):
-            continue  # another one took it
+            continue  # another transfer took it over
         return own
     hdfs.make_folder(own)
     return own
 
 
 def clear(hdfs: WebHdfs, parent: str, name: str) -> None:
-    """Remove what transfers to a target left: it is there."""
-    for _, left in _left(hdfs, parent, name):
-        hdfs.remove(f"{parent}/{left}")
+    """Remove the staging folders of a target, once the transfer is complete."""
+    for _, folder in _staging_folders(hdfs, parent, name):
+        hdfs.remove(f"{parent}/{folder}")
 
 
-def _left(hdfs: WebHdfs, parent: str, name: str) -> list[tuple[int, str]]:
-    """Staging folders with their time of change."""
+def _staging_folders(hdfs: WebHdfs, parent: str, name: str) -> list[tuple[int, str]]:
+    """Return staging folders with their modification times."""
     try:
         found = hdfs.names(parent)
     except InputMissing:

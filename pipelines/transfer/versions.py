@@ -1,4 +1,4 @@
-"""Model versions from store to store over HTTP: whole and verified, or not at all."""
+"""Copies model versions between stores over HTTP: completely and verified, or not at all."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ from pipelines.transfer.webhdfs import WebHdfs
 
 
 def push(hdfs: WebHdfs, root: str, version: ModelVersion, *, workers: int, block_bytes: int) -> Moved:
-    """Copy a model version into a store behind WebHDFS, under the same name and number.
+    """Upload a model version to a store behind WebHDFS, under the same name and number.
 
     Args:
-        hdfs: Where the store is.
-        root: The store's folder there.
-        version: On this machine, its files verified; see `millrace.models.files.checked_copy`.
-        workers: Threads.
+        hdfs: The target file system.
+        root: The store's folder in it.
+        version: A version on this machine with verified files; see `millrace.models.files.checked_copy`.
+        workers: Number of threads.
         block_bytes: Size of the blocks.
 
     Raises:
-        Refused: The store has another model under this number.
+        Refused: The store has a different model with this number.
     """
     manifest = version.manifest
     target = f"{root.rstrip('/')}/models/{manifest.name}/{manifest.version}"
@@ -34,12 +34,12 @@ def push(hdfs: WebHdfs, root: str, version: ModelVersion, *, workers: int, block
     except Refused as error:
         raise Refused(
             f"{error}: another version {manifest.version} of model '{manifest.name}'",
-            hint="versions are never replaced; publish this model again, under a new number",
+            hint="versions are never replaced; publish this model again with a new number",
         ) from error
 
 
 def find_version(hdfs: WebHdfs, root: str, name: str, version: int | None) -> int:
-    """The number of a model version in a store behind WebHDFS; the newest by default.
+    """Return the number of a model version in a store behind WebHDFS; the newest by default.
 
     Raises:
         ArtifactNotFound: No such model or version.
@@ -55,34 +55,38 @@ def find_version(hdfs: WebHdfs, root: str, name: str, version: int | None) -> in
 
 
 def pull(hdfs: WebHdfs, root: str, name: str, version: int | None, store: Store, *, workers: int) -> Moved:
-    """Copy a model version out of a store behind WebHDFS into one on this machine.
+    """Download a model version from a store behind WebHDFS to a store on this machine.
 
     Raises:
         ArtifactNotFound: No such model or version.
-        ModelDamaged: Its files are not those in its manifest; nothing is visible.
-        Refused: The store here has another model under this number.
+        ModelDamaged: The files differ from the manifest; nothing becomes visible.
+        Refused: The local store has a different model with this number.
         ConfigError: The store is not on this machine.
     """
     number = find_version(hdfs, root, name, version)
     target = store.uri("models", name, str(number))
     if "://" in target:
-        raise ConfigError(f"{store.root} is not on this machine", hint="name a local store with --store")
+        raise ConfigError(f"{store.root} is not on this machine", hint="choose a local store with --store")
     source = f"{root.rstrip('/')}/models/{name}/{number}"
     try:
-        return get(hdfs, source, Path(target), force=False, workers=workers, check=lambda at: _check(at, name, number))
+        return get(
+            hdfs, source, Path(target), force=False, workers=workers, check=lambda staged: _check(staged, name, number)
+        )
     except Refused as error:
-        raise Refused(f"{error}: versions are never replaced", hint="it is another model of this number") from error
+        raise Refused(
+            f"{error}: versions are never replaced", hint="the local store has a different model with this number"
+        ) from error
 
 
 def _check(folder: Path, name: str, number: int) -> None:
-    place = f"{name}/{number}"
+    version = f"{name}/{number}"
     try:
         manifest = ModelManifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
-        raise ModelDamaged(place, f"{MANIFEST} is missing or not valid") from error
+        raise ModelDamaged(version, f"{MANIFEST} is missing or not valid") from error
     if (manifest.name, manifest.version) != (name, number):
-        raise ModelDamaged(place, f"{MANIFEST} names {manifest.name} version {manifest.version}")
+        raise ModelDamaged(version, f"{MANIFEST} names {manifest.name} version {manifest.version}")
     try:
         verify_files(ModelVersion(str(folder), manifest))
     except ModelDamaged as error:
-        raise ModelDamaged(place, error.reason) from None
+        raise ModelDamaged(version, error.reason) from None

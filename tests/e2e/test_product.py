@@ -9,7 +9,7 @@ import pytest
 
 from millrace.storage import Store
 from millrace.tables.versions import PREDICTIONS, find_table
-from pipelines.jobs.service import ask_rows, service
+from pipelines.jobs.service import request_predictions, service
 from tests.e2e.commands import Done, run_command
 from tests.e2e.conftest import ROWS
 
@@ -41,7 +41,7 @@ def test_training_batch_and_rest_give_the_same_probabilities(home: Path, finishe
     names = ["colour", "round", "corners", "weight", "size", "found"]
     rows: list[dict[str, Any]] = sample.select(names).to_pylist()
     with service(Path(home, "shapes.yaml"), "local", [f"store.root={made.root}"]) as address:
-        predictions = ask_rows(address, "shapes", rows)["predictions"]
+        predictions = request_predictions(address, "shapes", rows)["predictions"]
     for number, prediction in zip(sample["id"].to_pylist(), predictions, strict=True):
         assert prediction["probabilities"] == pytest.approx(trained[number], abs=1e-6)
         assert batch[number] == pytest.approx(trained[number], abs=1e-6)

@@ -81,8 +81,8 @@ def test_the_day_is_that_of_the_clock_on_the_wall() -> None:
         ("0 25 * * *", "bad hour, expected"),
         ("0 5 * * 8", "bad day-of-week, expected"),
         ("0 5 30 2 *", "bad day-of-month, expected"),
-        ("0 5 L * *", "not every cron knows L"),
-        ("0 5 * * 1#2", "not every cron knows L"),
+        ("0 5 L * *", "L, LW and # are not supported"),
+        ("0 5 * * 1#2", "L, LW and # are not supported"),
     ],
 )
 def test_a_wrong_expression(expression: str, said: str) -> None:

@@ -67,10 +67,10 @@ def test_a_star_import_may_hold_anything(package: Path) -> None:
         ("mr_user.qqqq:plain", "there is no module 'mr_user.qqqq'", "expected one of: "),
         ("mr_usre.steps:plain", "there is no module 'mr_usre'", "did you mean 'mr_user'?"),
         ("zzqqzz:plain", "there is no module 'zzqqzz'", "importable from the working folder or installed"),
-        ("mr_user.broken:f", "'mr_user.broken' has a syntax error in line 1", "mend the module"),
+        ("mr_user.broken:f", "'mr_user.broken' has a syntax error in line 1", "fix the module"),
         ("mr_user.bare:f", "'mr_user.bare' is a folder, not a module", "name a file in it"),
-        ("mr_user:f", "module 'mr_user' has no function 'f'", "there is none to choose from"),
-        ("mr_angry.steps:f", "'mr_angry.steps' cannot be imported: ZeroDivisionError: at import", "mend the module"),
+        ("mr_user:f", "module 'mr_user' has no function 'f'", "no value is available"),
+        ("mr_angry.steps:f", "'mr_angry.steps' cannot be imported: ZeroDivisionError: at import", "fix the module"),
     ],
 )
 def test_what_is_not_there(path: str, found: str, allowed: str, package: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_digest_follows_the_users_source_alone(package: Path) -> None:
     [
         ("epoch", ["epochs", "seed"], "did you mean 'epochs'?"),
         ("zzz", ["b", "a"], "expected one of: a, b"),
-        ("zzz", [], "there is none to choose from"),
+        ("zzz", [], "no value is available"),
     ],
 )
 def test_suggestions(word: str, known: list[str], expected: str) -> None:

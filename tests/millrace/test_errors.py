@@ -52,6 +52,6 @@ def test_not_found_names_kind_name_and_version() -> None:
 
 def test_exists_names_what() -> None:
     error = ArtifactExists(kind="folder", name="models/m/1")
-    assert str(error) == "folder 'models/m/1' is already there"
+    assert str(error) == "folder 'models/m/1' exists already"
     assert isinstance(error, MillraceError)
     assert error.hint == ""

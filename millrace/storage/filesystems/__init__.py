@@ -1,1 +1,1 @@
-"""The file systems that a store can lie on: what it needs of them, a local disk, HDFS without a JVM."""
+"""The file systems of a store: their common interface, a local disk, and HDFS without a JVM."""

@@ -1,4 +1,4 @@
-"""What the store needs of a file system, and the one place where a file system's errors become the project's."""
+"""The interface of a file system, and the translation of its errors into the project's."""
 
 import contextlib
 import errno
@@ -9,18 +9,18 @@ from typing import BinaryIO, Final, Protocol
 from millrace.errors import ArtifactExists, ArtifactNotFound, ConfigError, StorageError
 
 _HINTS: Final = {
-    errno.ENOSPC: "free some space, then run it again",
-    errno.EDQUOT: "raise the quota or free some space, then run it again",
-    errno.ECONNREFUSED: "is the NameNode up, and is this its address?",
-    errno.EHOSTUNREACH: "does this machine know the host?",
-    errno.ETIMEDOUT: "is the NameNode up, and can it be reached from here?",
-    errno.EAGAIN: "it is starting, or lacks blocks: wait, then run it again",
+    errno.ENOSPC: "free some space, then run the command again",
+    errno.EDQUOT: "raise the quota or free some space, then run the command again",
+    errno.ECONNREFUSED: "is the NameNode running, and is this its address?",
+    errno.EHOSTUNREACH: "can this machine resolve and reach the host?",
+    errno.ETIMEDOUT: "is the NameNode running, and can this machine reach it?",
+    errno.EAGAIN: "the NameNode is starting, or lacks blocks: wait, then run the command again",
 }
 
 
 @contextlib.contextmanager
 def mapped_errors(kind: str, name: str) -> Iterator[None]:
-    """Turn the operating system's errors into the project's; the only place that does."""
+    """Turn the operating system's errors into the project's."""
     try:
         yield
     except FileNotFoundError as error:
@@ -31,7 +31,7 @@ def mapped_errors(kind: str, name: str) -> Iterator[None]:
         who = f": {error.strerror}" if error.errno is None and error.strerror else ""
         raise ConfigError(
             f"no permission for {error.filename or name}{who}",
-            hint="give the user that runs this rights to the store",
+            hint="give this user permission for the store",
         ) from error
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "")
@@ -39,23 +39,23 @@ def mapped_errors(kind: str, name: str) -> Iterator[None]:
 
 
 def is_of_storage(error: BaseException) -> bool:
-    """Whether an error tells of the storage, and not of the bytes.
+    """Whether an error comes from the storage, and not from damaged bytes.
 
-    Of bytes that make no sense Arrow and bz2 raise a plain `OSError`, without a number.
+    For damaged bytes, Arrow and bz2 raise a plain `OSError` without a number.
     """
     return isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder as its file system lists it.
+    """The status of a file or folder.
 
     Attributes:
-        path: Absolute, as `Files` takes it.
-        is_folder: Whether others may lie in it.
-        size: Bytes of a file.
-        modified_ns: When it was changed last, since 1970.
-        identity: Tells a file from another that took its place, where the file system can.
+        path: Absolute path, in the form of `Files`.
+        is_folder: Whether it is a folder.
+        size: Size of a file in bytes.
+        modified_ns: Modification time, in nanoseconds since 1970.
+        identity: Differs after a file was replaced, if the file system supports that; else 0.
     """
 
     path: str
@@ -66,57 +66,57 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         return self.path.rpartition("/")[2]
 
     @property
     def stamp(self) -> tuple[int, int, int]:
-        """Changes when somebody writes to the file."""
+        """Changes when the file is written."""
         return self.size, self.modified_ns, self.identity
 
 
 class Files(Protocol):
-    """A file system. Paths are absolute, in the form that delta-rs and Spark take too.
+    """A file system. Paths are absolute, in a form that delta-rs and Spark accept too.
 
-    Every method raises the errors of `OSError` that fit: a missing file is a `FileNotFoundError`, whoever stores it.
+    Every method raises the matching subclass of `OSError`: a missing file is a `FileNotFoundError` on every system.
     """
 
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
 
     def names(self, path: str) -> list[str]:
-        """Names in a folder, in any order; empty where there is no such folder."""
+        """Return the names in a folder, in any order; empty if there is no such folder."""
 
     def walk(self, path: str) -> list[str]:
-        """Every file below a folder, relative to it, sorted."""
+        """Return every file below a folder, relative to it, sorted."""
 
     def entry(self, path: str) -> Entry:
-        """What is known of a file or folder."""
+        """Return the status of a file or folder."""
 
     def entries(self, path: str) -> list[Entry]:
-        """What lies in a folder, in any order."""
+        """Return the content of a folder, in any order."""
 
     def size(self, path: str) -> int:
-        """Bytes of a file."""
+        """Return the size of a file in bytes."""
 
     def modified(self, path: str) -> float:
-        """When a file or folder was changed last, in seconds since 1970."""
+        """Return the modification time of a file or folder, in seconds since 1970."""
 
     def open_input(self, path: str) -> BinaryIO:
-        """Open a file for reading anywhere in it."""
+        """Open a file for reading; it is seekable."""
 
     def open_output(self, path: str) -> BinaryIO:
-        """Make a file that must not be there, with the folders above it; closed, its bytes survive a crash."""
+        """Create a new file and its parent folders; once it is closed, its bytes survive a crash."""
 
     def rename_new(self, source: str, target: str) -> None:
         """Rename a file or folder in one step.
 
         Raises:
-            FileExistsError: There is something at the target; it is unchanged.
+            FileExistsError: The target exists; it is unchanged.
         """
 
     def replace(self, source: str, target: str) -> None:
-        """Rename a file in one step over what is there."""
+        """Rename a file in one step, and replace the target."""
 
     def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it; nothing if it is not there."""
+        """Remove a file, or a folder with its content; nothing happens if it does not exist."""

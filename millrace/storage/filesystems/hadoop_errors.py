@@ -1,4 +1,4 @@
-"""What Hadoop's exceptions mean: each becomes the `OSError` that a local file system would raise."""
+"""Translates Hadoop's exceptions into the `OSError` that a local file system would raise."""
 
 import errno
 import re
@@ -16,8 +16,8 @@ _NUMBERS: Final = {
     "BlockMissingException": errno.EIO,
     "PathIsNotEmptyDirectoryException": errno.ENOTEMPTY,
 }
-"""What Hadoop's exceptions mean, by class name."""
-_PASSING: Final = {
+"""Error number by the class name of Hadoop's exception."""
+_TEMPORARY: Final = {
     "refused": errno.ECONNREFUSED,
     "Connection reset": errno.ECONNRESET,
     "Broken pipe": errno.EPIPE,
@@ -27,30 +27,30 @@ _PASSING: Final = {
     "All DataNodes failed": errno.EAGAIN,
     "minReplication nodes": errno.EAGAIN,
 }
-"""What the client's own messages mean: errors that may go away by themselves."""
+"""Error number of a temporary error, by a part of the client's message."""
 _EXCEPTION: Final = re.compile(r"\b(\w+(?:Exception|Error))\b")
 
 
 def translated(error: RuntimeError | OSError, authority: str, path: str) -> OSError:
-    """The `OSError` that says in one line what went wrong, and where."""
+    """Return an `OSError` that says in one line what went wrong, and where."""
     text = str(error)
     if isinstance(error, OSError) and is_of_storage(error):
         return error if error.errno is not None else type(error)(_number_of(type(error)), _first_line(text), path)
     name = next((name for name in _EXCEPTION.findall(text) if name in _NUMBERS), None)
-    said = _first_line(text)
+    message = _first_line(text)
     where = f"hdfs://{authority}"
     if name == "AccessControlException":
-        return PermissionError(None, said, path)
+        return PermissionError(None, message, path)
     if name:
-        return OSError(_NUMBERS[name], f"{where}: {said}")
-    return OSError(passing_number(text) or errno.EIO, f"{where}: {said}")
+        return OSError(_NUMBERS[name], f"{where}: {message}")
+    return OSError(temporary_number(text) or errno.EIO, f"{where}: {message}")
 
 
-def passing_number(text: str) -> int | None:
-    """Number of an error that may go away by itself; None of any other."""
+def temporary_number(text: str) -> int | None:
+    """Return the error number of a temporary error; None for any other error."""
     if any(_NUMBERS.get(name) == errno.EAGAIN for name in _EXCEPTION.findall(text)):
         return errno.EAGAIN
-    return next((number for mark, number in _PASSING.items() if mark in text), None)
+    return next((number for mark, number in _TEMPORARY.items() if mark in text), None)
 
 
 def _number_of(kind: type[OSError]) -> int:
@@ -58,8 +58,8 @@ def _number_of(kind: type[OSError]) -> int:
 
 
 def _first_line(text: str) -> str:
-    """What Hadoop says, without its stack: ``RPCError("class", "message\\n\\tat ...")`` comes as one text."""
+    """Return Hadoop's message without its stack, from a text like ``RPCError("class", "message\\n\\tat ...")``."""
     found = re.search(r'^\w+\("[\w.$]+", "(.*)', text, re.DOTALL)
-    said = (found[1] if found else text).replace('\\"', '"')
-    said = re.split(r"\\n|\n", said, maxsplit=1)[0].strip().rstrip('")')
-    return said.partition(": [DatanodeInfoProto")[0]  # all that is known of each, over thousands of characters
+    message = (found[1] if found else text).replace('\\"', '"')
+    message = re.split(r"\\n|\n", message, maxsplit=1)[0].strip().rstrip('")')
+    return message.partition(": [DatanodeInfoProto")[0]  # the rest describes each DataNode in thousands of characters

@@ -1,4 +1,4 @@
-"""HDFS without a JVM, by hdfs-native; its errors become those of `OSError` that a local file system would raise."""
+"""HDFS without a JVM, by hdfs-native; errors become the `OSError` that a local file system would raise."""
 
 import contextlib
 import errno
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT: Final = 8020
 REACH_TIMEOUT_S: Final = 5.0
-"""How long an address may take to accept a connection."""
+"""Timeout for a connection to the NameNode."""
 CLIENT_OPTIONS: Final = {
     # The client's own wait cannot be interrupted, limited or logged: `millrace.retry` waits instead.
     "dfs.client.failover.max.attempts": "1",
     "dfs.client.failover.sleep.base.millis": "200",
     "dfs.client.failover.sleep.max.millis": "1000",
 }
-"""Settings of the JVM-less client, beside those of ``HADOOP_CONF_DIR``; delta-rs takes them too."""
+"""Settings of the client in addition to those of ``HADOOP_CONF_DIR``; delta-rs uses them too."""
 BUFFER_BYTES: Final = 1 << 20
 
 
 def full_root(root: str) -> str:
-    """An ``hdfs://`` root with its host and port: as they stand, or the default file system of ``HADOOP_CONF_DIR``.
+    """Return an ``hdfs://`` root with host and port: its own, or those of the default file system.
 
     Raises:
-        ConfigError: There is no host to be found.
+        ConfigError: Neither the root nor ``HADOOP_CONF_DIR`` has a host.
     """
     parts = urlsplit(root)
     authority = parts.netloc or urlsplit(_default_fs(root)).netloc
@@ -69,15 +69,15 @@ def _path(uri: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _client(authority: str, process: int) -> "Client":
-    """One client for each NameNode in each process: its connections do not survive a fork.
+    """Return the client of a NameNode for this process: its connections do not survive a fork.
 
-    Those to DataNodes, which all clients share, do not either, and are kept for 3 s after they were used: fork before
-    the first read, or spawn.
+    Connections to DataNodes do not either. All clients share them, and they stay open for 3 s after use. So fork before
+    the first read, or use spawn.
     """
     from hdfs_native import Client
 
     host, _, port = authority.partition(":")
-    if port or "." in host or host == "localhost":  # else it is the name of a service of several NameNodes
+    if port or "." in host or host == "localhost":  # else it is the name of a service with several NameNodes
         try:
             socket.create_connection((host, int(port or DEFAULT_PORT)), REACH_TIMEOUT_S).close()
         except OSError as error:
@@ -88,7 +88,7 @@ def _client(authority: str, process: int) -> "Client":
 
 
 class HdfsFiles:
-    """The files of an HDFS. Paths are ``hdfs://host:port/path``, taken as they are, without escapes.
+    """The files of an HDFS. Paths are ``hdfs://host:port/path``, literal and without escapes.
 
     Args:
         authority: ``host:port`` of the NameNode, or the name of a service that ``HADOOP_CONF_DIR`` describes.
@@ -100,7 +100,7 @@ class HdfsFiles:
         self.retry = retry
 
     @contextlib.contextmanager
-    def _asked(self, path: str) -> Iterator["Client"]:
+    def _translating(self, path: str) -> Iterator["Client"]:
         try:
             yield _client(self.authority, os.getpid())
         except (RuntimeError, OSError) as error:
@@ -108,7 +108,7 @@ class HdfsFiles:
 
     @retried
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
         try:
             self._status(path)
         except FileNotFoundError:
@@ -117,8 +117,8 @@ class HdfsFiles:
 
     @retried
     def names(self, path: str) -> list[str]:
-        """Names in a folder."""
-        with self._asked(path) as client:
+        """Return the names in a folder."""
+        with self._translating(path) as client:
             try:
                 if not client.get_file_info(_path(path)).isdir:
                     return []
@@ -128,33 +128,33 @@ class HdfsFiles:
 
     @retried
     def walk(self, path: str) -> list[str]:
-        """Every file below a folder."""
-        with self._asked(path) as client:
+        """Return every file below a folder."""
+        with self._translating(path) as client:
             top = _path(path).rstrip("/") + "/"
             found = client.list_status(_path(path), recursive=True)
             return sorted(each.path.removeprefix(top) for each in found if not each.isdir)
 
     def entry(self, path: str) -> Entry:
-        """What is known of a file or folder."""
+        """Return the status of a file or folder."""
         return _entry(path, self._status(path))
 
     def entries(self, path: str) -> list[Entry]:
-        """What lies in a folder."""
-        with self._asked(path) as client:
+        """Return the content of a folder."""
+        with self._translating(path) as client:
             found = list(client.list_status(_path(path)))
         return [_entry(f"{path.rstrip('/')}/{each.path.rpartition('/')[2]}", each) for each in found]
 
     def size(self, path: str) -> int:
-        """Bytes of a file."""
+        """Return the size of a file in bytes."""
         return int(self._status(path).length)
 
     def modified(self, path: str) -> float:
-        """When a file or folder was changed last."""
+        """Return the modification time of a file or folder."""
         return float(self._status(path).modification_time) / 1000
 
     @retried
     def _status(self, path: str) -> Any:
-        with self._asked(path) as client:
+        with self._translating(path) as client:
             return client.get_file_info(_path(path))
 
     def open_input(self, path: str) -> BinaryIO:
@@ -165,23 +165,23 @@ class HdfsFiles:
 
     @retried
     def open_native(self, path: str) -> Any:
-        """The client's own reader of a file."""
-        with self._asked(path) as client:
+        """Open the client's own reader of a file."""
+        with self._translating(path) as client:
             return client.read(_path(path))
 
     def open_output(self, path: str) -> BinaryIO:
-        """Make a new file under a name that nobody else uses.
+        """Create a new file under a unique name.
 
-        Asked for again, what is there was made by a request whose reply was lost.
+        On a retry, an existing file was created by a request whose reply was lost, so it is replaced.
         """
         from hdfs_native import WriteOptions
 
-        again = False
+        is_retry = False
 
         def create() -> Any:
-            nonlocal again
-            options, again = WriteOptions(overwrite=again), True
-            with self._asked(path) as client:
+            nonlocal is_retry
+            options, is_retry = WriteOptions(overwrite=is_retry), True
+            with self._translating(path) as client:
                 return client.create(_path(path), options)
 
         return io.BufferedWriter(Output(self.retry.call(create), self.authority, path), BUFFER_BYTES)
@@ -190,10 +190,10 @@ class HdfsFiles:
     def rename_new(self, source: str, target: str) -> None:
         """Rename without replacing.
 
-        Sources have names that nobody else uses. So one that is gone while the target is there was renamed, by a
-        request whose reply was lost and that was sent again.
+        Sources have unique names. So if the source is gone and the target exists, the rename was done by a request
+        whose reply was lost, and that the client sent again.
         """
-        with self._asked(target) as client:
+        with self._translating(target) as client:
             client.mkdirs(_path(target).rpartition("/")[0], create_parent=True)
             try:
                 client.rename(_path(source), _path(target), overwrite=False)
@@ -203,8 +203,8 @@ class HdfsFiles:
 
     @retried
     def replace(self, source: str, target: str) -> None:
-        """Rename over what is there; a source that is gone was renamed, as above."""
-        with self._asked(target) as client:
+        """Rename, and replace the target; a source that is gone was renamed, as in `rename_new`."""
+        with self._translating(target) as client:
             try:
                 client.rename(_path(source), _path(target), overwrite=True)
             except FileNotFoundError:
@@ -214,7 +214,7 @@ class HdfsFiles:
     @retried
     def remove(self, path: str) -> None:
         """Remove a file or a whole folder."""
-        with self._asked(path) as client, contextlib.suppress(FileNotFoundError):
+        with self._translating(path) as client, contextlib.suppress(FileNotFoundError):
             client.delete(_path(path), recursive=True)
 
 

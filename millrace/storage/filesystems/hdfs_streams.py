@@ -1,4 +1,4 @@
-"""Files of HDFS as Python's own streams, which outlive a broken connection."""
+"""Files of HDFS as Python streams, which continue after a broken connection."""
 
 import errno
 import io
@@ -12,23 +12,23 @@ from millrace.retry import NO_RETRY, RetryPolicy, retried
 from millrace.storage.filesystems.hadoop_errors import translated
 
 SYNC_TIMEOUT_S: Final = 30.0
-"""How long DataNodes may take to bring a file's last packets to their disks."""
+"""How long DataNodes may take to write a file's last packets to their disks."""
 
 
 class Input(io.RawIOBase):
-    """A file that is read; after an error that passes it is opened again, and read on from where it was.
+    """A file for reading. After a temporary error it is opened again, and reading continues at the same position.
 
     Args:
-        open_again: Gives the client's own reader.
-        authority: For messages.
-        path: For messages.
+        open_again: Opens the client's own reader.
+        authority: The NameNode, for messages.
+        path: The path, for messages.
         retry: Policy for each read.
     """
 
     def __init__(self, open_again: Callable[[], Any], authority: str, path: str, retry: RetryPolicy = NO_RETRY) -> None:
         super().__init__()
         self.retry = retry
-        self._open, self._place = open_again, (authority, path)
+        self._open, self._location = open_again, (authority, path)
         self._inner = open_again()
         self._position, self._is_broken = 0, False
 
@@ -61,21 +61,21 @@ class Input(io.RawIOBase):
             return bytes(self._inner.read(count))
         except (RuntimeError, OSError) as error:
             self._is_broken = True
-            raise translated(error, *self._place) from error
+            raise translated(error, *self._location) from error
 
 
 class Output(io.RawIOBase):
-    """A new file; closed, its blocks are on the DataNodes' disks.
+    """A new file. Once it is closed, its blocks are on the DataNodes' disks.
 
     Args:
         inner: The client's own writer.
-        authority: For messages.
-        path: For messages.
+        authority: The NameNode, for messages.
+        path: The path, for messages.
     """
 
     def __init__(self, inner: Any, authority: str, path: str) -> None:
         super().__init__()
-        self._inner, self._place = inner, (authority, path)
+        self._inner, self._location = inner, (authority, path)
 
     def writable(self) -> bool:
         return True
@@ -84,7 +84,7 @@ class Output(io.RawIOBase):
         try:
             return int(self._inner.write(data))
         except (RuntimeError, OSError) as error:
-            raise translated(error, *self._place) from error
+            raise translated(error, *self._location) from error
 
     def close(self) -> None:
         if self.closed:
@@ -94,26 +94,26 @@ class Output(io.RawIOBase):
             self._sync()
             self._inner.close()
         except (RuntimeError, OSError) as error:
-            raise translated(error, *self._place) from error
+            raise translated(error, *self._location) from error
 
     def _sync(self) -> None:
-        """Have the DataNodes write to their disks.
+        """Let the DataNodes flush the file to their disks.
 
-        The client waits for ever where the second DataNode of a pipeline died before it answered (hdfs-native 0.14.7);
-        so somebody else waits, and the file is given up and written anew.
+        hdfs-native 0.14.7 waits forever if the second DataNode of a pipeline dies before it responds. So another thread
+        waits, and after the timeout this raises an error that makes the caller write the file again.
         """
         done: Future[None] = Future()
 
         def sync() -> None:
             try:
                 done.set_result(self._inner.hsync())
-            except BaseException as error:  # a panic of the client's is no Exception
+            except BaseException as error:  # a panic of the client is not an Exception
                 done.set_exception(error)
 
         threading.Thread(target=sync, name="hsync", daemon=True).start()
         try:
             done.result(SYNC_TIMEOUT_S)
         except TimeoutError:
-            authority, path = self._place
-            said = f"hdfs://{authority}: no DataNode has answered for {SYNC_TIMEOUT_S:.0f} s"
-            raise OSError(errno.ETIMEDOUT, said, path) from None
+            authority, path = self._location
+            message = f"hdfs://{authority}: no DataNode has responded for {SYNC_TIMEOUT_S:.0f} s"
+            raise OSError(errno.ETIMEDOUT, message, path) from None

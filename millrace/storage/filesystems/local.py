@@ -1,4 +1,4 @@
-"""A POSIX file system, used so that what was written survives a crash of the machine."""
+"""The local file system; written files survive a crash of the machine."""
 
 import errno
 import io
@@ -12,39 +12,39 @@ from millrace.storage.filesystems.files import Entry
 
 
 class LocalFiles:
-    """The files of this machine. Paths are plain, without a scheme."""
+    """The files of this machine. Paths have no scheme."""
 
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
         return Path(path).exists()
 
     def names(self, path: str) -> list[str]:
-        """Names in a folder."""
+        """Return the names in a folder."""
         folder = Path(path)
         return [each.name for each in folder.iterdir()] if folder.is_dir() else []
 
     def walk(self, path: str) -> list[str]:
-        """Every file below a folder."""
+        """Return every file below a folder."""
         folder = Path(path)
         return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
 
     def entry(self, path: str) -> Entry:
-        """What is known of a file or folder."""
+        """Return the status of a file or folder."""
         status = Path(path).stat()
         is_folder = stat.S_ISDIR(status.st_mode)
         return Entry(path, is_folder, status.st_size, status.st_mtime_ns, status.st_ino)
 
     def entries(self, path: str) -> list[Entry]:
-        """What lies in a folder."""
+        """Return the content of a folder."""
         with os.scandir(path) as found:
             return [self.entry(each.path) for each in found]
 
     def size(self, path: str) -> int:
-        """Bytes of a file."""
+        """Return the size of a file in bytes."""
         return Path(path).stat().st_size
 
     def modified(self, path: str) -> float:
-        """When a file or folder was changed last."""
+        """Return the modification time of a file or folder."""
         return Path(path).stat().st_mtime
 
     def open_input(self, path: str) -> BinaryIO:
@@ -52,7 +52,7 @@ class LocalFiles:
         return Path(path).open("rb")
 
     def open_output(self, path: str) -> BinaryIO:
-        """Make a new file."""
+        """Create a new file."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return io.BufferedWriter(_Durable(path))
 
@@ -61,7 +61,7 @@ class LocalFiles:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         if Path(source).is_dir():
             try:
-                # Renaming onto a folder that holds anything fails, so a taken number is never replaced.
+                # A rename onto a folder with content fails, so an existing version is never replaced.
                 Path(source).rename(target)
             except OSError as error:
                 if error.errno == errno.ENOTEMPTY:
@@ -74,7 +74,7 @@ class LocalFiles:
         _sync(Path(target).parent)
 
     def replace(self, source: str, target: str) -> None:
-        """Rename over what is there."""
+        """Rename, and replace the target."""
         Path(source).replace(target)
         _sync(Path(target).parent)
 
@@ -87,7 +87,7 @@ class LocalFiles:
 
 
 class _Durable(io.FileIO):
-    """A new file whose bytes, and whose name in its folder, are on the disk once it is closed."""
+    """A new file that flushes its bytes, and its name in the folder, to the disk when it is closed."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, "x")

@@ -37,6 +37,12 @@ def test_versions_count_up(models: ModelStore, tmp_path: Path) -> None:
     assert models.names() == ["m"]
 
 
+def test_versions_carry_the_wait_of_their_store(tmp_path: Path) -> None:
+    models = ModelStore(Store(str(tmp_path / "store"), wait_s=30))
+    published = models.publish(export(tmp_path / "e"), manifest_of("m"))
+    assert published.retry.wait_s == models.open("m").retry.wait_s == 30
+
+
 def test_the_manifest_lists_every_file(models: ModelStore, tmp_path: Path) -> None:
     published = models.publish(export(tmp_path / "e"), manifest_of("m"))
     assert [f.path for f in published.manifest.files] == ["saved_model.pb", "variables/data", "variables/index"]

@@ -32,5 +32,5 @@ def test_what_other_systems_write() -> None:
 
 
 def test_no_record() -> None:
-    with pytest.raises(ValueError, match="no PredictionLog"):
+    with pytest.raises(ValueError, match="not a PredictionLog"):
         decode_record(b"\xff\xff\xff")

@@ -33,7 +33,7 @@ def test_a_record_that_is_not_there(store: Store) -> None:
 
 @pytest.mark.parametrize("number", [-1, 10**20])
 def test_what_is_no_number(number: int) -> None:
-    with pytest.raises(ValueError, match="no record number"):
+    with pytest.raises(ValueError, match="not a record number"):
         name_of(number)
 
 

@@ -53,6 +53,11 @@ def test_the_newest_version(table: TableVersion) -> None:
     assert all_ids(table, "test") == list(range(0, 60, 4))
 
 
+def test_a_version_carries_the_wait_of_its_store(table: TableVersion, store: Store) -> None:
+    assert table.retry.wait_s == 0
+    assert find_table(Store(store.root, wait_s=30), "p", CLEAN).retry.wait_s == 30
+
+
 def test_a_pinned_version_never_changes(table: TableVersion, store: Store) -> None:
     pinned = find_table(store, "p", CLEAN, 0)
     assert (pinned.version, pinned.rows_of(), pinned.commit) == (0, 40, {"contract": "c1", "key": "k1"})

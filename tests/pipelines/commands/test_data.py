@@ -97,10 +97,10 @@ def test_models_pushed_and_pulled(profile: str, tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["ls"], 78, "transfer.url is not set"),
-        (["ls", "--url", "nn:9870"], 78, "is no address of a WebHDFS"),
+        (["ls", "--url", "nn:9870"], 78, "is not an address of WebHDFS"),
         (["ls", "--url", "http://127.0.0.1:1"], 75, "http://127.0.0.1:1: '/' as user '"),
         (["put", "nowhere", "/x", "--url", "http://127.0.0.1:1"], 4, "there is no file or folder 'nowhere'"),
-        (["put", "setup.cfg", "x", "--url", "http://127.0.0.1:1"], 78, "'x' is no path in HDFS"),
+        (["put", "setup.cfg", "x", "--url", "http://127.0.0.1:1"], 78, "'x' is not a path in HDFS"),
         (["ls", "--workers", "x"], 2, ""),
         (["put", "a", "/b", "--workers", "0"], 2, ""),
         (["split", "nowhere"], 4, "there is no file"),

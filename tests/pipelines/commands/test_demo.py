@@ -12,7 +12,7 @@ from millrace.errors import ArtifactNotFound
 from millrace.features.spec import Category, Cyclic, Feature, FeatureSpec, Label, Numeric
 from millrace.runs import RunRecord
 from millrace.storage import Store
-from pipelines.commands.demo import ask_service, first_row, run_demo
+from pipelines.commands.demo import first_row, request_prediction, run_demo
 from pipelines.jobs.stages import Request
 from tests.millrace.products import write_product
 
@@ -49,4 +49,4 @@ def test_without_a_model_there_is_nothing_to_ask(tmp_path: Path) -> None:
     request = Request(write_product(tmp_path), settings=[f"store.root={tmp_path}/store"])
     trained = RunRecord(stage="train", run_id="r", outcome="committed", details={"sample": "x"})
     with pytest.raises(ArtifactNotFound, match="no model 'trips'"):
-        ask_service(request, trained)
+        request_prediction(request, trained)

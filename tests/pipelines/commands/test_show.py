@@ -72,7 +72,7 @@ def test_some_rows_of_a_table(root: str, capsys: pytest.CaptureFixture[str]) -> 
     show_table("p/clean", 0, root, "local", rows=3)
     out, err = capsys.readouterr()
     assert [sorted(row) for row in json.loads(out)["sample"]] == [["id", "split"]] * 3
-    assert "some rows" in err
+    assert "example rows" in err
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:

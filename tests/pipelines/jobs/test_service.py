@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from millrace.errors import ConfigError, Unavailable
-from pipelines.jobs.service import Watched, ask_rows, serve_product, service
+from pipelines.jobs.service import WatchedConfig, request_predictions, serve_product, service
 from tests.millrace.products import write_product
 
 
@@ -40,12 +40,12 @@ def address() -> Iterator[str]:
 def test_asking(address: str) -> None:
     rows = [{"a": 1, "b": None}, {"a": datetime(2013, 1, 1, 12, tzinfo=UTC)}]
     asked = [{"a": 1, "b": None}, {"a": "2013-01-01T12:00:00+00:00"}]
-    assert ask_rows(address, "m", rows) == {"path": "/v1/models/m:predict", "asked": {"instances": asked}}
+    assert request_predictions(address, "m", rows) == {"path": "/v1/models/m:predict", "asked": {"instances": asked}}
 
 
 def test_a_refused_question_is_not_an_answer(address: str) -> None:
     with pytest.raises(Unavailable, match=":predict: 400: "):
-        ask_rows(address, "m", [{"fail": True}])
+        request_predictions(address, "m", [{"fail": True}])
 
 
 @pytest.mark.e2e
@@ -63,12 +63,12 @@ def test_serving_a_wrong_file(tmp_path: Path) -> None:
 
 def test_a_service_need_not_have_its_users_functions(tmp_path: Path) -> None:
     path = write_product(tmp_path, ("train.models.tabular:build", "not.here:build"))
-    assert Watched(path, "local", []).load().config.train.model == "not.here:build"
+    assert WatchedConfig(path, "local", []).load().config.train.model == "not.here:build"
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = write_product(tmp_path)
-    watched = Watched(path, "local", ["serve.port=0"])
+    watched = WatchedConfig(path, "local", ["serve.port=0"])
     assert watched.load().config.serve.models == {}
     assert watched.reread() is None
     path.write_text(path.read_text() + "\nserve:\n  models: {other: {versions: all}}\n")

@@ -7,16 +7,11 @@ import pytest
 
 from millrace.errors import ConfigError
 from pipelines.jobs import submit
-from pipelines.jobs.stages import STAGES
 
 
 def test_java_reads_the_settings() -> None:
     conf: dict[str, str | int | float | bool] = {"a": True, "b": 2, "c": "x y"}
     assert submit.conf_options(conf) == ["--conf", "a=true", "--conf", "b=2", "--conf", "c=x y"]
-
-
-def test_every_stage_has_its_entry() -> None:
-    assert all(Path(submit.entry(stage)).is_file() for stage in STAGES)
 
 
 def test_the_program_of_this_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

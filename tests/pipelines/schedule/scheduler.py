@@ -10,7 +10,7 @@ from pathlib import Path
 
 from millrace.errors import Terminated
 from pipelines.schedule.embedded import Embedded
-from pipelines.schedule.runner import Place, Runner
+from pipelines.schedule.runner import Runner, RunnerContext
 from tests.pipelines.schedule.small import START, Bench, Small
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     folder, now = Path(sys.argv[1]), START + timedelta(minutes=int(sys.argv[2]))
     bench = Bench(folder)
-    runner = Runner("minutely", bench.entry, bench.log, Place(Small(bench.work), folder / "logs", lambda: now))
+    runner = Runner("minutely", bench.entry, bench.log, RunnerContext(Small(bench.work), folder / "logs", lambda: now))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     try:

@@ -13,7 +13,7 @@ from millrace.config.sections.schedule import Entry
 from millrace.errors import InputMissing
 from millrace.storage import Store
 from pipelines.schedule.log import Ended, Log, Started, Watched
-from pipelines.schedule.runner import Place, Runner
+from pipelines.schedule.runner import Runner, RunnerContext
 
 START = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
 SCRIPT = Path(__file__).with_name("stage.py")
@@ -83,7 +83,9 @@ class Bench:
 
     def runner(self) -> Runner:
         """A runner as a scheduler that starts now makes it."""
-        return Runner("minutely", self.entry, self.log, Place(Small(self.work), self.folder / "logs", self.clock))
+        return Runner(
+            "minutely", self.entry, self.log, RunnerContext(Small(self.work), self.folder / "logs", self.clock)
+        )
 
     def watch(self) -> None:
         """Let the watch begin at the clock's time."""

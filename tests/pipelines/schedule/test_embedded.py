@@ -20,7 +20,7 @@ from millrace.failpoints import ENVIRONMENT
 from pipelines.schedule import embedded
 from pipelines.schedule.embedded import Embedded
 from pipelines.schedule.log import Started
-from pipelines.schedule.processes import family
+from pipelines.schedule.processes import processes_of
 from tests.pipelines.schedule.small import START, Bench, Small, key_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_killed_at_any_moment_it_neither_loses_nor_doubles_a_tick(tmp_path: Path
             process.wait()
         run = bench.log.state().run
         if number % 3 == 0 and run is not None:  # the whole machine, as it were
-            for each in family(run.run):
+            for each in processes_of(run.run):
                 each.kill()
     before = len(bench.settled())
     assert before < TICKS
@@ -125,7 +125,7 @@ def test_sigterm_ends_it_and_what_it_runs_within_ten_seconds(tmp_path: Path) -> 
         assert process.wait(20) == 75
         assert time.monotonic() - began < 10
     run = next(record for _, record in bench.log.newest() if isinstance(record, Started))
-    assert family(run.run) == []
+    assert processes_of(run.run) == []
 
 
 def test_what_no_waiting_mends_ends_the_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,13 +143,13 @@ def test_what_no_waiting_mends_ends_the_scheduler(tmp_path: Path, monkeypatch: p
 def test_a_store_that_is_away_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(embedded, "AWAY_S", 0.05)
+    monkeypatch.setattr(embedded, "RETRY_S", 0.05)
     bench = Bench(tmp_path)
     store = tmp_path / "store"
     store.write_text("a file where a folder should be")
 
     def mend() -> None:
-        while "looking again" not in caplog.text:
+        while "retrying in" not in caplog.text:
             time.sleep(0.01)
         store.unlink()
         while bench.log.state().cursor is None:

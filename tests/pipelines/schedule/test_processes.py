@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from millrace.errors import ConfigError
-from pipelines.schedule.processes import LOST, Child, family, is_alive, owner
+from pipelines.schedule.processes import LOST, Child, is_alive, owner, processes_of
 
 SHELL = "/bin/sh"
 
@@ -29,13 +29,13 @@ def wait(child: Child) -> int:
 def test_an_exit_code_is_known_to_who_launched_it_and_to_who_did_not(tmp_path: Path) -> None:
     child = launch(tmp_path, 'import sys; print(\'{"reason": "so"}\'); sys.exit(3)')
     assert wait(child) == 3
-    later = Child(child.token, child.place)
+    later = Child(child.token, child.output)
     assert (later.code(), later.result(), later.is_mine) == (3, {"reason": "so"}, False)
 
 
 def test_one_that_still_runs_is_found_and_followed(tmp_path: Path) -> None:
     launched = launch(tmp_path, "import time; time.sleep(0.5); raise SystemExit(75)")
-    later = Child(launched.token, launched.place)
+    later = Child(launched.token, launched.output)
     assert later.code() is None
     assert wait(later) == 75
     assert wait(launched) == 75
@@ -43,12 +43,12 @@ def test_one_that_still_runs_is_found_and_followed(tmp_path: Path) -> None:
 
 def test_one_that_was_killed_left_no_code(tmp_path: Path) -> None:
     child = launch(tmp_path, "import time; time.sleep(60)")
-    while len(family(child.token)) < 2:
+    while len(processes_of(child.token)) < 2:
         time.sleep(0.01)
-    for process in family(child.token):
+    for process in processes_of(child.token):
         process.kill()
     assert wait(child) == LOST
-    assert Child(child.token, child.place).code() == LOST
+    assert Child(child.token, child.output).code() == LOST
     assert Child("never", tmp_path / "never").code() == LOST
 
 
@@ -60,14 +60,14 @@ def test_all_are_ended_those_too_that_left_the_group_or_will_not(tmp_path: Path)
         "time.sleep(60)"
     )
     child = launch(tmp_path, code)
-    while len(family(child.token)) < 4:
+    while len(processes_of(child.token)) < 4:
         time.sleep(0.01)
-    stopped = family(child.token)[-1]
+    stopped = processes_of(child.token)[-1]
     stopped.suspend()
     began = time.monotonic()
     child.end(0.3)
     assert 0.3 <= time.monotonic() - began < 3
-    assert family(child.token) == []
+    assert processes_of(child.token) == []
     assert not psutil.pid_exists(stopped.pid) or stopped.status() == psutil.STATUS_ZOMBIE
 
 

@@ -9,7 +9,7 @@ import pytest
 from millrace.failpoints import ENVIRONMENT, FailpointFired
 from pipelines.schedule import runner as runner_module
 from pipelines.schedule.log import Ended, Skipped, Started
-from pipelines.schedule.processes import family, owner
+from pipelines.schedule.processes import owner, processes_of
 from tests.pipelines.schedule.small import START, Bench, key_of, minutely
 
 
@@ -181,12 +181,12 @@ def test_a_run_past_its_deadline_ends_with_all_its_processes(tmp_path: Path, mon
     runner = bench.runner()
     runner.step()
     token = started(bench)[0].run
-    while len(family(token)) < 3:  # the launcher, the stage, and its child in another session
+    while len(processes_of(token)) < 3:  # the launcher, the stage, and its child in another session
         time.sleep(0.02)
     (end,) = bench.work_until(runner, 1)
     assert (end.outcome, end.code) == ("timed_out", None)
     assert "longer than 1 s" in end.reason
-    assert family(token) == []
+    assert processes_of(token) == []
 
 
 def test_what_runs_is_ended_with_its_scheduler_and_begun_again_by_the_next(
@@ -201,7 +201,7 @@ def test_what_runs_is_ended_with_its_scheduler_and_begun_again_by_the_next(
     while not bench.calls():
         time.sleep(0.02)
     runner.stop()
-    assert family(started(bench)[0].run) == []
+    assert processes_of(started(bench)[0].run) == []
     assert [end.settles for end in ended(bench, "interrupted")] == [False]
     assert runner.step() > 0
     (bench.work / "hang").unlink()

@@ -44,7 +44,7 @@ def test_a_token_goes_to_the_server_and_nowhere_else(
         assert f"delegation={token}" in stranger.asked[-1]
         assert "user.name" not in stranger.asked[-1]
         stranger.status, stranger.body = 403, b'{"RemoteException": {"exception": "InvalidToken", "message": "old"}}'
-        with pytest.raises(ConfigError, match="not let in: old") as caught:
+        with pytest.raises(ConfigError, match="authentication failed: old") as caught:
             web.status("/x")
         stranger.status = 200
         assert "SECRET" not in f"{caught.value}{caught.value.hint}{web.__dict__}"

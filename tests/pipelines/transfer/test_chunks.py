@@ -85,10 +85,10 @@ def test_interrupted_it_goes_on(point: str, file: Path, tmp_path: Path, monkeypa
 
 
 def test_what_is_there_is_not_replaced(file: Path, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="exists already"):
         split(file, folder, SIZE + 1)
     (tmp_path / "x").write_bytes(b"mine")
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="exists already"):
         merge(folder, tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == b"mine"
     (folder / "000003.chunk").unlink()
@@ -106,12 +106,12 @@ def test_nothing_to_work_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("name", "../../etc/passwd", "do not make up the file"),
-        ("size", 5, "do not make up the file"),
-        ("chunks", [], "do not make up the file"),
-        ("sha256", "x", "is no manifest of chunks"),
-        ("other", 1, "is no manifest of chunks"),
-        ("sha256", "0" * 64, "the file is not that of"),
+        ("name", "../../etc/passwd", "do not cover the file"),
+        ("size", 5, "do not cover the file"),
+        ("chunks", [], "do not cover the file"),
+        ("sha256", "x", "is not a manifest of chunks"),
+        ("other", 1, "is not a manifest of chunks"),
+        ("sha256", "0" * 64, "the file differs from manifest"),
     ],
 )
 def test_a_manifest_that_cannot_be(key: str, value: object, message: str, folder: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_nobody_there() -> None:
         web = connect(Transfer(url=f"http://127.0.0.1:{nobody.getsockname()[1]}"))
         with pytest.raises(StorageError, match="Connection refused") as caught:
             web.status("/")
-    assert "is the NameNode up" in caught.value.hint
+    assert "is the NameNode running" in caught.value.hint
     with pytest.raises(StorageError, match=r"no-such-host\.invalid"):
         connect(Transfer(url="http://no-such-host.invalid:9870")).status("/")
 
@@ -75,13 +75,13 @@ def test_nobody_there() -> None:
 def test_a_server_that_is_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         web = connect(Transfer(url=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.2))
-        with pytest.raises(StorageError, match="no answer in time"):
+        with pytest.raises(StorageError, match="no response in time"):
             web.status("/")
 
 
 @pytest.mark.hdfs
 def test_the_wrong_port_of_a_namenode(hdfs: Cluster) -> None:
-    with pytest.raises(ConfigError, match="what answers there is no WebHDFS: It looks like you are making an HTTP"):
+    with pytest.raises(ConfigError, match="the server is not WebHDFS: It looks like you are making an HTTP"):
         connect(Transfer(url=hdfs.hdfs.replace("hdfs://", "http://"))).status("/")
     with pytest.raises(ConfigError, match="no secure connection"):
         connect(Transfer(url=hdfs.webhdfs.replace("http://", "https://"))).status("/")

@@ -84,4 +84,4 @@ def test_the_first_error_ends_the_others() -> None:
         late[-1].cancel()
         fail()
     assert ended
-    assert "goes on where it was" in ended[0]
+    assert "same command again to resume" in ended[0]

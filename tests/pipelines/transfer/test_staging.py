@@ -13,7 +13,7 @@ from millrace.failpoints import ENVIRONMENT, FailpointFired
 from pipelines.hadoop.cluster import Cluster
 from pipelines.transfer import WebHdfs, connect, get, put
 from pipelines.transfer.chunks import merge, split
-from pipelines.transfer.staging import clear, held, staging_name, take
+from pipelines.transfer.staging import clear, locked, staging_name, take
 from tests.pipelines.transfer.conftest import BLOCK
 from tests.pipelines.transfer.test_webhdfs import read
 
@@ -27,22 +27,22 @@ def test_staging_names_are_plain_and_the_same_again() -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipelines.transfer.staging import held
-with held(Path(sys.argv[1])):
-    print("held", flush=True)
+from pipelines.transfer.staging import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_local_place_is_held_until_its_holder_is_gone(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as other:
-        assert other.stdout and other.stdout.readline() == b"held\n"
+        assert other.stdout and other.stdout.readline() == b"locked\n"
         try:
-            with pytest.raises(Refused, match="is under way"), held(tmp_path):
+            with pytest.raises(Refused, match="is already running"), locked(tmp_path):
                 pass
         finally:
             other.kill()
-    with held(tmp_path):
+    with locked(tmp_path):
         pass
 
 
@@ -50,11 +50,11 @@ def test_split_and_merge_wait_for_nobody(tmp_path: Path) -> None:
     source = tmp_path / "x"
     source.write_bytes(bytes(range(250)))
     (tmp_path / staging_name("split", "y")).mkdir()
-    with held(tmp_path / staging_name("split", "y")), pytest.raises(Refused, match="is under way"):
+    with locked(tmp_path / staging_name("split", "y")), pytest.raises(Refused, match="is already running"):
         split(source, tmp_path / "y", chunk_size=100)
     split(source, tmp_path / "y", chunk_size=100)
     (tmp_path / staging_name("merge", "z")).touch()
-    with held(tmp_path / staging_name("merge", "z")), pytest.raises(Refused, match="is under way"):
+    with locked(tmp_path / staging_name("merge", "z")), pytest.raises(Refused, match="is already running"):
         merge(tmp_path / "y", tmp_path / "z")
     merge(tmp_path / "y", tmp_path / "z")
     assert (tmp_path / "z").read_bytes() == source.read_bytes()
@@ -65,7 +65,7 @@ def test_get_waits_for_nobody(web: WebHdfs, folder: str, source: Path, tmp_path:
     web.create(f"{folder}/x", iter([source.read_bytes()]), BLOCK)
     staging = tmp_path / staging_name("get", "y")
     staging.mkdir()
-    with held(staging), pytest.raises(Refused, match="is under way"):
+    with locked(staging), pytest.raises(Refused, match="is already running"):
         get(web, f"{folder}/x", tmp_path / "y", force=False, workers=2)
     assert get(web, f"{folder}/x", tmp_path / "y", force=False, workers=2).outcome == "committed"
     assert not staging.exists()

@@ -53,9 +53,9 @@ def test_a_rename_neither_replaces_nor_moves_inside(web: WebHdfs, folder: str) -
     web.create(f"{folder}/old", [b"old"], BLOCK)
     web.make_folder(f"{folder}/inner")
     web.make_folder(f"{folder}/other")
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="exists already"):
         web.rename_new(f"{folder}/new", f"{folder}/old")
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="exists already"):
         web.rename_new(f"{folder}/inner", f"{folder}/other")
     with pytest.raises(Exception, match="must both be directories"):
         web.rename_new(f"{folder}/new", f"{folder}/inner")

@@ -9,7 +9,7 @@ from millrace.storage import is_of_storage, mapped_errors
 
 MAPPED = [
     (FileNotFoundError(errno.ENOENT, "gone"), ArtifactNotFound, "there is no file 'a/b' in the store"),
-    (FileExistsError(errno.EEXIST, "there"), ArtifactExists, "file 'a/b' is already there"),
+    (FileExistsError(errno.EEXIST, "there"), ArtifactExists, "file 'a/b' exists already"),
     (PermissionError(errno.EACCES, "denied", "a/b"), ConfigError, "no permission for a/b"),
     (PermissionError(errno.EPERM, "denied"), ConfigError, "no permission for a/b"),
     (OSError(errno.ENOSPC, "No space left on device"), StorageError, "file 'a/b': No space left on device"),

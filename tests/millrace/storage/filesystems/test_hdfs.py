@@ -50,7 +50,7 @@ def test_a_namenode_that_is_not_there() -> None:
         store = Store(f"hdfs://127.0.0.1:{nobody.getsockname()[1]}/millrace")
         with pytest.raises(StorageError, match=r"hdfs://127\.0\.0\.1:\d+: Connection refused") as caught:
             store.names("models")
-    assert "is the NameNode up" in caught.value.hint
+    assert "is the NameNode running" in caught.value.hint
 
 
 @pytest.mark.hdfs

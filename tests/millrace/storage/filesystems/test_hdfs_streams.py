@@ -28,7 +28,7 @@ class Stuck:
 def test_datanodes_that_never_answer_are_waited_for_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdfs_streams, "SYNC_TIMEOUT_S", 0.05)
     inner = Stuck()
-    with pytest.raises(TimeoutError, match="hdfs://namenode:8020: no DataNode has answered") as caught:
+    with pytest.raises(TimeoutError, match="hdfs://namenode:8020: no DataNode has responded") as caught:
         Output(inner, *PLACE).close()
     assert (caught.value.errno, caught.value.filename) == (errno.ETIMEDOUT, PLACE[1])
     assert is_temporary(caught.value)

@@ -15,7 +15,7 @@ import pytest
 from millrace.storage import Store
 from millrace.tables.versions import PREDICTIONS
 from pipelines.schedule.log import Ended, Log, Started, Watched
-from pipelines.schedule.processes import family
+from pipelines.schedule.processes import processes_of
 from tests.e2e.commands import BIN, ROOT, rows_digest, run_command
 from tests.e2e.conftest import ROWS
 from tests.made_up import PRODUCT
@@ -78,7 +78,7 @@ def settled(log: Log) -> list[Ended]:
 
 def programs(log: Log) -> set[str]:
     """Return the program names of the current runs' processes."""
-    return {name_of(process)[:6] for run in runs(log) for process in family(run.run)}
+    return {name_of(process)[:6] for run in runs(log) for process in processes_of(run.run)}
 
 
 def name_of(process: psutil.Process) -> str:

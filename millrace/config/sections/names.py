@@ -1,4 +1,4 @@
-"""The kinds of names that a product file holds, and how each is spelt."""
+"""The kinds of names in a product file, and their patterns."""
 
 import re
 from typing import Annotated, Final
@@ -15,14 +15,14 @@ MEMORY_PATTERN: Final = r"^[1-9]\d*[mg]$"
 MASTER_PATTERN: Final = r"^(local(\[[\d*, ]+\])?|local-cluster\[.+\]|yarn|spark://.+|k8s://.+)$"
 
 SPELLING: Final = {
-    NAME_PATTERN: "expected small letters, digits, - and _, such as my-product",
+    NAME_PATTERN: "expected lower-case letters, digits, - and _, such as my-product",
     COLUMN_PATTERN: "expected letters, digits and _, such as dep_delay",
     DOTTED_PATTERN: "expected module:function, such as train.models.tabular:build",
     DIGEST_PATTERN: "expected the 64 hexadecimal digits that sha256sum prints",
     MEMORY_PATTERN: "expected a size such as 2g or 512m",
     MASTER_PATTERN: "expected a Spark master, such as local[*], yarn or spark://host:7077",
 }
-"""What to say of a text that does not match."""
+"""The expectation in an error message, by pattern."""
 
 SQL_TYPES: Final = (
     "boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "string", "date", "timestamp", "binary",

@@ -1,4 +1,4 @@
-"""The typed sections of a product file; those of a profile stand in `millrace.config.sections.profile`.
+"""The whole configuration: a product file merged with a profile.
 
 The docstring under a field becomes its description in `millrace config schema`.
 """
@@ -21,20 +21,21 @@ class Score(Section):
     """Batch scoring."""
 
     split: Literal["train", "validation", "test"] | None = None
-    """Score only this split; by default all rows."""
+    """Score only the rows of this split; by default all rows."""
     max_unseen: float = Field(0.5, ge=0, le=1)
-    """Share of the rows whose value of some category is out of the model's vocabulary, before the run is refused."""
+    """Largest share of rows with a value that is not in the vocabulary of a category. Above it the run ends with exit
+    code 3 and adds nothing."""
 
 
 class Config(Section):
-    """One data product, and where it runs."""
+    """One data product, and where it runs (see the profile)."""
 
     product: Name
     """Name of the product, its tables and its model."""
     description: str = ""
-    """What it answers, for people."""
+    """What the model predicts, for people."""
     sources: dict[Name, Source] = Field(min_length=1)
-    """Declared inputs."""
+    """The sources, by name."""
     ingest: Ingest
     contract: Contract
     features: Features
@@ -42,7 +43,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     score: Score = Score()
     schedule: Schedule = Field(default_factory=dict)
-    """When stages run by themselves: a name of your own, then when and what."""
+    """When stages run automatically: entries by a name of your choice."""
     spark: Spark = Spark()
     store: StoreSection = StoreSection()
     ranks: Ranks = Ranks()

@@ -1,4 +1,4 @@
-"""The typed sections of a profile: where a product runs, and with what."""
+"""The typed sections of a profile: where a product runs, and with which resources."""
 
 from typing import Literal
 
@@ -9,55 +9,56 @@ from millrace.section import Section
 
 
 class Spark(Section):
-    """Where Spark runs, and with what."""
+    """Where Spark runs, and with which resources."""
 
     master: str = Field("local[*,4]", pattern=MASTER_PATTERN)
     """A Spark master URL."""
     driver_memory: str = Field("2g", pattern=MEMORY_PATTERN)
-    """Heap of the driver; in local mode also of the executors."""
+    """Java heap of the driver; in local mode the executors share it."""
     deploy_mode: Literal["client", "cluster"] = "client"
-    """Where the driver runs: in the process that is asked, or in the cluster, to which spark-submit hands it."""
+    """Where the driver runs: in the process that starts the stage (`client`), or in the cluster, by spark-submit."""
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Any other Spark setting."""
+    """Other Spark settings, by name."""
 
 
 class StoreSection(Section):
-    """Where artifacts lie."""
+    """Where tables, models and runs are stored."""
 
     root: str = "millrace-store"
-    """A folder, relative to the working folder, or a ``file://`` URI; or ``hdfs://host:port/path``, where ``hdfs:///path``
-    means the default file system of HADOOP_CONF_DIR."""
+    """A folder (relative to the working folder), a ``file://`` URI, or ``hdfs://host:port/path``. ``hdfs:///path`` means
+    the default file system of HADOOP_CONF_DIR."""
     wait_s: float = Field(600, ge=0)
-    """How long a stage waits for a storage that went away, such as a NameNode that restarts, before it gives up."""
+    """Seconds that a stage retries while the storage is unavailable, for example while a NameNode restarts. Then the
+    stage ends with exit code 75."""
 
 
 class Ranks(Section):
-    """How training is spread."""
+    """How training is distributed."""
 
     world_size: int = Field(2, ge=1, le=840)
-    """Horovod ranks, each one Spark task."""
+    """Number of Horovod ranks; each is one Spark task."""
     start_timeout_s: int = Field(120, ge=1)
-    """How long to wait until Spark has started every rank."""
+    """Seconds until Spark must have started every rank; later, training ends with exit code 75."""
 
 
 class Transfer(Section):
-    """How a machine outside the cluster reaches its HDFS, over HTTP."""
+    """How a machine outside the cluster reaches HDFS over HTTP."""
 
     url: str | None = None
-    """WebHDFS of the NameNode, such as ``http://namenode:9870``; with ``;`` between, several of them."""
+    """WebHDFS address of the NameNode, such as ``http://namenode:9870``. Separate several NameNodes with ``;``."""
     auth: Literal["simple", "kerberos", "token"] = "simple"
-    """`simple` names a user, `kerberos` takes the ticket of kinit, `token` a delegation token."""
+    """Authentication: `simple` sends a user name, `kerberos` uses the ticket of kinit, `token` a delegation token."""
     user: str | None = Field(None, min_length=1)
-    """For `simple`; by default HADOOP_USER_NAME, else whoever runs it."""
+    """User name for `simple`; by default HADOOP_USER_NAME, else the user of the process."""
     token_file: str | None = None
-    """For `token`: a file that holds it; by default it is taken from MILLRACE_HDFS_TOKEN."""
+    """For `token`: a file with the token; by default the environment variable MILLRACE_HDFS_TOKEN has the token."""
     ca_bundle: str | None = None
-    """For https: the certificates to trust, by default those of the package certifi."""
+    """For https: a file of trusted certificates; by default those of the package certifi."""
     root: str = Field("/millrace", pattern="^/")
-    """The folder of the store there, for `models push` and `pull`."""
+    """Folder of the store on that HDFS, for `models push` and `models pull`."""
     workers: int = Field(4, ge=1, le=64)
-    """Files and blocks on their way at once."""
+    """Number of files and blocks that are transferred in parallel."""
     block_mb: int = Field(128, ge=1, le=2048)
-    """Size of the blocks of what is put; an interrupted transfer goes on at a block's end."""
+    """Block size of files that are sent, in MiB. An interrupted transfer continues after the last complete block."""
     timeout_s: float = Field(60.0, gt=0)
-    """How long a server may be silent."""
+    """Seconds without data from a server after which a request fails."""

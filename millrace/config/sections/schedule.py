@@ -1,4 +1,4 @@
-"""The typed section `schedule`: when stages run by themselves, in words that every scheduler can be given."""
+"""The typed section `schedule`: when stages run automatically, in terms that every scheduler understands."""
 
 from typing import Annotated, Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -25,46 +25,46 @@ def _check_zone(name: str) -> str:
 
 
 def _as_tuple(value: Any) -> Any:
-    # Below a validator that looked at Python's values, strictness no longer takes JSON's list for a tuple.
+    # In strict mode, pydantic accepts a list for a tuple only if it parses JSON itself.
     return tuple(value) if isinstance(value, list) else value
 
 
 class Retries(Section):
-    """What happens after a failure that may pass: storage or cluster away, a process that died."""
+    """Retries after exit code 75 (storage or cluster unavailable) and after a process that died."""
 
     max_attempts: int = Field(4, ge=1, le=100)
-    """How often a stage is tried in all."""
+    """Largest number of attempts of a stage, the first one included."""
     wait_s: float = Field(60, gt=0, le=86_400)
-    """Seconds before the second attempt; each later wait is twice as long, and up to a quarter longer by chance."""
+    """Seconds before the second attempt. Each later wait is twice as long, plus a random part of up to a quarter."""
     max_wait_s: float = Field(3_600, gt=0, le=86_400)
-    """No wait grows beyond this, the part by chance aside."""
+    """Upper bound of a wait in seconds, without the random part."""
 
     @model_validator(mode="after")
-    def _grows(self) -> "Retries":
+    def _check_order(self) -> "Retries":
         if self.max_wait_s < self.wait_s:
             raise ValueError("max_wait_s is less than wait_s")
         return self
 
 
 class Entry(Section):
-    """Stages that run at the moments of a cron expression."""
+    """Stages that run at the times of a cron expression."""
 
     cron: Annotated[str, AfterValidator(check_cron)]
-    """Minute, hour, day, month, weekday, such as ``30 2 * * *``: half past two every day."""
+    """Minute, hour, day, month and weekday. For example, ``30 2 * * *`` is 02:30 every day."""
     timezone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
-    """Where these times are read from a clock, such as Europe/Paris."""
+    """Time zone of these times, such as Europe/Paris."""
     stages: Annotated[tuple[Stage, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
-    """What runs, one after another; the first that fails ends the tick."""
+    """Stages to run, one after another; if one fails, the later ones do not run at this time."""
     deadline_s: float = Field(14_400, ge=1)
-    """A stage that runs longer is ended with all its processes."""
+    """Seconds after which a stage is ended, with all its processes."""
     retries: Retries = Retries()
-    """What happens after a failure that may pass."""
+    """Retries after a temporary failure."""
     input_wait_s: float = Field(86_400, ge=0)
-    """How long a tick waits for an input that is not there yet, before it counts as failed."""
+    """Seconds to wait for a missing input before the run counts as failed (`input_missing`)."""
     max_active: Literal[1] = 1
-    """Ticks of an entry run one after another."""
+    """Runs of one entry never overlap."""
     catch_up: Literal["all", "latest", "none"] = "latest"
-    """Which of the ticks that passed while nothing could run are made up for."""
+    """Which of the times that were missed, for example because no scheduler ran, are run later."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Entry":

@@ -52,7 +52,7 @@ def test_an_entry(tmp_path: Path) -> None:
         ("catch_up: all", "misfire: 2", 8, "daily.misfire", "unknown key 'misfire'; expected one of: catch_up, cron"),
         ("wait_s: 10, max_wait_s: 60", "wait_s: 61, max_wait_s: 60", 7, "daily.retries", "max_wait_s is less than"),
         ("    cron: 30 2 * * *\n", "", 2, "daily.cron", "'cron' is missing; it has no default"),
-        ("  daily:", "  Daily run:", 2, "Daily run", "expected small letters, digits"),
+        ("  daily:", "  Daily run:", 2, "Daily run", "expected lower-case letters, digits"),
     ],
 )
 def test_a_mistake(old: str, new: str, line: int, key: str, message: str, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ VALUES = [
     Mistake("{min: 0.5}", "{}", "auc", "evaluate.gates.auc", "found no keys", "expected min, max or vs_previous"),
     Mistake("min: 0.5", "min: 2, max: 1", "auc", "evaluate.gates.auc", "keys min, max", "no value is at least min"),
     Mistake("product: trips", "product: 12", "12", "product", "found 12", "expected text in quotes"),
-    Mistake("product: trips", "product: My Trips", "My", "product", "found 'My Trips'", "small letters, digits"),
+    Mistake("product: trips", "product: My Trips", "My", "product", "found 'My Trips'", "lower-case letters, digits"),
     Mistake("slices: [city]", "slices: city", "slices", "evaluate.slices", "found 'city'", "a list, such as [a, b]"),
     Mistake("drop: [id]", "drop:", "drop", "ingest.steps.3", "found keys drop", STEP),
     Mistake("    - drop", "      drop", "derive:", "ingest.steps.2", "found keys derive, drop", STEP),

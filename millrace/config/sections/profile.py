@@ -25,8 +25,8 @@ class StoreSection(Section):
     """Where tables, models and runs are stored."""
 
     root: str = "millrace-store"
-    """A folder (relative to the working folder), a ``file://`` URI, or ``hdfs://host:port/path``. ``hdfs:///path`` means
-    the default file system of HADOOP_CONF_DIR."""
+    """A folder (relative to the working folder), a ``file://`` URI, or ``hdfs://host:port/path``. ``hdfs:///path``
+    means the default file system of HADOOP_CONF_DIR."""
     wait_s: float = Field(600, ge=0)
     """Seconds that a stage retries while the storage is unavailable, for example while a NameNode restarts. Then the
     stage ends with exit code 75."""

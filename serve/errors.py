@@ -208,8 +208,9 @@ class TooManyUnseen(DataRejected):
 
     def __init__(self, unseen: Mapping[str, int], *, rows: int, allowed: float) -> None:
         over = [f"{name} in {count} of {rows} rows" for name, count in unseen.items() if count > allowed * rows]
+        shown = shorten(", ".join(over), 400)
         super().__init__(
-            f"values that are not in the training data: {shorten(', '.join(over), 400)}; allowed share: {allowed:g}",
+            f"values that are not in the training data: {shown}; allowed is a share of {allowed:g}",
             hint="nothing was added; train on rows with these values, fix the column, or raise score.max_unseen",
         )
         self.unseen = dict(unseen)

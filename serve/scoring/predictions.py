@@ -222,7 +222,7 @@ class Predictions:
 
 
 def parse_date(text: str) -> str:
-    """A logical date as it stands in the table.
+    """Parse a logical date, and return it in the form of the table.
 
     Raises:
         ConfigError: It is no date.

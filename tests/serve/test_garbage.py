@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from chaos.service.corpus import tensors
+from chaos.service.wire import INFER, PREDICT, as_json, http
 from millrace.config.sections.serve import Serve
 from millrace.models.store import ModelStore
 from millrace.storage import Store
@@ -24,8 +26,6 @@ from serve.garbage import forget_stack, weak_callback
 from serve.isolation.parent import IsolatedServable
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
-from tests.hostile.corpus import tensors
-from tests.hostile.wire import INFER, PREDICT, as_json, http
 from tests.serve import models
 from tests.serve.client import listening
 from tests.serve.models import POISON, ROW

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from chaos.service.corpus import all_requests, tensors
+from chaos.service.wire import INFER, PREDICT, as_json, heads, http
 from millrace.config.sections.serve import Serve
 from serve.http.fast_path import MAX_HEAD_BYTES, FastHttpProtocol
 from serve.http.uvicorn_server import configure
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
-from tests.hostile.corpus import all_requests, tensors
-from tests.hostile.wire import INFER, PREDICT, as_json, heads, http
 from tests.serve.client import listening
 from tests.serve.models import POISON, ROW
 

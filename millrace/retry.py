@@ -46,24 +46,30 @@ def is_temporary(error: BaseException) -> bool:
 class RetryPolicy:
     """When and for how long a function is retried. Use it only for functions that are safe to repeat.
 
+    To send a policy to another process (executor, rank), leave `is_temporary`, `stop` and `on_wait` at their defaults.
+
     Attributes:
         wait_s: Seconds after which an error is final, counted from the first call; 0: no retry, None: no limit.
         first_pause_s: Upper bound of the first pause. Pauses are random, and their upper bound doubles.
+        shortest_pause_s: Lower bound of every pause.
         longest_pause_s: Upper bound of every pause.
         is_temporary: Which errors are retried.
         tries: Largest number of calls; None: no limit.
         stop: Once it is set, it ends the pause and makes the next error final.
         waits_for: What the function waits for, for the log.
+        log_after_s: Seconds of waiting before the first line in the log.
         on_wait: Called before each pause, for example to keep a watchdog from ending the process.
     """
 
     wait_s: float | None = 0.0
     first_pause_s: float = 0.2
+    shortest_pause_s: float = 0.0
     longest_pause_s: float = 5.0
     is_temporary: Callable[[BaseException], bool] = is_temporary
     tries: int | None = None
     stop: threading.Event | None = None
     waits_for: str = "the storage"
+    log_after_s: float = 0.0
     on_wait: Callable[[], None] | None = None
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,7 +79,9 @@ class RetryPolicy:
         retrying = Retrying(
             retry=tenacity.retry_if_exception(self.is_temporary),
             stop=tenacity.stop_any(*self._limits()),
-            wait=tenacity.wait_random_exponential(self.first_pause_s, max=self.longest_pause_s),
+            wait=tenacity.wait_random_exponential(
+                self.first_pause_s, min=self.shortest_pause_s, max=self.longest_pause_s
+            ),
             sleep=time.sleep if self.stop is None else tenacity.sleep_using_event(self.stop),
             before_sleep=_WaitLog(self),
             reraise=True,
@@ -120,7 +128,7 @@ class _WaitLog:
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._logged_s = -LOG_EVERY_S
+        self._logged_s = policy.log_after_s - LOG_EVERY_S
 
     def __call__(self, state: RetryCallState) -> None:
         if self._policy.on_wait is not None:

@@ -1,6 +1,5 @@
 """Computes digests of files on any file system, and caches them until a file changes."""
 
-import functools
 import hashlib
 from typing import Final
 
@@ -8,6 +7,9 @@ from millrace.retry import NO_RETRY, RetryPolicy
 from millrace.storage.store import files_of, open_input
 
 _CHUNK_BYTES: Final = 1 << 20
+MAX_CACHED: Final = 100_000
+_digests: dict[tuple[str, tuple[int, int, int]], str] = {}
+"""Digests by path and stamp: a file that changed has another stamp. Two threads may both compute a digest."""
 
 
 def digest_at(path: str, retry: RetryPolicy = NO_RETRY) -> str:
@@ -29,9 +31,11 @@ def has_digest(path: str, sha256: str, retry: RetryPolicy = NO_RETRY) -> bool:
     Raises:
         OSError: The file cannot be read.
     """
-    return _digest_of(path, files_of(path, retry).entry(path).stamp, retry) == sha256
-
-
-@functools.lru_cache(maxsize=100_000)
-def _digest_of(path: str, stamp: tuple[int, int, int], retry: RetryPolicy) -> str:
-    return digest_at(path, retry)
+    key = path, files_of(path, retry).entry(path).stamp
+    digest = _digests.get(key)
+    if digest is None:
+        digest = digest_at(path, retry)
+        if len(_digests) >= MAX_CACHED:
+            _digests.clear()
+        _digests[key] = digest
+    return digest == sha256

@@ -63,7 +63,7 @@ def cas_append(
     token = uuid.uuid4().hex.encode()
     target = store.uri(*folder, name_of(number))
     staged: list[str] = []
-    retry = RetryPolicy(wait_s, first_pause_s=0.1, is_temporary=_is_worth_a_retry)
+    retry = RetryPolicy(wait_s, first_pause_s=0.1, is_temporary=_is_worth_a_retry, log_after_s=5.0)
     with mapped_errors("record", "/".join((*folder, name_of(number)))):
         try:
             outcome: Won | Lost = retry.call(_try, store, target, number, token + b"\n" + data, staged)

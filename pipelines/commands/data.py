@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,15 +58,17 @@ def _run(action: Callable[[], None]) -> None:
     guard(run)
 
 
-def _copy(profile: str, url: str | None, workers: int | None, copy: Callable[["WebHdfs", Transfer], "Moved"]) -> None:
-    """Connect to the cluster, copy something to or from it, and report what was copied."""
+def _copy(
+    profile: str, url: str | None, workers: int | None, copy: Callable[[Callable[[], "WebHdfs"], Transfer], "Moved"]
+) -> None:
+    """Copy something to or from the cluster, and report it; `copy` gets the function that connects."""
 
     def run() -> None:
         from pipelines.transfer import connect
 
         started = time.monotonic()
         transfer = find_transfer(profile, url=url, workers=workers)
-        _report(copy(connect(transfer), transfer), started)
+        _report(copy(partial(connect, transfer), transfer), started)
 
     _run(run)
 
@@ -89,11 +92,11 @@ def put(
 ) -> None:
     """Upload a file or folder to HDFS. It is verified, appears in one step, and resumes after an interruption."""
 
-    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+    def copy(connect: Callable[[], "WebHdfs"], transfer: Transfer) -> "Moved":
         from pipelines.transfer.put import checked_target, put
 
         path = checked_target(target, source.absolute().name)
-        return put(hdfs, source, path, force=force, workers=transfer.workers, block_bytes=transfer.block_mb << 20)
+        return put(connect(), source, path, force=force, workers=transfer.workers, block_bytes=transfer.block_mb << 20)
 
     _copy(profile, url, workers, copy)
 
@@ -109,14 +112,14 @@ def get(
 ) -> None:
     """Download a file or folder from HDFS. It is verified, appears in one step, and resumes after an interruption."""
 
-    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+    def copy(connect: Callable[[], "WebHdfs"], transfer: Transfer) -> "Moved":
         from pipelines.transfer import get
         from pipelines.transfer.put import checked_path
 
         path = checked_path(source)
         name = path.rpartition("/")[2]
         is_folder = str(target) in (".", "..") or target.as_posix().endswith("/..")
-        return get(hdfs, path, target / name if is_folder else target, force=force, workers=transfer.workers)
+        return get(connect(), path, target / name if is_folder else target, force=force, workers=transfer.workers)
 
     _copy(profile, url, workers, copy)
 
@@ -254,12 +257,12 @@ def push(
 ) -> None:
     """Upload a model version from the local store to the store behind WebHDFS: complete, or not at all."""
 
-    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+    def copy(connect: Callable[[], "WebHdfs"], transfer: Transfer) -> "Moved":
         from pipelines.transfer import versions
 
         found = checked_copy(ModelStore(Store(store or find_store_root(profile))).open(name, version))
         block = transfer.block_mb << 20
-        return versions.push(hdfs, transfer.root, found, workers=transfer.workers, block_bytes=block)
+        return versions.push(connect(), transfer.root, found, workers=transfer.workers, block_bytes=block)
 
     _copy(profile, url, workers, copy)
 
@@ -274,10 +277,10 @@ def pull(
 ) -> None:
     """Download a model version from the store behind WebHDFS to the local store: complete, or not at all."""
 
-    def copy(hdfs: "WebHdfs", transfer: Transfer) -> "Moved":
+    def copy(connect: Callable[[], "WebHdfs"], transfer: Transfer) -> "Moved":
         from pipelines.transfer import versions
 
         local = Store(store or find_store_root(profile))
-        return versions.pull(hdfs, transfer.root, name, version, local, workers=transfer.workers)
+        return versions.pull(connect(), transfer.root, name, version, local, workers=transfer.workers)
 
     _copy(profile, url, workers, copy)

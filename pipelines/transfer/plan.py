@@ -88,10 +88,12 @@ class TransferPool:
             wait_s=None,
             tries=TRIES,
             first_pause_s=2.0,
-            longest_pause_s=8.0,
+            shortest_pause_s=1.0,
+            longest_pause_s=4.0,
             is_temporary=lambda error: isinstance(error, Interrupted),
             stop=self.stopped,
             waits_for="the connection",
+            log_after_s=5.0,
         )
         return self._threads.submit(retry.call, work, *arguments)
 

@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,14 +23,6 @@ GRACE_S: Final = 25
 """How long running requests may take after a stop signal."""
 TICKS: Final = 10
 """Ticks of uvicorn per second."""
-
-
-@runtime_checkable
-class HasDeadlines(Protocol):
-    """A connection with deadlines, such as `serve.http.fast_path.FastHttpProtocol`."""
-
-    def close_if_late(self, now: float) -> None:
-        """Close the connection if its next step is overdue."""
 
 
 def configure(app: ASGIApp, settings: Serve) -> uvicorn.Config:
@@ -105,8 +97,10 @@ class Server(uvicorn.Server):
         if counter % TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, HasDeadlines):
-                    connection.close_if_late(now)
+                # `serve.http.fast_path` has it, uvicorn's own protocol has not.
+                close_if_late = getattr(connection, "close_if_late", None)
+                if close_if_late is not None:
+                    close_if_late(now)
             if self._on_second:
                 await self._on_second()
         return await super().on_tick(counter)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.routing import Match, Route
+from starlette.types import Scope as ASGIScope
 
 from serve.http.access import Access, Scope
 from serve.http.responses import Reply
@@ -53,6 +54,17 @@ class PlainName(Convertor[str]):
         return value
 
 
+class CountedRoute(Route):
+    """A route that names itself in the scope also if only the method differs: a 405 is counted for its path."""
+
+    def matches(self, scope: ASGIScope) -> tuple[Match, ASGIScope]:
+        """As Starlette's, with the route in the scope's update."""
+        match, found = super().matches(scope)
+        if match != Match.NONE:
+            found["route"] = self
+        return match, found
+
+
 KNOWN_ADDRESSES: Final = 4096
 """Paths in the cache. A client that sends many unknown paths only empties it."""
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -61,7 +73,7 @@ ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 def build_routes(entries: list[Entry], access: Access) -> list[Route]:
     """The routes of a table, in the order in which they are matched."""
     register_url_convertor("plain", PlainName())
-    return [Route(e.path, _guarded(e, access), methods=[e.method] if e.method else list(ANY)) for e in entries]
+    return [CountedRoute(e.path, _guarded(e, access), methods=[e.method] if e.method else list(ANY)) for e in entries]
 
 
 class RouteTable:

@@ -39,6 +39,7 @@ _CONFLICTS: Final = RetryPolicy(
     longest_pause_s=1.0,
     is_temporary=lambda error: isinstance(error, CommitFailedError),
     waits_for="another writer of the predictions",
+    log_after_s=5.0,
 )
 _OUTPUTS: Final = {
     "float32": pa.float32(),

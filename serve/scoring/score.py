@@ -68,7 +68,7 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
         FeatureMismatch: The table does not have what the model reads; nothing was computed.
         TooManyUnseen: A category has more values out of the vocabulary than the product allows; nothing was added.
         DataRejected: A file of the table is damaged, or not one row has a prediction; nothing was added.
-        StorageError: Spark or the storage failed; nothing was added.
+        Unavailable: Spark or the storage failed; nothing was added.
     """
     started = time.monotonic()
     config = product.config

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from millrace.errors import StorageError
+from millrace.errors import Unavailable
 from millrace.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Workers:
                 return
         message = _last_message(worker)
         if message is None and not self._is_ending.is_set():
-            raise StorageError(f"worker {worker.number} ended before it answered requests", hint="its log says why")
+            raise Unavailable(f"worker {worker.number} ended before it answered requests", hint="its log says why")
         if isinstance(message, Exception):
             raise message
 

@@ -13,7 +13,7 @@ import pytest
 from millrace.retry import NO_RETRY, RetryPolicy, is_temporary, retried
 
 
-class Unavailable:
+class Flaky:
     """Fails some times before it returns."""
 
     def __init__(self, times: int, number: int = errno.ECONNREFUSED, retry: RetryPolicy = NO_RETRY) -> None:
@@ -29,7 +29,7 @@ class Unavailable:
 
 
 def test_nothing_is_retried_by_default() -> None:
-    storage = Unavailable(1)
+    storage = Flaky(1)
     with pytest.raises(OSError, match="unavailable"):
         storage.read("x")
     assert storage.calls == 1
@@ -39,7 +39,7 @@ def test_a_temporary_error_is_waited_for_and_logged(caplog: pytest.LogCaptureFix
     waits: list[int] = []
     policy = RetryPolicy(60, on_wait=lambda: waits.append(1))
     with caplog.at_level(logging.WARNING):
-        assert Unavailable(3, retry=policy).read("here") == "here"
+        assert Flaky(3, retry=policy).read("here") == "here"
     assert len(waits) == 3
     assert [record.message for record in caplog.records] == ["waiting for the storage, 0 of 60 s: unavailable"]
 
@@ -47,20 +47,32 @@ def test_a_temporary_error_is_waited_for_and_logged(caplog: pytest.LogCaptureFix
 def test_a_long_wait_is_logged_again(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("millrace.retry.LOG_EVERY_S", 0.0)
     with caplog.at_level(logging.WARNING):
-        Unavailable(3, retry=RetryPolicy(None, first_pause_s=0.01, waits_for="the other")).read("here")
+        Flaky(3, retry=RetryPolicy(None, first_pause_s=0.01, waits_for="the other")).read("here")
     assert len(caplog.records) == 3
     assert caplog.records[0].message == "waiting for the other, 0 s: unavailable"
 
 
+def test_a_short_wait_is_not_logged_if_nobody_needs_to_know(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Flaky(3, retry=RetryPolicy(60, first_pause_s=0.01, log_after_s=5)).read("here")
+    assert caplog.records == []
+
+
+def test_a_pause_has_a_lower_bound() -> None:
+    started = time.monotonic()
+    Flaky(2, retry=RetryPolicy(60, first_pause_s=0.01, shortest_pause_s=0.1, longest_pause_s=0.2)).read("here")
+    assert time.monotonic() - started >= 0.2
+
+
 def test_the_wait_is_limited() -> None:
-    storage = Unavailable(1000, retry=RetryPolicy(0.5))
+    storage = Flaky(1000, retry=RetryPolicy(0.5))
     with pytest.raises(ConnectionRefusedError):
         storage.read("x")
     assert storage.calls > 1
 
 
 def test_the_number_of_tries_is_limited() -> None:
-    storage = Unavailable(1000, retry=RetryPolicy(None, tries=3, first_pause_s=0.01))
+    storage = Flaky(1000, retry=RetryPolicy(None, tries=3, first_pause_s=0.01))
     with pytest.raises(ConnectionRefusedError):
         storage.read("x")
     assert storage.calls == 3
@@ -68,7 +80,7 @@ def test_the_number_of_tries_is_limited() -> None:
 
 def test_an_event_ends_the_pause() -> None:
     stop = threading.Event()
-    storage = Unavailable(1000, retry=RetryPolicy(None, first_pause_s=60, longest_pause_s=60, stop=stop))
+    storage = Flaky(1000, retry=RetryPolicy(None, first_pause_s=60, longest_pause_s=60, stop=stop))
     timer = threading.Timer(0.2, stop.set)
     started = time.monotonic()
     timer.start()
@@ -80,7 +92,7 @@ def test_an_event_ends_the_pause() -> None:
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO])
 def test_a_permanent_error_is_not_retried(number: int) -> None:
-    storage = Unavailable(1, number, RetryPolicy(60))
+    storage = Flaky(1, number, RetryPolicy(60))
     with pytest.raises(OSError, match="unavailable"):
         storage.read("x")
     assert storage.calls == 1
@@ -89,10 +101,10 @@ def test_a_permanent_error_is_not_retried(number: int) -> None:
 
 def test_other_errors_can_be_temporary() -> None:
     policy = RetryPolicy(60, first_pause_s=0.01, is_temporary=lambda error: isinstance(error, OSError))
-    assert Unavailable(2, errno.EIO, policy).read("here") == "here"
+    assert Flaky(2, errno.EIO, policy).read("here") == "here"
 
 
-def test_a_missing_file_is_a_result(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_temporary(tmp_path: Path) -> None:
     assert not is_temporary(FileNotFoundError(errno.ENOENT, "x", str(tmp_path)))
     assert not is_temporary(ValueError())
 

@@ -66,7 +66,8 @@ def rank_callback(
             validation_loss = early_stopping.validate()
             loss = training_loss if validation_loss is None else validation_loss
             if not np.isfinite(loss):
-                raise Diverged(f"the validation loss is {loss}", epoch + 1)
+                kind = "training" if validation_loss is None else "validation"
+                raise Diverged(f"the {kind} loss is {loss}", epoch + 1)
             self.model.stop_training = not early_stopping.update(self.model, epoch + 1, loss)
             if rank == 0:
                 this_rank.sender.send(

@@ -12,6 +12,7 @@ from ingest.sources.snapshot import snapshot_of
 from ingest.sources.staged import stage_sources
 from millrace.digests import sha256_of
 from millrace.errors import ConfigError, InputMissing
+from millrace.retry import RetryPolicy
 from millrace.storage import files_of
 from tests.ingest.small import HEADER, Small, csv, gzipped, things
 
@@ -81,10 +82,15 @@ def test_digests(tmp_path: Path) -> None:
         find_files(small.build(), "things")
 
 
+def test_files_are_read_with_the_wait_of_the_store(tmp_path: Path) -> None:
+    product = Small(tmp_path).source(things(3)).build()
+    assert [file.retry for file in find_files(product, "things").files] == [RetryPolicy(product.config.store.wait_s)]
+
+
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     product = Small(tmp_path).source(things(3)).build()
 
-    def refuse(path: str) -> None:
+    def refuse(path: str, retry: RetryPolicy) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("ingest.sources.find.digest_at", refuse)

@@ -7,6 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Match
 
 from millrace.config.sections.serve import Serve
 from serve.errors import Forbidden
@@ -38,6 +39,12 @@ def test_names_have_no_colon_and_a_route_says_which_it_is() -> None:
     assert asyncio.run(ask("GET", "/a/x:other")).status_code == 404
     assert asyncio.run(ask("POST", "/a/x")).status_code == 405
     assert {asyncio.run(ask(method, "/b")).status_code for method in ANY} == {200}
+
+
+def test_a_405_is_counted_for_its_path() -> None:
+    (route,) = build_routes([Entry("GET", "/a/{name:plain}", "look", echo)], Access(Serve()))
+    match, found = route.matches({"type": "http", "method": "POST", "path": "/a/x"})
+    assert (match, found["route"]) == (Match.PARTIAL, route)
 
 
 def test_a_route_needs_its_scope() -> None:

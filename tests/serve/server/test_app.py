@@ -92,6 +92,7 @@ def test_a_method_that_a_path_does_not_take(app: Application) -> None:
     answer = ask(app, "POST", "/v2/health/live")
     assert error_of(answer, 405) == "POST is not for this path, which takes GET, HEAD"
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert 'millrace_requests_total{route="/v2/health/live",status="405"}' in ask(app, "GET", "/metrics").text
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"\xff", b'{"instances"', b"[" * 60_000, b"1" * 9_000])

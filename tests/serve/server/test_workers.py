@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from millrace.errors import ConfigError, StorageError
+from millrace.errors import ConfigError, Unavailable
 from serve.server import workers as module
 from serve.server.workers import Work, Workers
 
@@ -128,7 +128,7 @@ def test_one_that_cannot_start_again_is_tried_more_slowly(
     assert "worker 0 ended (a file is there), it restarts in 0.2 s" in caplog.text
 
 
-@pytest.mark.parametrize(("work", "error"), [(refuse, ConfigError), (leave, StorageError)])
+@pytest.mark.parametrize(("work", "error"), [(refuse, ConfigError), (leave, Unavailable)])
 def test_what_cannot_start_at_all_is_told(work: Work, error: type[Exception]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(error):
         Workers(2, work, listener).run(lambda: pytest.fail("it is not ready"))

@@ -115,7 +115,7 @@ dist/environment.tar.gz: $(DONE)/packages scripts/environment.py
 	@$(BIN)/python scripts/environment.py $(ENVIRONMENT_PACKAGES)
 
 clean: ## Remove everything that make built; cached downloads and stores stay
-	rm -rf .venv dist build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv dist build ./*.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find $(PACKAGES) benchmarks chaos scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set-up steps, with one stamp file for each. A virtual environment contains its own path: a moved one is made again.

@@ -26,7 +26,7 @@ Unavailable
 ├── serve.isolation.process.Ended  the process of a model ended
 └── millrace.errors.StorageError   the model store cannot be read
 
-FeatureMismatch, StorageError and the classes at the left are of `millrace.errors`.
+`millrace.errors` defines FeatureMismatch, StorageError, and the base classes without an indent.
 """
 
 from collections.abc import Mapping, Sequence

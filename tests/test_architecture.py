@@ -1,6 +1,7 @@
 """Rules for the whole source: imports, error classes, and where files are."""
 
 import ast
+import configparser
 import importlib
 import inspect
 import pkgutil
@@ -90,6 +91,19 @@ def test_the_architecture_page_names_files_that_exist() -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
+@pytest.mark.parametrize("package", ["ingest", "train", "serve"])
+def test_the_picture_shows_the_layers(package: str) -> None:
+    """The boxes of the stages in docs/architecture.md have the lines of their contracts in setup.cfg."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / "setup.cfg")
+    layers = contracts[f"importlinter:contract:{package}"]["layers"].split("\n")[1:]
+    page = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    top = next(number for number, line in enumerate(page) if f"+-- {package} -" in line)
+    left = page[top].index(f"+-- {package} -")
+    lines = [line[left + 1 :].partition("|")[0].split() for line in page[top + 1 : top + 1 + len(layers)]]
+    assert [sorted(line) for line in lines] == [sorted(layer.replace("|", " ").split()) for layer in layers]
+
+
 def calls_of(path: Path, function: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
@@ -129,8 +143,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("millrace/storage/store.py", "", set()),
         ("millrace/storage/store.py", "import pyspark", {"Millrace", "The server", "A training rank"}),
-        ("millrace/progress.py", "import pipelines.jobs.exits", {"The house"}),
-        ("serve/servables/servable.py", "import train", {"The house"}),
+        ("millrace/progress.py", "import pipelines.jobs.exits", {"Packages"}),
+        ("serve/servables/servable.py", "import train", {"Packages"}),
         ("millrace/tables/rows.py", "import millrace.config.load", {"Rooms of millrace"}),
         ("millrace/config/sections/names.py", "import millrace.config.load", {"Rooms of millrace.config"}),
         ("pipelines/jobs/exits.py", "import pipelines.commands.show", {"Rooms of pipelines"}),

@@ -15,6 +15,8 @@ from millrace.errors import MAX_EXAMPLES
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+HASH_COLUMN: Final = quoted(HASH)
+
 
 def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) -> None:
     """Check that the key is unique and never null.
@@ -50,9 +52,6 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) 
             count = repeated.agg(F.sum("count")).collect()[0][0]
             examples = [str(row.asDict()) for row in first]
             raise KeyBroken(key, reason="rows have a key that is not unique", count=count, examples=examples)
-
-
-HASH_COLUMN: Final = quoted(HASH)
 
 
 def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...]) -> None:

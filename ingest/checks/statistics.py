@@ -87,11 +87,7 @@ def measure(
         **{("split", name): is_kept() & (F.col(SPLIT) == name) for name in SPLITS},
         **{("dropped", name): F.col(quoted(DROPPED)) == name for name in flow.filters},
         **{("value", name): is_kept() & F.col(quoted(name)).isNotNull() for name in counted},
-        **{
-            ("float", name): is_kept() & is_not_finite(F.col(quoted(name)))
-            for name in floats
-            if name not in flow.floats
-        },
+        **{("float", name): is_kept() & is_not_finite(F.col(quoted(name))) for name in floats},
         **{("replaced", name): had_not_finite(name) for name in flow.floats},
     }
     with mapped_actions("the steps"):

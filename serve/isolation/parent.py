@@ -29,7 +29,7 @@ class IsolatedServable(Servable):
     """A model version in a process of its own, which ends with this object.
 
     Args:
-        place: The name and version, for messages.
+        label: The name and version, for messages.
         load: Loads it; see `ModelProcess`.
         answer_within_s: Longest time of one TensorFlow call. If it is exceeded, the process is ended.
         logs_json: Whether the process logs in JSON.
@@ -39,9 +39,9 @@ class IsolatedServable(Servable):
         ModelDamaged: The process ended while it loaded the model.
     """
 
-    def __init__(self, place: str, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
+    def __init__(self, label: str, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
         self._logs_json = logs_json
-        self._place = place
+        self._label = label
         self._load = load
         self._answer_within_s = answer_within_s
         self._process = self._start()
@@ -134,7 +134,7 @@ class IsolatedServable(Servable):
         try:
             return ModelProcess(self._load, self._answer_within_s, logs_json=self._logs_json)
         except Ended as error:
-            raise ModelDamaged(self._place, "its process ended while it was loaded") from error
+            raise ModelDamaged(self._label, "its process ended while it was loaded") from error
 
 
 def _end_all(processes: list[ModelProcess]) -> None:

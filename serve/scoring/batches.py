@@ -92,18 +92,18 @@ WRITTEN_DDL: Final = (
 
 
 @functools.lru_cache(maxsize=2)
-def cached_servable(place: str, digest: str, threads: int, wait_s: float = 0.0) -> LoadedModel:
+def cached_servable(uri: str, digest: str, threads: int, wait_s: float = 0.0) -> LoadedModel:
     """The servable of this process; it outlives a job, so that the next one starts warm.
 
     Raises:
         ModelDamaged: The files are not those that the driver read.
     """
     retry = RetryPolicy(wait_s)
-    with mapped_errors("model", place), open_input(f"{place}/{MANIFEST}", retry) as file:
+    with mapped_errors("model", uri), open_input(f"{uri}/{MANIFEST}", retry) as file:
         manifest = ModelManifest.model_validate_json(file.read())
     if manifest.digest != digest:
-        raise ModelDamaged(place, "it was replaced while the job ran")
-    return LoadedModel.load(ModelVersion(place, manifest, retry), threads)
+        raise ModelDamaged(uri, "it was replaced while the job ran")
+    return LoadedModel.load(ModelVersion(uri, manifest, retry), threads)
 
 
 def run_tasks(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -171,12 +171,12 @@ def _write(files: Files, path: str, batches: Iterable[pa.RecordBatch], schema: p
 
 
 def _score(
-    pieces: Iterable[RowSlice], servable: LoadedModel, job: Job, unseen: Unseen | None
+    slices: Iterable[RowSlice], servable: LoadedModel, job: Job, unseen: Unseen | None
 ) -> Iterator[pa.RecordBatch]:
     features = servable.spec.inputs if servable.spec else ()
     names = list(dict.fromkeys([f.name for f in features] + list(job.keys)))
-    for piece in pieces:
-        for batch in read_rows(piece.rows, names, retry=job.retry):
+    for row_slice in slices:
+        for batch in read_rows(row_slice.rows, names, retry=job.retry):
             fail_here("score.before_batch")
             columns, reasons = _encode(batch, features)
             if unseen:
@@ -184,7 +184,7 @@ def _score(
             outputs = servable.infer_encoded(columns)
             for name, bad in non_finite_rows(outputs).items():
                 reasons.append((bad, f"{name} is not finite"))
-            yield _to_arrow(batch, outputs, reasons, piece, job)
+            yield _to_arrow(batch, outputs, reasons, row_slice, job)
 
 
 Reasons = list[tuple[npt.NDArray[np.bool_], str]]
@@ -208,7 +208,9 @@ def _blank(kind: pa.DataType) -> pa.Scalar:
     return pa.scalar("" if pa.types.is_string(kind) else 0).cast(kind)
 
 
-def _to_arrow(batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, piece: RowSlice, job: Job) -> pa.RecordBatch:
+def _to_arrow(
+    batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, row_slice: RowSlice, job: Job
+) -> pa.RecordBatch:
     rows = batch.num_rows
     bad = np.zeros(rows, dtype=bool)
     texts = np.full(rows, None, dtype=object) if reasons else None
@@ -216,7 +218,7 @@ def _to_arrow(batch: pa.RecordBatch, outputs: Arrays, reasons: Reasons, piece: R
         texts[mask & ~bad] = reason  # type: ignore[index] # there are texts where there are reasons
         bad |= mask
     made: dict[str, Any] = {name: batch.column(name) for name in job.keys}
-    made[SPLIT] = pa.repeat(pa.scalar(piece.split, pa.string()), rows)
+    made[SPLIT] = pa.repeat(pa.scalar(row_slice.split, pa.string()), rows)
     made[ERROR] = pa.nulls(rows, pa.string()) if texts is None else pa.array(texts, pa.string())
     made |= {name: _output(values, bad) for name, values in outputs.items()}
     made |= {name: pa.repeat(pa.scalar(value), rows) for name, value in job.constants.items()}

@@ -209,7 +209,7 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[RowSlice, 
         files: In the order of the table version.
         cores: Tasks that run at the same time.
     """
-    pieces = [
+    slices = [
         RowSlice(
             RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows), file.sha256),
             file.partition.get(SPLIT),
@@ -217,25 +217,25 @@ def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[RowSlice, 
         for file in files
         for start in range(0, file.rows, CHUNK_ROWS)
     ]
-    total = sum(piece.rows.rows for piece in pieces)
-    count = min(len(pieces), max(cores * TASKS_PER_CORE, -(-total // MAX_TASK_ROWS)))
+    total = sum(row_slice.rows.rows for row_slice in slices)
+    count = min(len(slices), max(cores * TASKS_PER_CORE, -(-total // MAX_TASK_ROWS)))
     tasks: list[list[RowSlice]] = [[] for _ in range(count)]
     position = 0
-    for piece in pieces:
-        # A piece belongs to the task that contains its middle.
-        tasks[min(count - 1, (2 * position + piece.rows.rows) * count // (2 * total))].append(piece)
-        position += piece.rows.rows
+    for row_slice in slices:
+        # A row_slice belongs to the task that contains its middle.
+        tasks[min(count - 1, (2 * position + row_slice.rows.rows) * count // (2 * total))].append(row_slice)
+        position += row_slice.rows.rows
     return tuple(_joined(task) for task in tasks if task)
 
 
-def _joined(pieces: list[RowSlice]) -> tuple[RowSlice, ...]:
-    joined = pieces[:1]
-    for piece in pieces[1:]:
+def _joined(slices: list[RowSlice]) -> tuple[RowSlice, ...]:
+    joined = slices[:1]
+    for row_slice in slices[1:]:
         last = joined[-1].rows
-        if piece.rows.path == last.path and piece.rows.start == last.stop:
-            joined[-1] = RowSlice(RowRange(last.path, last.start, piece.rows.stop, last.sha256), piece.split)
+        if row_slice.rows.path == last.path and row_slice.rows.start == last.stop:
+            joined[-1] = RowSlice(RowRange(last.path, last.start, row_slice.rows.stop, last.sha256), row_slice.split)
         else:
-            joined.append(piece)
+            joined.append(row_slice)
     return tuple(joined)
 
 

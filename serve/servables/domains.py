@@ -18,8 +18,8 @@ import numpy.typing as npt
 from millrace.config.sections.serve import DomainMode
 from millrace.errors import shorten
 from millrace.features.encoding import INT64_MIN
-from millrace.features.moments import moment_of
 from millrace.features.spec import Domain, Feature, FeatureSpec, Range
+from millrace.features.timestamps import moment_of
 from millrace.models.vocabularies import Vocabulary, read_vocabularies
 
 logger = logging.getLogger(__name__)

@@ -23,14 +23,14 @@ def foreign_copy(store: ModelStore, name: str, version: int) -> Iterator[Path]:
     """
     if version not in store.versions(name):
         raise ModelNotFound(name, version)
-    place = store.store.uri("models", name, str(version))
-    if "://" not in place:
-        yield Path(place)
+    uri = store.store.uri("models", name, str(version))
+    if "://" not in uri:
+        yield Path(uri)
         return
     folder = Path(tempfile.mkdtemp(prefix=f"millrace-{name}-{version}-"))
     try:
         with mapped_errors("model version", f"{name}/{version}"):
-            download(place, folder)
+            download(uri, folder)
         yield folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

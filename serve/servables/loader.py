@@ -49,14 +49,14 @@ class Loader:
             ModelDamaged: Its files are not those published, or TensorFlow cannot load it.
             StorageError: The store cannot be read.
         """
-        place = f"{name}/{version}"
+        label = f"{name}/{version}"
         if self._store.store.exists("models", name, str(version), MANIFEST) or not settings.allow_foreign:
             opened, warm_up = self._store.open(name, version), (*WARM_UP_ROWS, *sizes)
-            servable = self._host(place, partial(LoadedModel.load, opened, self._threads, warm_up))
+            servable = self._host(label, partial(LoadedModel.load, opened, self._threads, warm_up))
             servable.domains = read_domains(servable.origin.folder, servable.spec)
             return servable
         with foreign_copy(self._store, name, version) as folder:
             joins = settings.join_requests
             return self._host(
-                place, partial(LoadedModel.load_foreign, name, version, folder, self._threads, joins=joins)
+                label, partial(LoadedModel.load_foreign, name, version, folder, self._threads, joins=joins)
             )

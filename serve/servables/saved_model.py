@@ -133,10 +133,10 @@ class LoadedModel(Servable):
             signatures = read_signatures(origin.folder, spec)
             servable = cls(origin, tf.saved_model.load(str(origin.folder)), signatures, joins=joins)
         except Exception as error:  # TensorFlow raises many kinds
-            logger.error("TensorFlow cannot load %s: %s", origin.place, error)
-            raise ModelDamaged(origin.place, f"TensorFlow cannot load it: {type(error).__name__}") from error
+            logger.error("TensorFlow cannot load %s: %s", origin.label, error)
+            raise ModelDamaged(origin.label, f"TensorFlow cannot load it: {type(error).__name__}") from error
         if not signatures:
-            raise ModelDamaged(origin.place, "it has no signature")
+            raise ModelDamaged(origin.label, "it has no signature")
         return servable
 
     def infer_encoded(self, columns: Mapping[str, Encoded]) -> Arrays:
@@ -191,7 +191,7 @@ class LoadedModel(Servable):
             for name in sorted(declared.keys() | found.keys()):
                 if declared.get(name) != found.get(name):
                     reason = f"{what} '{name}': its manifest says {declared.get(name)}, its signature {found.get(name)}"
-                    raise ModelDamaged(self.origin.place, reason)
+                    raise ModelDamaged(self.origin.label, reason)
 
     def _check_golden(self, golden: Sequence[GoldenArrays]) -> None:
         for one in golden:
@@ -200,9 +200,9 @@ class LoadedModel(Servable):
                 answered = self.answer(signature, one.inputs, check_inputs(signature, one.inputs))
             except MillraceError as error:
                 reason = f"it cannot answer the rows of its warm-up file: {error}"
-                raise ModelDamaged(self.origin.place, reason) from error
+                raise ModelDamaged(self.origin.label, reason) from error
             if found := difference(answered, one.outputs):
-                raise ModelDamaged(self.origin.place, f"it does not answer as it was trained: {found}")
+                raise ModelDamaged(self.origin.label, f"it does not answer as it was trained: {found}")
 
     def _try_out(self, golden: GoldenArrays) -> None:
         """Send a model of another system its own warm-up request; if it fails, that is only logged."""
@@ -210,7 +210,7 @@ class LoadedModel(Servable):
             signature = find_signature(self.signatures, golden.signature or SERVING_DEFAULT)
             self.answer(signature, golden.inputs, check_inputs(signature, golden.inputs, counts_rows=self.joins))
         except MillraceError as error:
-            logger.warning("%s cannot answer a request of its warm-up file: %s", self.origin.place, error)
+            logger.warning("%s cannot answer a request of its warm-up file: %s", self.origin.label, error)
 
     def _warm_up(self, name: str, rows: int, known: Mapping[str, Array] | None = None) -> None:
         """Run one call with this number of rows: known rows repeated, else zeros."""
@@ -226,7 +226,7 @@ class LoadedModel(Servable):
         for output, values in outputs.items():
             if signature.outputs[output].is_batched and values.shape[:1] != (rows,):
                 reason = f"output '{output}' has shape {values.shape} for {rows} rows"
-                raise ModelDamaged(self.origin.place, reason)
+                raise ModelDamaged(self.origin.label, reason)
 
 
 def _to_array(tensor: Any) -> Array:

@@ -52,7 +52,7 @@ class Origin:
     manifest: ModelManifest | None = None
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """The name and version, for messages."""
         return f"{self.name}/{self.version}"
 

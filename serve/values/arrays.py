@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.features.encoding import INT64_MIN
-from millrace.features.moments import microseconds_of
 from millrace.features.spec import Feature
+from millrace.features.timestamps import microseconds_of
 from serve.errors import BadValue, InvalidRequest
 from serve.servables.signatures import TensorInfo
 from serve.values.document import describe, kind_of

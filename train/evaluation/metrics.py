@@ -96,8 +96,8 @@ class ClassSums:
         self.totals += [loss, (predicted == label).sum()]
         self._add_scores(label, probabilities)
         confidence, correct = self._confidence(label, probabilities, predicted)
-        place = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-        np.add.at(self.calibration, place, np.stack([np.ones(len(label)), confidence, correct], 1))
+        bin_ = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+        np.add.at(self.calibration, bin_, np.stack([np.ones(len(label)), confidence, correct], 1))
 
     def _add_scores(self, label: Array, probabilities: Array) -> None:
         buckets = self.histogram.shape[2]

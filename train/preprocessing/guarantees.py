@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from millrace.features.moments import microseconds_of
 from millrace.features.spec import Domain, Dtype
+from millrace.features.timestamps import microseconds_of
 
 Expectations = tuple[Mapping[str, Mapping[str, Any]], ...]
 

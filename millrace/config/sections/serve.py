@@ -71,9 +71,10 @@ class Serve(Section):
     """Let every client load and unload models."""
     fast_http: bool = True
     """Use Millrace's own HTTP connection class, which extends undocumented parts of uvicorn. `false` uses uvicorn's own
-    class. Responses are then the same bytes, but `head_deadline_s`, `body_deadline_s`, `write_deadline_s` and the limit
-    on the size of a head do not apply, the server sends each response by two calls, and a request that offers HTTP/2
-    (`Upgrade: h2c`) loses its body."""
+    class. Responses to valid requests are then the same bytes. But `head_deadline_s`, `body_deadline_s`,
+    `write_deadline_s` and the limit on the size of a head do not apply, the server sends each response by two calls,
+    a request is computed to its end even if its client has left, bytes that are not HTTP get a 400 in plain text, and
+    a request that offers HTTP/2 (`Upgrade: h2c`) loses its body."""
     log_format: Literal["lines", "json"] = "lines"
     """Format of the log. `json` writes one object per line, with the ids of the request and of its trace."""
     log_requests: bool = False

@@ -10,6 +10,7 @@ from ingest.readers.typed import FileContent, TypedReader
 from ingest.spark.columns import FILE, REASON, RECORD
 from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
+from millrace.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class OwnReader(TypedReader):
     """A format that Spark has no reader for."""
 
-    def inspect(self, path: str) -> FileContent:
+    def inspect(self, path: str, retry: RetryPolicy) -> FileContent:
         self.shape.check(path, {"id": "int", "weight": "double"})
         return FileContent(3, ("id", "weight"))
 

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from millrace.errors import FeatureMismatch
 from millrace.features.encoding import INT64_MIN, Dictionary, encode
-from millrace.features.moments import microseconds_of, moment_of
 from millrace.features.spec import (
     PERIODS_US,
     TABLE_DTYPES,
@@ -24,6 +23,7 @@ from millrace.features.spec import (
     Transform,
     table_dtype,
 )
+from millrace.features.timestamps import microseconds_of, moment_of
 
 NAN = float("nan")
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)

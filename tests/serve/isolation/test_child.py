@@ -59,7 +59,7 @@ def child() -> Iterator[Child]:
 
 def test_tells_what_it_loaded_then_answers(child: Child) -> None:
     loaded = receive(child.connections[0])
-    assert (loaded.origin.place, loaded.signatures, loaded.joins) == ("tricky/1", {SERVING_DEFAULT: SIGNATURE}, True)
+    assert (loaded.origin.label, loaded.signatures, loaded.joins) == ("tricky/1", {SERVING_DEFAULT: SIGNATURE}, True)
     for by in (0, 1, 1, 0):
         assert child.ask(1, 2, by=by)["y"].tolist() == [2, 4]
 

@@ -28,7 +28,7 @@ def test_a_version_of_ours_is_warmed_up_by_the_sizes_in_use(
         warm_up(self, signature, rows, known)
 
     monkeypatch.setattr(LoadedModel, "_warm_up", spy)
-    assert Loader(model_store).load("tiny", 1, ServedModel(), [128, 64]).origin.place == "tiny/1"
+    assert Loader(model_store).load("tiny", 1, ServedModel(), [128, 64]).origin.label == "tiny/1"
     assert sizes == [1, 2, 64, 128]
 
 

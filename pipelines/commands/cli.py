@@ -31,7 +31,10 @@ app.add_typer(hadoop_app, name="hadoop")
 app.add_typer(schedule_app, name="schedule")
 
 ProductFile = Annotated[Path, typer.Argument(help="The product file, such as conf/pipelines/flights.yaml.")]
-Profile = Annotated[str, typer.Option(help="Profile to run with: a name in conf/profiles, or a path.")]
+Profile = Annotated[
+    str,
+    typer.Option(help="Profile: a path, or a name in conf/profiles (working folder) or ../profiles (of the product)."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as train.epochs=5."),
@@ -143,7 +146,7 @@ def demo(product: ProductFile, profile: Profile = "local", settings: Settings = 
 
 @config_app.command()
 def check(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
-    """Check a product file; report every mistake with its line, its key and the allowed values."""
+    """Check a product file without reading data; report mistakes with their line, key and allowed values."""
     from millrace.config import load_product
 
     def checked() -> None:

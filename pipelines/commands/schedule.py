@@ -21,7 +21,10 @@ from pipelines.schedule.submit import SparkSubmit
 LOGS: Final = Path("millrace-logs")
 app = typer.Typer(help="Run the stages of a product on a schedule.", no_args_is_help=True)
 ProductFile = Annotated[Path, typer.Argument(help="The product file, such as conf/pipelines/flights.yaml.")]
-Profile = Annotated[str, typer.Option(help="Profile to run with: a name in conf/profiles, or a path.")]
+Profile = Annotated[
+    str,
+    typer.Option(help="Profile: a path, or a name in conf/profiles (working folder) or ../profiles (of the product)."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as schedule.daily.deadline_s=600."),
@@ -59,7 +62,7 @@ def run(
 
 @app.command("list")
 def list_(product: ProductFile, profile: Profile = "local", settings: Settings = None) -> None:
-    """List every entry: its cron expression, time zone and stages."""
+    """List every entry: its cron expression, time zone, stages and next time."""
     guard(lambda: list_entries(_load(product, profile, settings)))
 
 

@@ -264,5 +264,5 @@ def version_of(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
-        raise InvalidRequest(f"Failed to convert version: {text[:64]}: expected at most {MAX_DIGITS} digits")
+        raise InvalidRequest(f"Failed to convert version: {text[:64]}: not a number of at most {MAX_DIGITS} digits")
     return int(text) or None

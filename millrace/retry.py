@@ -49,7 +49,8 @@ class RetryPolicy:
     To send a policy to another process (executor, rank), leave `is_temporary`, `stop` and `on_wait` at their defaults.
 
     Attributes:
-        wait_s: Seconds after which an error is final, counted from the first call; 0: no retry, None: no limit.
+        wait_s: Seconds after which an error is final, counted from the first call; 0: no retry, None: no limit. A pause
+            that began before may end up to `longest_pause_s` later.
         first_pause_s: Upper bound of the first pause. Pauses are random, and their upper bound doubles.
         shortest_pause_s: Lower bound of every pause.
         longest_pause_s: Upper bound of every pause.

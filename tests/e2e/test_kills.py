@@ -61,4 +61,4 @@ def test_a_killed_worker_is_replaced_and_reported(home: Path, made: Store, tmp_p
     assert (folder / "worker").read_text().startswith("score.before_batch ")
     assert done.result["rows_out"] == ROWS
     assert done.result["details"]["failed_tasks"] >= 1
-    assert "tasks failed and were repeated" in done.err
+    assert "tasks failed and were retried" in done.err

@@ -1,6 +1,6 @@
 """The typed section of a declared source: where its data is, in which format, with which columns."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -8,8 +8,6 @@ from millrace.config.sections.names import ColumnName, Digest, SqlType
 from millrace.section import Section
 
 Format = Literal["csv", "json", "text", "parquet", "avro", "sequencefile", "jdbc"]
-TEXT_FORMATS: Final = ("csv", "json", "text")
-"""Formats whose files may be compressed with gzip, bzip2 or zip."""
 
 
 def _as_tuple(value: Any) -> Any:

@@ -109,7 +109,7 @@ def run_plain(spark: "SparkSession", product: Product, target: str) -> None:
     frames: dict[str, DataFrame] = {}
     for name in config.ingest.used_sources:
         source = config.sources[name]
-        schema = ", ".join(f"`{column}` {kind}" for column, kind in source.columns.items())
+        schema = ", ".join(f"`{column}` {kind}" for column, kind in source.types.items())
         paths = [f"file://{entry.path}" for entry in product.source_files(name)]
         frames[name] = spark.read.csv(paths, schema=schema, header=True, nullValue="NA")
     frame = frames[config.ingest.base]
@@ -121,7 +121,7 @@ def run_plain(spark: "SparkSession", product: Product, target: str) -> None:
         if step.derive:
             for name, expression in step.derive.items():
                 frame = frame.selectExpr("*", f"{expression} AS `{name}`")
-    key = ", ".join(f"`{name}`" for name in config.ingest.key)
+    key = ", ".join(f"`{name}`" for name in config.ingest.key_columns)
     share = f"pmod(xxhash64({key}), 1000)"
     split = f"CASE WHEN {share} < 100 THEN 'test' WHEN {share} < 200 THEN 'validation' ELSE 'train' END AS split"
     frame.selectExpr("*", split).write.partitionBy("split").parquet(target)

@@ -26,7 +26,9 @@ Refused
 └── CommitLost          another writer changed the table first
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from millrace.errors import MAX_EXAMPLES, ConfigError, DataRejected, InputMissing, Refused, shorten
 
@@ -114,8 +116,10 @@ class HeaderMismatch(DataRejected):
         wanted, there = set(expected), set(found)
         missing = [name for name in expected if name not in there]
         unexpected = [name for name in found if name not in wanted]
-        parts = [f"missing {_names(missing)}"] if missing else []
-        parts += [f"unexpected {_names(unexpected)}"] if unexpected else []
+        twice = [name for name, count in Counter(found).items() if count > 1]
+        parts = [f"{_names(twice)} occurs more than once"] if twice else []
+        parts += [f"missing {_names(missing)}"] if missing else []
+        parts += [f"unexpected {_names(unexpected)}"] if unexpected and not twice else []
         if not parts:
             first = next(
                 (n for n, pair in enumerate(zip(expected, found, strict=False)) if len(set(pair)) > 1),
@@ -125,7 +129,8 @@ class HeaderMismatch(DataRejected):
         super().__init__(
             f"{file}: the header differs from the declared columns: {', '.join(parts)}; "
             f"expected {_names(expected)}; found {_names(found)}",
-            hint="correct sources.<name>.columns; for a file without a header set options.header: false",
+            hint="correct the source's columns (from: gives the name in the file); for a file without a header set "
+            "options.header: false; for columns that you do not need set extra_columns: drop",
         )
         self.file = file
         self.expected = tuple(expected)
@@ -138,7 +143,8 @@ class ColumnsMismatch(DataRejected):
     def __init__(self, file: str, problems: Sequence[str], *, found: Sequence[str]) -> None:
         super().__init__(
             f"{file}: {shorten('; '.join(problems), 1000)}; its columns are {_names(found)}",
-            hint="correct sources.<name>.columns, name a column in optional, or set extra_columns: drop",
+            hint="correct the source's columns (from: gives the name in the file), name a column in optional, or set "
+            "extra_columns: drop",
         )
         self.file = file
         self.problems = tuple(problems)
@@ -159,18 +165,48 @@ class BadFiles(DataRejected):
         self.problems = tuple(problems)
 
 
+@dataclass(frozen=True)
+class RejectedRows:
+    """Rows of a source that were rejected for one reason.
+
+    Attributes:
+        reason: The reason; without the value, unless the contract allows to show values of the column.
+        rows: Number of rows.
+        file: Name of the file of the first of them.
+        line: Its line, if it is known.
+    """
+
+    reason: str
+    rows: int
+    file: str
+    line: int | None
+
+    def __str__(self) -> str:
+        first = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{shorten(self.reason)}: {self.rows:,} rows, the first in {first}"
+
+
 class TooManyRejected(DataRejected):
     """More malformed rows in a source than the product allows."""
 
-    def __init__(self, source: str, *, rejected: int, rows: int, allowed: float, examples: Sequence[str]) -> None:
-        shown = "".join(f"\n  {shorten(example)}" for example in examples[:MAX_EXAMPLES])
+    def __init__(
+        self, source: str, *, rejected: int, rows: int, allowed: float, reasons: Sequence[RejectedRows], table: str
+    ) -> None:
+        shown = "".join(f"\n  {reason}" for reason in reasons[:MAX_EXAMPLES])
+        more = f"\n  and {len(reasons) - MAX_EXAMPLES} more reasons" if len(reasons) > MAX_EXAMPLES else ""
         super().__init__(
-            f"sources.{source}: {rejected} of {rows} rows are malformed, allowed is a share of {allowed:g}{shown}",
-            hint="fix the file, its declared columns or its options, or raise ingest.max_rejected",
+            f"sources.{source}: {rejected:,} of {rows:,} rows are malformed, allowed is a share of {allowed:g}"
+            f"{shown}{more}",
+            hint=f"fix the file, its declared columns or its options, or raise ingest.max_rejected; to see the rows: "
+            f"millrace tables show {table} --rows 20",
         )
         self.source = source
         self.rejected = rejected
         self.rows = rows
+        self.details = {
+            "sources": {source: {"rows": rows, "rejected": rejected}},
+            "rejected_for": [asdict(reason) for reason in reasons[:MAX_EXAMPLES]],
+        }
 
 
 class LinesLost(DataRejected):
@@ -230,12 +266,9 @@ class ExpressionFailed(DataRejected):
 class KeyBroken(DataRejected):
     """A key that is null or not unique."""
 
-    def __init__(self, key: Sequence[str], *, reason: str, count: int, examples: Sequence[str]) -> None:
+    def __init__(self, key: Sequence[str], *, reason: str, count: int, examples: Sequence[str], hint: str = "") -> None:
         shown = "".join(f"\n  {shorten(example)}" for example in examples[:MAX_EXAMPLES])
-        super().__init__(
-            f"ingest.key ({', '.join(key)}): {count} {reason}{shown}",
-            hint="add columns to the key until it is unique, or filter the duplicate rows",
-        )
+        super().__init__(f"ingest.key ({', '.join(key)}): {count} {reason}{shown}", hint=hint)
         self.count = count
         self.examples = tuple(examples[:MAX_EXAMPLES])
 

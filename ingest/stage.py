@@ -4,12 +4,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from ingest.changes import function_digests, increment_of
 from ingest.checks import contract, guards
 from ingest.checks.failures import ContractFailed
 from ingest.checks.keys import check_key, check_new_keys
@@ -17,17 +18,17 @@ from ingest.checks.statistics import Statistics, find_empty, measure
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, add, is_kept
 from ingest.cleaning.steps import apply_steps
 from ingest.errors import SourceEmpty
+from ingest.records import Accounts, finish, nothing_new, record_of
 from ingest.sources.find import find_snapshots
-from ingest.sources.load import LoadedSource, load_sources
+from ingest.sources.load import LoadedSource, check_rejected, load_sources
 from ingest.sources.staged import stage_sources
 from ingest.staging.folder import staging_folder
 from ingest.table import commit
 from ingest.table.arrange import arrange, partitions_for, sort
-from ingest.table.increments import Increment, find_increment, find_ledger
-from ingest.table.ledger import INCREMENT, next_entry, own_commit
+from ingest.table.increments import Increment
+from ingest.table.ledger import INCREMENT, next_entry
 from millrace.config import Config, Product
 from millrace.digests import digest_of, digest_of_code
-from millrace.dotted import digest_of_module
 from millrace.failpoints import fail_here
 from millrace.runs import Outcome, RunRecord
 from millrace.storage import Store
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 logger = logging.getLogger(__name__)
-
-STAGE = "ingest"
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class _Inputs:
         parent: The current version of the clean table; None if there is none.
         increment: The new files of an incremental source; None for other sources.
         allow_empty: Whether a version without rows may be committed.
+        accounts: Counts the rows as the run goes on.
     """
 
     config: Config
@@ -58,6 +58,7 @@ class _Inputs:
     parent: TableVersion | None
     increment: Increment | None
     allow_empty: bool
+    accounts: Accounts
 
     @property
     def append_to(self) -> TableVersion | None:
@@ -97,55 +98,43 @@ def run(
     """
     started = time.monotonic()
     config = product.config
-    functions = _function_digests(config)
+    functions = function_digests(config)
     parent = commit.newest(store, config.product)
     if parent is not None and not all(file.sha256 for file in parent.files):
         commit.keep_digests(spark, store, parent, None)  # its run was killed before it stored them
-    increment = _increment(product, spark, functions, parent, full=full)
+    increment = increment_of(product, spark, functions, parent, full=full)
     if parent is not None and increment is not None and increment.ledger and not increment.snapshot.files:
-        return _nothing_new(parent, run_id, started, increment)
-    inputs = _Inputs(config, spark, parent, increment, allow_empty)
+        return nothing_new(parent, run_id, started, increment)
+    accounts = Accounts()
+    inputs = _Inputs(config, spark, parent, increment, allow_empty, accounts)
     fail_here("ingest.before_staging")
-    with staging_folder(store, run_id) as folder, contextlib.ExitStack() as stack:
+    with accounts.in_errors(), staging_folder(store, run_id) as folder, contextlib.ExitStack() as stack:
         new = increment.snapshot if increment else None
         snapshots = find_snapshots(product, spark, folder, increment=new, allow_empty=allow_empty)
         digests = {name: found.sha256 for name, found in snapshots.items()} | functions
         key = commit.commit_key(config, digests)
         if parent is not None and parent.commit.get("commit_key") == key:
-            return _nothing_new(parent, run_id, started, increment)
+            return nothing_new(parent, run_id, started, increment)
         staged = stage_sources(product, snapshots, spark, folder)
         if increment is not None and not staged[config.ingest.base].snapshot.files and not allow_empty:
             if inputs.append_to is None:
                 raise SourceEmpty(config.ingest.base, "none of its files")
-            return _nothing_new(inputs.append_to, run_id, started, increment, staged[config.ingest.base].bad_files)
+            return nothing_new(inputs.append_to, run_id, started, increment, staged[config.ingest.base].bad_files)
         sources = load_sources(product, staged, spark, stack, allow_empty=allow_empty)
+        accounts.read(sources[config.ingest.base])
+        fail_here("ingest.before_rejects")
+        # Before the checks: the rejects of a refused run have to be read, too.
+        _write_rejects(config, sources, store, key, run_id)
+        check_rejected(config, sources)
         rows, metadata = _clean(inputs, sources, stack)
         metadata = {"commit_key": key, "run_id": run_id, **metadata}
-        _record(config.product, metadata, run_id=run_id, outcome="failed")  # checks the counts before the commit
-        fail_here("ingest.before_rejects")
-        _write_rejects(config, sources, store, metadata)
+        record_of(config.product, metadata, run_id=run_id, outcome="failed")  # checks the counts before the commit
         fail_here("ingest.before_commit")
         version = commit.write_clean(rows, store, config.product, metadata, parent, append=inputs.append_to is not None)
         fail_here("ingest.after_commit")
         commit.keep_digests(spark, store, version, parent)
     outcome: Outcome = "committed" if version.commit["run_id"] == run_id else "already_committed"
-    return _finish(version, run_id, outcome, started, increment)
-
-
-def _increment(
-    product: Product, spark: "SparkSession", functions: Mapping[str, str], parent: TableVersion | None, *, full: bool
-) -> Increment | None:
-    config = product.config
-    if not config.sources[config.ingest.base].incremental:
-        return None
-    recipe = commit.commit_key(config, functions)
-    return find_increment(product, spark, recipe, find_ledger(parent, recipe, full=full))
-
-
-def _function_digests(config: Config) -> dict[str, str]:
-    """Digests of the modules of user functions, so that an edited function counts as a new input."""
-    functions = (step.call.function for step in config.ingest.steps if step.call)
-    return {f"call:{function}": digest_of_module(function) for function in functions}
+    return finish(version, run_id, outcome, started, increment)
 
 
 def _clean(
@@ -165,8 +154,9 @@ def _clean(
     frame = arrange(flow.frame, config.ingest, entered).persist()
     stack.callback(frame.unpersist)
     fail_here("ingest.before_checks")
-    statistics = measure(frame, flow, config.ingest.key, config.contract, config.features.label)
+    statistics = measure(frame, flow, config.ingest.key_columns, config.contract, config.features.label)
     filters = add(flow.filtered, {name: statistics.dropped[name] for name in flow.filters})
+    inputs.accounts.clean(filters, statistics.kept)
     logger.info(
         "cleaned %d rows: %d kept, %d filtered, %d rejected, in %.1f s",
         base.rows,
@@ -175,14 +165,16 @@ def _clean(
         base.rejected,
         time.monotonic() - started,
     )
-    guards.check_filtered(filters, base.rows - base.rejected, config.ingest.max_filtered)
+    merging = {step.aggregate.name for step in config.ingest.steps if step.aggregate}
+    dropping = {name: count for name, count in filters.items() if name not in merging}
+    guards.check_filtered(dropping, base.rows - base.rejected, config.ingest.max_filtered)
     rows = frame.where(is_kept()).drop(NOT_FINITE)
     if base.rows or not inputs.allow_empty:
         _check(inputs, rows, statistics)
     else:
         logger.warning("the base source has no rows: no checks run, and the new version is empty")
     if partitions_for(statistics.kept) != partitions_for(entered):
-        rows = sort(rows, config.ingest.key, partitions_for(statistics.kept))
+        rows = sort(rows, config.ingest.key_columns, partitions_for(statistics.kept))
     return rows, {
         "contract_sha256": digest_of(config.contract),
         "code_sha256": digest_of_code(("millrace", "ingest")),
@@ -229,67 +221,25 @@ def _check(inputs: _Inputs, rows: "DataFrame", statistics: Statistics) -> None:
     before = old.rows_of() if old else 0
     failures = guards.find_failures(config.contract, statistics, config.features.label, before)
     if not failures and statistics.kept:
-        check_key(rows, config.ingest.key, statistics)
+        check_key(rows, config.ingest.key_columns, statistics)
         if old:
             table = inputs.spark.read.format("delta").option("versionAsOf", old.version).load(old.uri)
-            check_new_keys(rows, table, config.ingest.key)
+            check_new_keys(rows, table, config.ingest.key_columns)
         for name, count in statistics.splits.items():
             if not count and not old:
                 logger.warning("split '%s' holds no rows", name)
-        failures = contract.run_suite(config.contract, rows.drop(DROPPED), config.product, config.ingest.key)
+        label = config.features.label
+        if missing := statistics.kept - statistics.non_null.get(label, statistics.kept):
+            logger.warning("the label '%s' is missing in %d rows: training refuses them; filter them", label, missing)
+        failures = contract.run_suite(config.contract, rows.drop(DROPPED), config.product, config.ingest.key_columns)
     if failures:
         raise ContractFailed(config.product, failures)
 
 
-def _write_rejects(
-    config: Config, sources: Mapping[str, LoadedSource], store: Store, metadata: Mapping[str, Any]
-) -> None:
+def _write_rejects(config: Config, sources: Mapping[str, LoadedSource], store: Store, key: str, run_id: str) -> None:
     frames = [source.rejects for source in sources.values() if source.rejects is not None]
     if not frames:
         return
-    labels = [F.lit(metadata[name]).alias(name) for name in ("commit_key", "run_id")]
+    labels = [F.lit(key).alias("commit_key"), F.lit(run_id).alias("run_id")]
     frame = reduce(lambda left, right: left.unionAll(right), frames).select("*", *labels)
-    commit.write_rejects(frame, store, config.product, metadata["commit_key"])
-
-
-def _nothing_new(
-    parent: TableVersion,
-    run_id: str,
-    started: float,
-    increment: Increment | None,
-    bad_files: Mapping[str, str] | None = None,
-) -> RunRecord:
-    logger.info("nothing new: version %d has these rows already", parent.version)
-    own = own_commit(parent)  # newer commits may be maintenance, such as VACUUM
-    version = replace(parent, commit=own[1] if own else parent.commit)
-    record = _finish(version, run_id, "already_committed", started, increment)
-    if not bad_files:
-        return record
-    return record.model_copy(update={"details": {**record.details, "bad_files": dict(bad_files)}})
-
-
-def _finish(
-    version: TableVersion, run_id: str, outcome: Outcome, started: float, increment: Increment | None
-) -> RunRecord:
-    product = version.name.partition("/")[0]
-    record = _record(product, version.commit, run_id=run_id, outcome=outcome)
-    known = {*record.model_dump(), "run_id", INCREMENT}
-    details = {name: value for name, value in version.commit.items() if name not in known}
-    return record.model_copy(
-        update={
-            "version": version.version,
-            "seconds": round(time.monotonic() - started, 3),
-            "reason": "nothing new" if outcome == "already_committed" else "",
-            "details": {
-                **details,
-                "table_sha256": version.digest,
-                **({INCREMENT: increment.summary} if increment else {}),
-            },
-        }
-    )
-
-
-def _record(product: str, commit: Mapping[str, Any], *, run_id: str, outcome: Outcome) -> RunRecord:
-    """The run record of a commit; checks that its counts add up."""
-    counts = {name: commit[name] for name in ("rows_in", "rows_out", "rejected", "filtered", "filters")}
-    return RunRecord(stage=STAGE, run_id=run_id, product=product, outcome=outcome, **counts).check_accounts()
+    commit.write_rejects(frame, store, config.product, key)

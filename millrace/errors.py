@@ -35,11 +35,15 @@ class MillraceError(Exception):
 
     Attributes:
         hint: What to do, in one sentence; empty if the message says it.
+        details: More about the error, for the run record.
+        counts: The rows of the run until then, as fields of its record.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.details: dict[str, Any] = {}
+        self.counts: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses have other constructors, so unpickling, as on the way back from an executor, must not call them.

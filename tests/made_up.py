@@ -120,11 +120,13 @@ def _cell(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def write_clean(store: Store, rows: int = 1_500, files: int = 2) -> None:
-    """Write the clean table without an ingest: the same rows, split by their id."""
+def write_clean(store: Store, rows: int = 1_500, files: int = 2, *, day: bool = False) -> None:
+    """Write the clean table without an ingest: the same rows, split by their id; with `day` also the day of `found`."""
     made = things(rows)
     splits = ["test" if r["id"] % 5 == 0 else "validation" if r["id"] % 5 == 1 else "train" for r in made]
-    table = pa.Table.from_pylist(made, SCHEMA).append_column("split", pa.array(splits))
+    table = pa.Table.from_pylist(made, SCHEMA)
+    table = table.append_column("day", table["found"].cast(pa.date32())) if day else table
+    table = table.append_column("split", pa.array(splits))
     for number in range(files):
         part = table.slice(number * rows // files, (number + 1) * rows // files - number * rows // files)
         path = store.uri("tables", "shapes", "clean")

@@ -34,24 +34,21 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) 
         condition = F.col(SPLIT).isNull()
         for name in names:
             condition = condition | F.col(name).isNull()
-        rows = frame.where(condition).select(*names, SPLIT).limit(MAX_EXAMPLES).collect()
+        with mapped_actions("the key"):
+            examples = _examples(frame.where(condition), (*key, SPLIT))
         reason = "rows have a null in the key or in the split's column"
-        raise KeyBroken(
-            key,
-            reason=reason,
-            count=statistics.null_keys,
-            examples=[str(row.asDict()) for row in rows],
-        )
+        hint = "filter these rows, or fill the column in a derive step"
+        raise KeyBroken(key, reason=reason, count=statistics.null_keys, examples=examples, hint=hint)
     with mapped_actions("the key"):
         # Rows are partitioned by the hash already, so this moves no data; equal keys have equal hashes.
         if not frame.groupBy(HASH_COLUMN).count().where("count > 1").limit(1).collect():
             return
         repeated = frame.groupBy(HASH_COLUMN, *names).count().where("count > 1")
-        first = repeated.drop(HASH).limit(MAX_EXAMPLES).collect()
-        if first:
+        examples = _examples(repeated, (*key, "count"))
+        if examples:
             count = repeated.agg(F.sum("count")).collect()[0][0]
-            examples = [str(row.asDict()) for row in first]
-            raise KeyBroken(key, reason="rows have a key that is not unique", count=count, examples=examples)
+            hint = "add columns to the key until it is unique, or filter the duplicate rows"
+            raise KeyBroken(key, reason="rows have a key that is not unique", count=count, examples=examples, hint=hint)
 
 
 def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...]) -> None:
@@ -68,8 +65,15 @@ def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...])
     names = [quoted(name) for name in key]
     with mapped_actions("the key"):
         repeated = table.select(*names).join(frame.select(*names), list(key), "left_semi")
-        first = repeated.limit(MAX_EXAMPLES).collect()
-        if first:
-            examples = [str(row.asDict()) for row in first]
+        examples = _examples(repeated, key)
+        if examples:
             reason = "rows have a key that is already in the table"
-            raise KeyBroken(key, reason=reason, count=repeated.count(), examples=examples)
+            hint = "take the files out that were delivered again under other names, or rebuild the table with --full"
+            raise KeyBroken(key, reason=reason, count=repeated.count(), examples=examples, hint=hint)
+
+
+def _examples(frame: "DataFrame", names: tuple[str, ...]) -> list[str]:
+    """Some rows as text, such as ``day=2024-02-29, site=a``; converted by Spark, because Python has fewer dates."""
+    texts = [F.coalesce(F.col(quoted(name)).cast("string"), F.lit("null")) for name in names]
+    rows = frame.select(*(text.alias(name) for name, text in zip(names, texts, strict=True))).limit(MAX_EXAMPLES)
+    return [", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True)) for row in rows.collect()]

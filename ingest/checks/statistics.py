@@ -117,8 +117,9 @@ def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
         columns: Names of the columns to check.
     """
     with mapped_actions("the steps"):
-        rows = frame.select(*map(quoted, columns)).limit(PEEKED_ROWS).collect()
-        candidates = [name for n, name in enumerate(columns) if rows and all(row[n] is None for row in rows)]
+        # Only whether there is a value: Python cannot hold every timestamp of Spark.
+        rows = frame.select(*(F.col(quoted(name)).isNull() for name in columns)).limit(PEEKED_ROWS).collect()
+        candidates = [name for n, name in enumerate(columns) if rows and all(row[n] for row in rows)]
         if not candidates:
             return []
         counts = frame.agg(*(F.count(quoted(name)) for name in candidates)).collect()[0]

@@ -11,7 +11,9 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, NumericType
 
+from ingest.cleaning.aggregates import aggregate
 from ingest.cleaning.calls import apply_call
+from ingest.cleaning.duplicates import add_row_key, dedupe
 from ingest.cleaning.flow import DROPPED, Flow, is_kept
 from ingest.cleaning.windows import check_order, windows_of
 from ingest.errors import ExpressionInvalid, RowsMultiplied
@@ -39,7 +41,7 @@ def apply_steps(ingest: Ingest, sources: Mapping[str, LoadedSource], stack: cont
     flow = Flow.start(sources[ingest.base].frame)
     for number, step in enumerate(ingest.steps):
         flow = _apply(flow, step, f"ingest.steps.{number}", context)
-    return flow
+    return add_row_key(flow, ingest, stack) if ingest.key == "row" else flow
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,23 @@ def _apply(flow: Flow, step: Step, where: str, context: _Context) -> Flow:
         return _filter(flow, step.filter, f"{where}.filter", context.stack)
     if step.call:
         return apply_call(flow.settle(context.stack), step.call, context.stack)
+    if step.dedupe or step.aggregate:
+        return _merge(flow, step, where, context)
     for name, expression in (step.derive or {}).items():
         flow = _derive(flow, name, expression, f"{where}.derive.{name}", context.stack)
-    return flow.with_frame(flow.frame.drop(*(step.drop or ())))
+    frame = flow.frame.drop(*(step.drop or ()))
+    if not step.rename:
+        return flow.with_frame(frame)
+    renamed = {old: new for new, old in step.rename.items()}
+    return flow.with_frame(
+        frame.select(*(F.col(quoted(name)).alias(renamed.get(name, name)) for name in frame.columns))
+    )
+
+
+def _merge(flow: Flow, step: Step, where: str, context: _Context) -> Flow:
+    if step.dedupe:
+        return dedupe(flow, step.dedupe, context.stack)
+    return aggregate(flow, step.aggregate, f"{where}.aggregate", context.stack) if step.aggregate else flow
 
 
 def _derive(flow: Flow, name: str, expression: str, where: str, stack: contextlib.ExitStack) -> Flow:

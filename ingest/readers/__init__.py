@@ -67,16 +67,5 @@ class Reader(Protocol):
 
         Returns:
             The declared columns, `FILE`, `REASON` and `RECORD`. The last two are null in good rows; in rejected rows
-            they hold a reason and the raw text.
-        """
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Select the rejected rows, with a reason that names the column and the value if possible.
-
-        Args:
-            frame: The rows from `read`, persisted.
-            files: The same files.
-
-        Returns:
-            The columns `FILE`, `REASON` and `RECORD`.
+            they hold a reason, which names the column and the value if possible, and the raw text.
         """

@@ -15,7 +15,10 @@ _TYPES: Final = {
     "boolean": "boolean", "int": "int", "long": "bigint", "float": "float", "double": "double", "string": "string",
     "enum": "string", "bytes": "binary", "fixed": "binary",
 }  # fmt: skip
-_LOGICAL: Final = {"date": "date", "timestamp-millis": "timestamp", "timestamp-micros": "timestamp"}
+_LOGICAL: Final = {
+    ("int", "date"): "date", ("long", "timestamp-millis"): "timestamp", ("long", "timestamp-micros"): "timestamp",
+}  # fmt: skip
+"""By the type below it: the specification of Avro says that a logical type on another type is ignored."""
 
 
 def sql_type(schema: Any) -> str:
@@ -24,10 +27,10 @@ def sql_type(schema: Any) -> str:
         others = [kind for kind in schema if kind != "null"]
         return sql_type(others[0]) if len(others) == 1 else "union"
     if isinstance(schema, Mapping):
-        logical = schema.get("logicalType")
-        if logical == "decimal":
+        logical, below = schema.get("logicalType"), schema["type"]
+        if logical == "decimal" and below in ("bytes", "fixed"):
             return f"decimal({schema['precision']},{schema.get('scale', 0)})"
-        return _LOGICAL.get(str(logical)) or sql_type(schema["type"])
+        return _LOGICAL.get((str(below), str(logical))) or sql_type(below)
     return _TYPES.get(str(schema), str(schema))
 
 
@@ -44,13 +47,21 @@ class AvroReader(TypedReader):
                 schema = file.writer_schema
                 fields = schema.get("fields", ()) if isinstance(schema, Mapping) else ()
                 types = {field["name"]: sql_type(field["type"]) for field in fields}
+                self.shape.check_names(path, [field["name"] for field in fields])
                 self.shape.check(path, types)
                 rows = sum(1 for _ in file)
         except DataRejected:
             raise
+        except ValueError as error:
+            if "codec" not in str(error):
+                raise _damaged(path, error) from error
+            raise FileUnreadable(path, reason=f"its compression cannot be read: {error}") from error
         except Exception as error:  # damaged bytes can make the decoder raise any exception
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            reason = shorten(f"{type(error).__name__}: {error}")
-            raise FileUnreadable(path, reason=f"damaged or not an Avro file: {reason}") from error
+            raise _damaged(path, error) from error
         return FileContent(rows, tuple(types))
+
+
+def _damaged(path: str, error: Exception) -> FileUnreadable:
+    return FileUnreadable(path, reason=f"damaged or not an Avro file: {shorten(f'{type(error).__name__}: {error}')}")

@@ -1,31 +1,21 @@
 """Parses staged CSV files with Spark: each line becomes a row, or a reject with a reason.
 
-Lines are read as text and parsed with ``from_csv``, so that the raw text of every row is available. If values may span
-lines, only Spark's CSV reader can separate the records; the raw text of a reject is then rebuilt from its values.
+Lines are read as text and divided into fields with ``from_csv``, so that the raw text of every row is available. If
+values may span lines, only Spark's CSV reader can separate the records; the raw text of a reject is then rebuilt from
+its values. `ingest.grammar` decides about the fields.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
 
+from ingest.grammar.parse import first_mismatch, text_of, value_of
 from ingest.readers import Checked
-from ingest.readers.raw import file_column, read_lines, text_reason
-from ingest.spark.columns import (
-    CORRUPT,
-    FILE,
-    MALFORMED,
-    NOT_FINITE,
-    REASON,
-    RECORD,
-    SHOWN_VALUE,
-    ddl,
-    floats_of,
-    is_not_finite,
-    quoted,
-)
+from ingest.readers.raw import file_column, read_lines, record_of, text_reason
+from ingest.spark.columns import CORRUPT, FILE, REASON, RECORD, TEXT, ddl, quoted
 from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
@@ -34,6 +24,8 @@ from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
+
+_ROW: Final = "#row"
 
 
 @dataclass(frozen=True)
@@ -63,61 +55,60 @@ class DelimitedReader:
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
         """Parse every file with the columns of its own header."""
-        frames = [self._read(spark, group, columns) for columns, group in self._layouts(files)]
-        return reduce(lambda left, right: left.unionAll(right), frames)
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Find the column and the value that does not fit, for each rejected row."""
-        layouts = self._layouts(files)
-        if len(layouts) == 1:
-            return self._explain(frame, layouts[0][0])
-        parts = []
-        for columns, group in layouts:
-            of_layout = frame.where(F.col(quoted(FILE)).isin([file.file for file in group]))
-            parts.append(self._explain(of_layout, columns))
-        return reduce(lambda left, right: left.unionAll(right), parts)
-
-    def _layouts(self, files: Sequence[StagedFile]) -> list[tuple[dict[str, str], list[StagedFile]]]:
-        """Group the files by their columns and the order of these; returns columns with types, and the files."""
         layouts: dict[tuple[str, ...], list[StagedFile]] = {}
         for file in files:
-            layouts.setdefault(file.columns or tuple(self.shape.columns), []).append(file)
-        types = self.shape.columns
-        return [({name: types.get(name, "string") for name in names}, group) for names, group in layouts.items()]
+            layouts.setdefault(file.columns or tuple(self.shape.in_file.values()), []).append(file)
+        frames = [self._read(spark, group, written) for written, group in layouts.items()]
+        return reduce(lambda left, right: left.unionAll(right), frames)
 
-    def _read(self, spark: "SparkSession", files: list[StagedFile], columns: dict[str, str]) -> "DataFrame":
-        schema = f"{ddl(columns)}, {quoted(CORRUPT)} string"
+    def _read(self, spark: "SparkSession", files: list[StagedFile], written: tuple[str, ...]) -> "DataFrame":
+        # Fields are named by position: names in a file may differ only in case, or be those of our own columns.
+        schema = f"{ddl(dict.fromkeys(map(_field, range(len(written))), 'string'))}, {quoted(CORRUPT)} string"
         settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
         if self.options.multi_line:
-            parsed = _records(spark, files, schema, {**settings, "header": str(self.options.header)})
+            lines = _records(spark, files, schema, {**settings, "header": str(self.options.header)})
         else:
-            parsed = read_lines(spark, files).withColumn("row", F.from_csv("text", schema, settings))
-        reason = _reason({name: t for name, t in columns.items() if name in self.shape.columns}, files)
-        values = [
-            F.col(f"row.{quoted(name)}") if name in columns else F.lit(None).cast(type_name).alias(name)
-            for name, type_name in self.shape.columns.items()
-        ]
-        rows = parsed.select(*values, quoted(FILE), reason.alias(REASON), "text")
-        record = F.when(F.col(quoted(REASON)).isNotNull(), F.expr("make_valid_utf8(text)"))
-        kept = [quoted(name) for name in (*self.shape.columns, FILE, REASON)]
-        return rows.select(*kept, record.alias(RECORD))
+            lines = read_lines(spark, files).withColumn(_ROW, F.from_csv(quoted(TEXT), schema, settings))
+        columns = self.shape.declared
+        fields = [text_of(self._field_of(name, written), column) for name, column in columns.items()]
+        texts = {name: F.col(quoted(_text_of(name))) for name in columns}
+        values = [value_of(texts[name], column).alias(name) for name, column in columns.items()]
+        # One projection each, because Spark would otherwise compute a value again wherever it is used.
+        named = [field.alias(_text_of(name)) for name, field in zip(columns, fields, strict=True)]
+        whole = [quoted(TEXT), quoted(FILE), quoted(CORRUPT)]
+        corrupt = F.col(f"{quoted(_ROW)}.{quoted(CORRUPT)}").alias(CORRUPT)
+        rows = lines.select(quoted(TEXT), quoted(FILE), corrupt, *named)
+        rows = rows.select(*whole, *texts.values(), *values)
+        rows = rows.withColumn(REASON, self._reason(files, texts, len(written)))
+        return rows.select(*map(quoted, (*columns, FILE, REASON)), record_of().alias(RECORD))
 
-    def _explain(self, frame: "DataFrame", columns: dict[str, str]) -> "DataFrame":
-        strings = dict.fromkeys(columns, "string")
-        schema = f"{ddl(strings)}, {quoted(CORRUPT)} string"
-        settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
-        bad = frame.where(F.col(quoted(REASON)).isNotNull())
-        bad = bad.withColumn("values", F.from_csv(quoted(RECORD), schema, settings))
-        typed = {name: type_name for name, type_name in columns.items() if type_name != "string"}
-        found = [_mismatch(name, type_name, self.options) for name, type_name in typed.items()]
-        fields = _field_count(F.col(quoted(RECORD)), self.options)
-        count = F.concat(F.lit(f"expected {len(columns)} fields, found "), fields.cast("string"))
-        reason = (
-            F.when(~F.col(quoted(REASON)).isin(MALFORMED, NOT_FINITE), F.col(quoted(REASON)))
-            .when(F.col(f"values.{quoted(CORRUPT)}").isNotNull() & (fields != len(columns)), count)
-            .otherwise(F.coalesce(*found, F.lit("the line does not fit the declared columns")))
-        )
-        return bad.select(quoted(FILE), reason.alias(REASON), quoted(RECORD))
+    def _field_of(self, name: str, written: tuple[str, ...]) -> "Column":
+        in_file = self.shape.in_file[name]
+        if in_file not in written:
+            return F.lit(None).cast("string")
+        return F.col(f"{quoted(_ROW)}.{quoted(_field(written.index(in_file)))}")
+
+    def _reason(self, files: Sequence[StagedFile], texts: dict[str, "Column"], width: int) -> "Column":
+        """The reason to reject a row: bytes that are no text, a wrong number of fields, or a value of another type."""
+        values = {name: F.col(quoted(name)) for name in texts}
+        fields = _field_count(F.col(quoted(TEXT)), self.options)
+        count = F.concat(F.lit(f"expected {width} fields, found "), fields.cast("string"))
+        malformed = F.when(fields != width, count).otherwise(F.lit("the line does not fit the declared columns"))
+        reasons = [
+            F.when(F.col(quoted(CORRUPT)).isNotNull(), malformed),
+            first_mismatch(self.shape.declared, texts, values),
+        ]
+        if not all(file.lines.is_utf8 and not file.lines.has_nul for file in files):
+            reasons.insert(0, text_reason(files))
+        return F.coalesce(*reasons)
+
+
+def _field(position: int) -> str:
+    return f"#{position}"
+
+
+def _text_of(name: str) -> str:
+    return f"#text of {name}"
 
 
 def _records(spark: "SparkSession", files: Sequence[StagedFile], schema: str, settings: dict[str, str]) -> "DataFrame":
@@ -125,32 +116,7 @@ def _records(spark: "SparkSession", files: Sequence[StagedFile], schema: str, se
     frame = reader.csv([file.uri for file in files])
     values = [F.col(quoted(name)) for name in frame.columns]
     text = F.coalesce(values[-1], F.to_csv(F.struct(*values[:-1])))
-    return frame.select(text.alias("text"), file_column(files), F.struct(*values).alias("row"))
-
-
-def _reason(columns: dict[str, str], files: Sequence[StagedFile]) -> "Column":
-    """The reason to reject a row, in short; `DelimitedReader.explain` finds the details of rejected rows."""
-    reason = F.when(F.col(f"row.{quoted(CORRUPT)}").isNotNull(), F.lit(MALFORMED))
-    for name in floats_of(columns):
-        reason = reason.when(is_not_finite(F.col(f"row.{quoted(name)}")), F.lit(NOT_FINITE))
-    if all(file.lines.is_utf8 and not file.lines.has_nul for file in files):
-        return reason
-    return F.coalesce(text_reason(files), reason)
-
-
-def _mismatch(name: str, type_name: str, options: ReaderOptions) -> "Column":
-    text = F.col(f"values.{quoted(name)}")
-    pattern = options.spark.get(f"{type_name}Format")
-    if pattern is None:
-        value = F.expr(f"try_cast(values.{quoted(name)} AS {type_name})")
-    else:
-        value = F.try_to_timestamp(text, F.lit(pattern))
-    shown = F.concat(F.lit(f"column '{name}': '"), F.left(text, F.lit(SHOWN_VALUE)), F.lit("' is not "))
-    bad = value.isNull() | text.rlike(r"^\s|\s$")
-    reason = F.when(text.isNotNull() & bad, F.concat(shown, F.lit(f"of type {type_name}")))
-    if type_name in ("float", "double"):
-        reason = reason.when(is_not_finite(value), F.concat(shown, F.lit("a finite number")))
-    return reason
+    return frame.select(text.alias(TEXT), file_column(files), F.struct(*values).alias(_ROW))
 
 
 def _field_count(record: "Column", options: ReaderOptions) -> "Column":

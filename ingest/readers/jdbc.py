@@ -58,10 +58,11 @@ def fetch(
         frame = _load(spark, what, source, source.jdbc)
         # Databases usually ignore the case of column names.
         found = {name.lower(): name for name in frame.columns}
-        names = {found[column.lower()]: column for column in shape.columns if column.lower() in found}
+        written = shape.in_file.values()
+        names = {found[column.lower()]: column for column in written if column.lower() in found}
         frame = frame.select(*(F.col(quoted(c)).alias(names.get(c, c)) for c in frame.columns))
         shape.check(_shown(source.jdbc), {f.name: f.dataType.simpleString() for f in frame.schema})
-        frame = frame.select(*(quoted(c) for c in shape.columns if c in frame.columns))
+        frame = frame.select(*(quoted(c) for c in written if c in frame.columns))
         frame.write.parquet(uri_of(folder))
     except (PySparkException, Py4JError) as error:
         raise _translated(what, error) from error

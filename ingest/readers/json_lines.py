@@ -1,39 +1,46 @@
-"""Parses JSON lines: each line is an object; its keys and types are compared with the declared columns."""
+"""Parses JSON lines: each line is an object; its keys and types are compared with the declared columns.
 
-from collections.abc import Mapping, Sequence
+Python's parser reads the lines, on the executors. Spark's own reads the first object of a line and ignores the rest,
+takes the last of two equal keys, accepts single quotes, and rounds numbers that become text. `ingest.grammar` decides
+about the values.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 from pyspark.sql import functions as F
 
-from ingest.errors import ColumnsMismatch
+from ingest.errors import ColumnsMismatch, FileUnreadable
+from ingest.grammar.parse import first_mismatch, text_of, value_of
 from ingest.readers import Checked
-from ingest.readers.raw import read_lines, text_reason
-from ingest.spark.columns import (
-    CORRUPT,
-    FILE,
-    MALFORMED,
-    REASON,
-    RECORD,
-    SHOWN_VALUE,
-    ddl,
-    not_finite_reason,
-    quoted,
-)
+from ingest.readers.raw import read_lines, record_of, text_reason
+from ingest.spark.columns import FILE, REASON, RECORD, SHOWN_VALUE, TEXT, ddl, quoted
 from ingest.spark.errors import mapped_actions
+from ingest.staging.archives import CHUNK_BYTES, Part, find_parts
 from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
 from millrace.config.checks.reader_options import ReaderOptions
+from millrace.config.sections.columns import FLOATS, INTEGERS, Column
 from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column as Expression
+    from pyspark.sql import DataFrame, SparkSession
 
-_NUMBERS: Final = ("BIGINT", "DECIMAL", "DOUBLE", "FLOAT", "INT")
-_KINDS: Final = {"string": (), "boolean": ("BOOLEAN",), "date": ("STRING",), "timestamp": ("STRING", *_NUMBERS)}
-"""Kinds of JSON values, as Spark calls them, that fit a declared type; an empty tuple means any kind. Types that are
-not listed are numbers and need a JSON number."""
+Batches = Iterator[pa.RecordBatch]
+
+_NO_OBJECT: Final = "the line is not one JSON object"
+
+
+class _Number(str):
+    """A JSON number as it is written, or NaN or Infinity."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -46,20 +53,24 @@ class JsonReader:
     has_lines: bool = True
 
     def stage(self, path: str, prefix: str, retry: RetryPolicy = NO_RETRY) -> list[StagedFile]:
-        """Count the lines and make them readable for Spark."""
+        """Count the lines and make them readable for Spark.
+
+        Raises:
+            FileUnreadable: The file is one JSON array, or cannot be unpacked.
+        """
+        for part in find_parts(path, retry):
+            _refuse_array(part, self.options.encoding)
         return stage(path, prefix, self.shape, self.options, retry)
 
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Compare the keys and the kinds of values of all lines of a file with the declared columns."""
-        lines = read_lines(spark, files).select(quoted(FILE), F.expr("try_parse_json(text)").alias("value"))
-        pairs = lines.lateralJoin(spark.tvf.variant_explode(F.col("value").outer()).alias("pair"))
-        kind = F.regexp_extract(F.expr("schema_of_variant(pair.value)"), r"^\w+", 0)
+        lines = _valid_lines(spark, files)
+        pairs = lines.mapInArrow(find_kinds, "file string, key string, kind string")
         with mapped_actions("reading the sources"):
-            found = pairs.select(quoted(FILE), F.col("pair.key").alias("key"), kind.alias("kind")).distinct().collect()
+            found = pairs.distinct().collect()
         kinds: dict[str, dict[str, set[str]]] = {}
-        for file, key, name in found:
-            if key is not None:  # a line without an object is a malformed row, not a bad file
-                kinds.setdefault(file, {}).setdefault(key, set()).add(name)
+        for file, key, kind in found:
+            kinds.setdefault(file, {}).setdefault(key, set()).add(kind)
         bad = {}
         for staged in files:
             if staged.file in kinds:
@@ -74,46 +85,179 @@ class JsonReader:
 
         The other values of such a column only make their rows malformed.
         """
+        declared = {column.in_file(name): column for name, column in self.shape.declared.items()}
         types = {}
         for name, found in kinds.items():
-            wanted = self.shape.columns.get(name, "")
-            fitting = _KINDS.get(wanted, _NUMBERS)
-            seen = sorted(found - {"VOID"})
-            fits = not seen or not fitting or any(kind in fitting for kind in seen)
-            types[name] = wanted if fits and wanted else " or ".join(map(str.lower, seen)) or "null"
+            column, seen = declared.get(name), found - {"null"}
+            if column and (not seen or seen & _fitting(column)):
+                types[name] = column.type
+            else:
+                types[name] = " or ".join(sorted(seen)) or "null"
         return types
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
         """Parse every line with the declared columns."""
-        settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
-        schema = f"{ddl(self.shape.columns)}, {quoted(CORRUPT)} string"
-        parsed = read_lines(spark, files).withColumn("row", F.from_json("text", schema, settings))
-        corrupt = F.col("row").isNull() | F.col(f"row.{quoted(CORRUPT)}").isNotNull()
-        reason = F.coalesce(
-            text_reason(files), F.when(corrupt, F.lit(MALFORMED)), not_finite_reason(self.shape.columns, "row.")
-        )
-        values = [F.col(f"row.{quoted(name)}") for name in self.shape.columns]
-        rows = parsed.select(*values, quoted(FILE), reason.alias(REASON), "text")
-        record = F.when(F.col(quoted(REASON)).isNotNull(), F.expr("make_valid_utf8(text)"))
-        return rows.select(*map(quoted, (*self.shape.columns, FILE, REASON)), record.alias(RECORD))
+        declared = self.shape.declared
+        names = {name: f"#text of {name}" for name in declared}
+        parse = partial(parse_lines, dict(self.shape.in_file), {n: _fitting(c) for n, c in declared.items()})
+        schema = ddl(dict.fromkeys((FILE, TEXT, REASON, *names.values()), "string"))
+        rows = _valid_lines(spark, files, text_reason(files)).mapInArrow(parse, schema)
+        texts = {name: F.col(quoted(names[name])) for name in declared}
+        # One projection each, because Spark would otherwise compute a value again wherever it is used.
+        rows = rows.withColumns({names[name]: text_of(texts[name], column) for name, column in declared.items()})
+        rows = rows.withColumns({name: value_of(texts[name], column) for name, column in declared.items()})
+        values = {name: F.col(quoted(name)) for name in declared}
+        rows = rows.withColumn(REASON, F.coalesce(F.col(quoted(REASON)), first_mismatch(declared, texts, values)))
+        return rows.select(*map(quoted, (*declared, FILE, REASON)), record_of().alias(RECORD))
 
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Find the column and the value that does not fit, by parsing each column alone."""
-        bad = frame.where(F.col(quoted(REASON)).isNotNull())
-        bad = bad.withColumn("value", F.expr(f"try_parse_json({quoted(RECORD)})"))
-        mismatches = [self._mismatch(name, type_name) for name, type_name in self.shape.columns.items()]
-        is_object = F.expr("schema_of_variant(value) LIKE 'OBJECT%'")
-        malformed = F.when(~F.coalesce(is_object, F.lit(False)), F.lit("the line is not one JSON object")).otherwise(
-            F.coalesce(*mismatches, F.lit("the line does not fit the declared columns"))
-        )
-        reason = F.when(F.col(quoted(REASON)) == MALFORMED, malformed).otherwise(F.col(quoted(REASON)))
-        return bad.select(quoted(FILE), reason.alias(REASON), quoted(RECORD))
 
-    def _mismatch(self, name: str, type_name: str) -> "Column":
-        settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
-        schema = f"{quoted(name)} {type_name}, {quoted(CORRUPT)} string"
-        alone = F.from_json(quoted(RECORD), schema, settings)
-        value = F.get_json_object(quoted(RECORD), f"$['{name}']")
-        shown = F.concat(F.lit(f"column '{name}': "), F.left(value, F.lit(SHOWN_VALUE)))
-        wrong = alone.getField(CORRUPT).isNotNull() & value.isNotNull()
-        return F.when(wrong, F.concat(shown, F.lit(f" is not of type {type_name}")))
+def _refuse_array(part: Part, encoding: str) -> None:
+    """Refuse a file that is one array: all of its lines would be rejected, and no reason would say why."""
+    with part.open() as stream:
+        start = stream.read(CHUNK_BYTES).decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")
+    first, _, rest = start.partition("\n")
+    if first.startswith("[") and (not rest.strip() or "array" not in str(_decode(first))):
+        reason = "it is one JSON array; expected lines of one object each, such as jq -c '.[]' makes of an array"
+        raise FileUnreadable(part.name, reason=reason)
+
+
+def _valid_lines(spark: "SparkSession", files: Sequence[StagedFile], reason: "Expression | None" = None) -> "DataFrame":
+    """The lines for Python, which refuses bytes that are not UTF-8: they are replaced."""
+    lines = read_lines(spark, files)
+    text = F.col(quoted(TEXT)) if all(file.lines.is_utf8 for file in files) else F.make_valid_utf8(quoted(TEXT))
+    columns = [F.col(quoted(FILE)), text.alias(TEXT)]
+    return lines.select(columns if reason is None else [*columns, reason.alias(REASON)])
+
+
+def find_kinds(batches: Batches) -> Batches:
+    """Find the keys of the lines and the kinds of their values, each once for each file and batch.
+
+    Args:
+        batches: The file and the text of each line.
+    """
+    for batch in batches:
+        found = dict[tuple[str, str, str], None]()
+        for file, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            values = _decode(text)
+            if isinstance(values, dict):  # another line is a malformed row, not a bad file
+                found.update(((file, key, _kind(value)), None) for key, value in values.items())
+        columns = zip(*found, strict=True) if found else ((), (), ())
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        yield pa.RecordBatch.from_arrays(arrays, ["file", "key", "kind"])
+
+
+def parse_lines(in_file: Mapping[str, str], fitting: Mapping[str, frozenset[str]], batches: Batches) -> Batches:
+    """Take the text of every declared column out of the lines.
+
+    Args:
+        in_file: The key of each column.
+        fitting: The kinds of values that each column may have.
+        batches: File and text of each line, and the reason to reject it, if there is one already.
+
+    Returns:
+        File, text and reason of each line, and the text of each column; null if there is none.
+    """
+    for batch in batches:
+        files, lines, known = batch.columns
+        reasons: list[str | None] = []
+        columns: list[list[str | None]] = [[] for _ in in_file]
+        nothing: list[str | None] = [None] * len(columns)
+        for line, reason in zip(lines.to_pylist(), known.to_pylist(), strict=True):
+            values = reason or _decode(line)
+            found = values if isinstance(values, str) else _texts(values, in_file, fitting)
+            reasons.append(found if isinstance(found, str) else None)
+            for column, text in zip(columns, nothing if isinstance(found, str) else found, strict=True):
+                column.append(text)
+        arrays = [files, lines, *(pa.array(column, pa.string()) for column in (reasons, *columns))]
+        yield pa.RecordBatch.from_arrays(arrays, [FILE, TEXT, REASON, *(f"#text of {name}" for name in in_file)])
+
+
+def _decode(line: str) -> dict[str, Any] | str:
+    """Parse a line; the reason why it is not one object otherwise."""
+    try:
+        values = _DECODER.decode(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            return f"{_NO_OBJECT}: nested too deeply"
+        return f"{_NO_OBJECT}: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
+    except ValueError as error:
+        return str(error)  # of `_pairs`
+    return values if isinstance(values, dict) else f"{_NO_OBJECT}: {_kind(values)}"
+
+
+def _texts(
+    values: Mapping[str, Any], in_file: Mapping[str, str], fitting: Mapping[str, frozenset[str]]
+) -> "list[str | None] | str":
+    """The texts of the declared columns, or the reason to reject the line."""
+    texts: list[str | None] = []
+    for name, key in in_file.items():
+        value = values.get(key)
+        if value is None:
+            texts.append(None)
+            continue
+        text, kind = _write(value), _kind(value)
+        if not text.isprintable() and ("\0" in text or _has_half(text)):
+            return f"column '{name}': a NUL character" if "\0" in text else f"column '{name}': half a character"
+        if kind not in fitting[name]:
+            wanted = " or ".join(sorted(fitting[name]))
+            return f"column '{name}': '{text[:SHOWN_VALUE]}' is a JSON {kind}, expected a {wanted}"
+        texts.append(text)
+    return texts
+
+
+def _has_half(text: str) -> bool:
+    """Whether there is half of a pair of surrogates, which no encoding can hold."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _pairs(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict[str, Any]()
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key '{key[:SHOWN_VALUE]}' occurs twice")
+        values[key] = value
+    return values
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_float=_Number, parse_int=_Number, parse_constant=_Number
+)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, str):
+        return "number" if isinstance(value, _Number) else "string"
+    return "object" if isinstance(value, dict) else "array"
+
+
+def _write(value: Any) -> str:
+    """The text of a value: of a string its content, else compact JSON with numbers as they were written."""
+    if isinstance(value, str):
+        return str(value)
+    return _write_json(value)
+
+
+def _write_json(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_write_json(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_write_json, value)) + "]"
+    return str(value) if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False)
+
+
+def _fitting(column: Column) -> frozenset[str]:
+    """The kinds of JSON values that fit a column."""
+    if column.type == "string":
+        return frozenset({"string", "number", "boolean", "object", "array"})
+    if column.type in (*INTEGERS, *FLOATS):
+        kinds = {"number"}
+    elif column.type.startswith("decimal"):
+        kinds = {"number", "string"}
+    else:
+        kinds = {"boolean"} if column.type == "boolean" else {"string"}
+    # A column that declares how its text is written may be written as text.
+    return frozenset(kinds | ({"number", "string"} if column.text_keys else set()))

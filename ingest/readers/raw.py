@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from ingest.spark.columns import FILE, NOT_UTF8, NUL, REASON, RECORD, quoted
+from ingest.spark.columns import FILE, NOT_UTF8, NUL, REASON, RECORD, TEXT, quoted
 from ingest.staging.lines import BLANK
 from ingest.staging.staged_file import StagedFile
 
@@ -20,14 +20,14 @@ def file_column(files: Sequence[StagedFile]) -> "Column":
 
 
 def read_lines(spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-    """Read the lines that are neither blank nor headers, as the columns ``text`` and `FILE`."""
+    """Read the lines that are neither blank nor headers, as the columns `TEXT` and `FILE`."""
     text = spark.read.text([file.uri for file in files])
-    text = text.select(F.col("value").alias("text"), file_column(files))
-    text = text.where(F.length(F.btrim("text", F.lit(BLANK.decode()))) > 0)
+    text = text.select(F.col("value").alias(TEXT), file_column(files))
+    text = text.where(F.length(F.btrim(quoted(TEXT), F.lit(BLANK.decode()))) > 0)
     for header in {file.header for file in files if file.header is not None}:
         names = [file.file for file in files if file.header == header]
-        own = F.lit(True) if len(names) == len(files) else F.col(f"`{FILE}`").isin(names)
-        text = text.where((F.col("text") != F.lit(header)) | ~own)
+        own = F.lit(True) if len(names) == len(files) else F.col(quoted(FILE)).isin(names)
+        text = text.where((F.col(quoted(TEXT)) != F.lit(header)) | ~own)
     return text
 
 
@@ -35,13 +35,18 @@ def text_reason(files: Sequence[StagedFile]) -> "Column":
     """The reason to reject a line's text, for any format; null for valid text."""
     conditions = []
     if not all(file.lines.is_utf8 for file in files):
-        conditions.append((~F.expr("is_valid_utf8(text)"), NOT_UTF8))
+        conditions.append((~F.is_valid_utf8(quoted(TEXT)), NOT_UTF8))
     if any(file.lines.has_nul for file in files):
-        conditions.append((F.contains(F.col("text"), F.lit("\0")), NUL))
+        conditions.append((F.contains(F.col(quoted(TEXT)), F.lit("\0")), NUL))
     reason = F.lit(None).cast("string")
     for condition, name in reversed(conditions):
         reason = F.when(condition, F.lit(name)).otherwise(reason)
     return reason
+
+
+def record_of() -> "Column":
+    """The raw text of a rejected row, from the columns `TEXT` and `REASON`; null for a good row."""
+    return F.when(F.col(quoted(REASON)).isNotNull(), F.make_valid_utf8(quoted(TEXT)))
 
 
 def rejected_rows(frame: "DataFrame") -> "DataFrame":

@@ -1,6 +1,6 @@
 """Chooses the reader of a format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ingest.readers import Reader
@@ -29,13 +29,13 @@ _COLUMN_COUNT: Final = {"text": (1, 1, "one"), "sequencefile": (1, 2, "one or tw
 """For formats without column names: least and greatest number of columns, and the same in words."""
 
 
-def reader_for(name: str, source: Source, columns: dict[str, str]) -> Reader:
+def reader_for(name: str, source: Source, columns: Sequence[str]) -> Reader:
     """Make the reader of a source.
 
     Args:
         name: Name of the source.
         source: Its section.
-        columns: The declared columns whose values are in the files, not in the names of folders.
+        columns: Names of the declared columns whose values are in the files, not in the names of folders.
 
     Raises:
         ConfigError: The number or type of the columns does not suit the format.
@@ -43,6 +43,6 @@ def reader_for(name: str, source: Source, columns: dict[str, str]) -> Reader:
     least, most, words = _COLUMN_COUNT.get(source.format, (1, len(columns) or 1, ""))
     if not least <= len(columns) <= most:
         raise ConfigError(f"sources.{name}.columns: {source.format} has {words or 'columns'}, found {len(columns)}")
-    if source.format == "text" and next(iter(columns.values())) != "string":
+    if source.format == "text" and source.types[columns[0]] != "string":
         raise ConfigError(f"sources.{name}.columns: the column of a text source must be a string")
-    return _READERS[source.format](source, Shape(columns, frozenset(source.optional), source.extra_columns))
+    return _READERS[source.format](source, Shape.of(source, columns))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from ingest.readers import Checked
-from ingest.readers.raw import read_lines, rejected_rows, text_reason
-from ingest.spark.columns import FILE, REASON, RECORD, quoted
+from ingest.readers.raw import read_lines, record_of, text_reason
+from ingest.spark.columns import FILE, REASON, RECORD, TEXT, quoted
 from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
@@ -39,10 +39,5 @@ class TextReader:
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
         """Read each line as a value of the declared column."""
         (name,) = self.shape.columns
-        rows = read_lines(spark, files).select("text", quoted(FILE), text_reason(files).alias(REASON))
-        record = F.when(F.col(quoted(REASON)).isNotNull(), F.expr("make_valid_utf8(text)"))
-        return rows.select(F.col("text").alias(name), quoted(FILE), quoted(REASON), record.alias(RECORD))
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Return the rejected rows; `read` gave the full reason already."""
-        return rejected_rows(frame)
+        rows = read_lines(spark, files).select(quoted(TEXT), quoted(FILE), text_reason(files).alias(REASON))
+        return rows.select(F.col(quoted(TEXT)).alias(name), quoted(FILE), quoted(REASON), record_of().alias(RECORD))

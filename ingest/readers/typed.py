@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pyspark.sql import functions as F
 
+from ingest.grammar.times import range_reason
 from ingest.readers import Checked
-from ingest.readers.raw import file_column, rejected_rows
+from ingest.readers.raw import file_column
 from ingest.spark.columns import REASON, RECORD, ddl, not_finite_reason, quoted
 from ingest.staging.lines import LineCount
 from ingest.staging.shape import Shape
@@ -36,8 +37,8 @@ class FileContent:
 class TypedReader(ABC):
     """Reads files that store the types of their columns.
 
-    Each file's columns are compared with the declared ones once. After that only a NaN or an infinite number can make
-    a row malformed.
+    Each file's columns are compared with the declared ones once. After that only a NaN, an infinite number, or a date
+    or timestamp outside the years 1 to 9999 can make a row malformed.
 
     To add such a format, write a module in `ingest.readers` with a subclass that provides:
 
@@ -87,16 +88,14 @@ class TypedReader(ABC):
 
     def load(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
         """Read the declared columns and `FILE` with Spark's reader for the format."""
-        reader = spark.read.schema(ddl(self.shape.columns)).format(self.spark_format)
+        reader = spark.read.schema(ddl(self.shape.types_in_file)).format(self.spark_format)
         frame = reader.load([file.uri for file in files])
-        return frame.select(*map(quoted, self.shape.columns), file_column(files))
+        columns = [F.col(quoted(written)).alias(name) for name, written in self.shape.in_file.items()]
+        return frame.select(*columns, file_column(files))
 
     def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
-        """Load the rows; a row with a NaN or an infinite number gets a reason and its values as JSON."""
-        rows = self.load(spark, files).withColumn(REASON, not_finite_reason(self.shape.columns))
+        """Load the rows; a row with a value that no column may hold gets a reason and its values as JSON."""
+        reason = F.coalesce(not_finite_reason(self.shape.columns), range_reason(self.shape.columns))
+        rows = self.load(spark, files).withColumn(REASON, reason)
         record = F.to_json(F.struct(*map(quoted, self.shape.columns)))
         return rows.withColumn(RECORD, F.when(F.col(quoted(REASON)).isNotNull(), record))
-
-    def explain(self, frame: "DataFrame", files: Sequence[StagedFile]) -> "DataFrame":
-        """Return the rejected rows; `read` gave the full reason already."""
-        return rejected_rows(frame)

@@ -12,6 +12,7 @@ from ingest.sources.snapshot import SourceFile, SourceSnapshot, snapshot_of
 from ingest.spark.executors import map_paths
 from ingest.staging.shape import Shape
 from millrace.config import Product
+from millrace.config.sections.columns import Column
 from millrace.config.sections.sources import Source
 from millrace.errors import DataRejected, InputMissing
 from millrace.retry import RetryPolicy
@@ -27,7 +28,7 @@ NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 
 def find_snapshots(
     product: Product,
-    spark: "SparkSession",
+    spark: "SparkSession | None",
     folder: str,
     *,
     increment: SourceSnapshot | None = None,
@@ -37,7 +38,7 @@ def find_snapshots(
 
     Args:
         product: The product.
-        spark: The session.
+        spark: The session; only sources that are files can be found without it.
         folder: Staging folder; it must exist as long as the rows are read.
         increment: Files of the base source, if only these are read.
         allow_empty: Whether the base source may have no file.
@@ -61,8 +62,9 @@ def find_snapshots(
                     raise
                 snapshots[name] = snapshot_of(name, ())
         else:
-            shape = Shape(dict(section.columns), frozenset(section.optional), section.extra_columns)
-            digest, staged = fetch(spark, name, section, shape, f"{folder}/{name}", retry)
+            if spark is None:
+                raise ValueError(f"source {name} is a database, which only a session can read")
+            digest, staged = fetch(spark, name, section, Shape.of(section), f"{folder}/{name}", retry)
             snapshots[name] = SourceSnapshot(name, (), digest, staged=tuple(staged))
     return snapshots
 
@@ -105,8 +107,9 @@ def sha256_at(retry: RetryPolicy, path: str) -> str:
         return digest_at(path, retry)
 
 
-def values_of(path: str, columns: Mapping[str, str]) -> dict[str, str | None]:
+def values_of(path: str, columns: Mapping[str, Column]) -> dict[str, str | None]:
     """Read the values of declared columns from the names of the folders above a file."""
     parts = filter(None, map(_PARTITION_FOLDER.fullmatch, path.split("/")[:-1]))
-    found = {part[1]: unquote(part[2]) for part in parts if part[1] in columns}
+    names = {column.in_file(name): name for name, column in columns.items()}
+    found = {names[part[1]]: unquote(part[2]) for part in parts if part[1] in names}
     return {name: None if value == NO_VALUE else value for name, value in found.items()}

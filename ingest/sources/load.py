@@ -6,26 +6,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 from ingest.errors import LinesLost, SourceEmpty, TooManyRejected
-from ingest.sources.rejects import rejects_of
+from ingest.sources.rejects import group_rejects, rejects_of
 from ingest.sources.snapshot import SourceSnapshot
 from ingest.sources.staged import StagedSource
 from ingest.spark.columns import FILE, REASON, quoted
 from ingest.spark.errors import mapped_actions
-from millrace.config import Product
-from millrace.errors import shorten
+from millrace.config import Config, Product
 from millrace.failpoints import fail_here
+from millrace.tables.versions import REJECTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 logger = logging.getLogger(__name__)
-
-SHOWN_REJECTS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class LoadedSource:
         rejects: Malformed and blank rows, in `REJECT_COLUMNS`; None if there are none.
         rows: Number of all rows, including malformed and blank ones.
         rejected: Number of malformed and blank rows.
+        trailing: Number of blank lines at the ends of files among these.
         bad_files: Files that were left out, each with the reason.
         dropped: Columns that were left out.
     """
@@ -47,6 +46,7 @@ class LoadedSource:
     rejects: "DataFrame | None"
     rows: int
     rejected: int
+    trailing: int = 0
     bad_files: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
 
@@ -80,7 +80,7 @@ def load_sources(
         allow_empty: Whether the base source may hold no rows.
 
     Raises:
-        DataRejected: Too many rows are malformed, or Spark lost lines.
+        DataRejected: Spark lost lines, or a file changed.
         SourceEmpty: A source has no rows.
     """
     started = time.monotonic()
@@ -97,7 +97,7 @@ def load_sources(
     loaded = {}
     for name, source in staged.items():
         source.check_unchanged()
-        loaded[name] = _check_counts(source, frames[name], counts, product.config.ingest.max_rejected, spark)
+        loaded[name] = _check_counts(source, frames[name], counts, spark)
     total = sum(each.rows for each in loaded.values())
     logger.info("read %d rows of %d sources in %.1f s", total, len(loaded), time.monotonic() - started)
     return loaded
@@ -122,7 +122,6 @@ def _check_counts(
     staged: StagedSource,
     frame: "DataFrame",
     counts: dict[tuple[str, str], tuple[int, int]],
-    allowed: float,
     spark: "SparkSession",
 ) -> LoadedSource:
     rows = rejected = trailing = 0
@@ -137,14 +136,26 @@ def _check_counts(
         rows += parsed
         rejected += malformed
     rejects = rejects_of(staged, frame, spark) if rejected else None
-    # Blank lines at the end of a file are counted, but they are no sign of bad data.
-    if rejects is not None and rejected - trailing > allowed * (rows - trailing):
-        raise TooManyRejected(staged.name, rejected=rejected, rows=rows, allowed=allowed, examples=_examples(rejects))
     good = frame.where(F.col(quoted(REASON)).isNull()).select(*map(quoted, staged.columns))
-    return LoadedSource(staged.snapshot, good, rejects, rows, rejected, staged.bad_files, staged.dropped)
+    return LoadedSource(staged.snapshot, good, rejects, rows, rejected, trailing, staged.bad_files, staged.dropped)
 
 
-def _examples(rejects: "DataFrame") -> list[str]:
-    with mapped_actions("reading the sources"):
-        rows = rejects.limit(SHOWN_REJECTS).collect()
-    return [f"{row['source_file']}: {row['reason']}: {shorten(row['record'], 80)}" for row in rows]
+def check_rejected(config: Config, sources: Mapping[str, LoadedSource]) -> None:
+    """Check that no source has more malformed rows than the product allows.
+
+    Raises:
+        TooManyRejected: The first source that has; the message groups the rows by reason.
+    """
+    allowed = config.ingest.max_rejected
+    for name, source in sources.items():
+        # Blank lines at the end of a file are counted, but they are no sign of bad data.
+        if source.rejects is None or source.rejected - source.trailing <= allowed * (source.rows - source.trailing):
+            continue
+        raise TooManyRejected(
+            name,
+            rejected=source.rejected,
+            rows=source.rows,
+            allowed=allowed,
+            reasons=group_rejects(source.rejects, config.contract.show_values),
+            table=f"{config.product}/{REJECTS}",
+        )

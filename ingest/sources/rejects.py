@@ -1,13 +1,16 @@
 """Makes the rows of the rejects table: source, file, line (if known), reason and text of each rejected row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pyspark.sql import functions as F
 
+from ingest.errors import RejectedRows
+from ingest.readers.raw import rejected_rows
 from ingest.sources.line_numbers import Numbers, find_numbers
 from ingest.sources.staged import StagedSource
 from ingest.spark.columns import FILE, REASON, RECORD, quoted
+from ingest.spark.errors import mapped_actions
 from ingest.staging.lines import MAX_LINE_BYTES
 from ingest.staging.staged_file import StagedFile
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 REJECT_COLUMNS: Final = ("source", "source_file", "line", "reason", "record")
+_VALUE: Final = r"(?s)^(column '[^']*'): '.*'((?:, the name of a folder,)? is .*)$"
+"""Reasons that quote a value, as `ingest.grammar.parse.mismatch` writes them."""
+_NO_LINE: Final = 2**62
+_MOST_GROUPS: Final = 1_000
 _SCHEMA: Final = "source string, source_file string, line bigint, reason string, record string"
 
 
@@ -26,7 +33,7 @@ def rejects_of(staged: StagedSource, frame: "DataFrame", spark: "SparkSession") 
         frame: Its parsed rows, persisted.
         spark: The session.
     """
-    explained = staged.reader.explain(frame, staged.files)
+    explained = rejected_rows(frame)
     numbers: dict[str, Numbers] = {}
     if staged.reader.has_lines:
         explained, numbers = find_numbers(explained, staged.files, spark, staged.retry)
@@ -46,6 +53,33 @@ def rejects_of(staged: StagedSource, frame: "DataFrame", spark: "SparkSession") 
     unread = spark.createDataFrame(rows, f"{_SCHEMA}, count bigint")
     each = unread.select(*REJECT_COLUMNS, F.explode(F.sequence(F.lit(1), "count"))).drop("col")
     return found.unionAll(each)
+
+
+def group_rejects(rejects: "DataFrame", show_values: Sequence[str]) -> list[RejectedRows]:
+    """Group rejected rows by reason, most rows first.
+
+    Args:
+        rejects: Result of `rejects_of`.
+        show_values: Columns whose values may be shown; reasons about other columns are without the value.
+    """
+    reason = F.col("reason")
+    hidden = F.regexp_replace(reason, _VALUE, "$1: a value$2")
+    column = F.regexp_extract(reason, _VALUE, 1)
+    may_show = column.isin([f"column '{name}'" for name in show_values]) if show_values else F.lit(False)
+    place = F.struct(F.col("source_file"), F.coalesce("line", F.lit(_NO_LINE)).alias("line"))
+    first = F.min(F.struct(place.alias("place"), F.when(may_show, reason).otherwise(hidden).alias("reason")))
+    groups = rejects.groupBy(hidden.alias("kind")).agg(F.count(F.lit(1)).alias("rows"), first.alias("first"))
+    with mapped_actions("reading the sources"):
+        rows = groups.orderBy(F.desc("rows"), "kind").limit(_MOST_GROUPS).collect()
+    return [
+        RejectedRows(
+            reason=row["first"]["reason"],
+            rows=row["rows"],
+            file=row["first"]["place"]["source_file"],
+            line=None if row["first"]["place"]["line"] == _NO_LINE else row["first"]["place"]["line"],
+        )
+        for row in rows
+    ]
 
 
 def _unread(file: StagedFile, numbers: Numbers | None) -> Iterator[tuple[Any, ...]]:

@@ -15,8 +15,10 @@ from ingest.sources.snapshot import SourceSnapshot, snapshot_of
 from ingest.spark.columns import FILE, REASON, RECORD, ddl
 from ingest.spark.executors import map_paths
 from ingest.staging.lines import LineCount
+from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
 from millrace.config import Product
+from millrace.config.sections.columns import Column
 from millrace.config.sections.sources import Source
 from millrace.errors import DataRejected, shorten
 from millrace.retry import NO_RETRY, RetryPolicy
@@ -44,7 +46,7 @@ class StagedSource:
     """
 
     snapshot: SourceSnapshot
-    columns: dict[str, str]
+    columns: Mapping[str, Column]
     reader: Reader
     files: tuple[StagedFile, ...]
     origins: tuple[int, ...]
@@ -80,7 +82,8 @@ class StagedSource:
     def parse(self, spark: "SparkSession") -> "DataFrame":
         """Parse all rows with `Reader.read`, and add the columns whose values come from folder names."""
         if not self.files:
-            return spark.createDataFrame([], ddl({**self.columns, **dict.fromkeys((FILE, REASON, RECORD), "string")}))
+            types = {name: column.type for name, column in self.columns.items()}
+            return spark.createDataFrame([], ddl({**types, **dict.fromkeys((FILE, REASON, RECORD), "string")}))
         frame = self.reader.read(spark, self.files)
         values = {
             file.file: self.snapshot.files[origin].values
@@ -117,7 +120,7 @@ def stage_sources(
 def _stage_source(
     section: Source, snapshot: SourceSnapshot, spark: "SparkSession", folder: str, retry: RetryPolicy
 ) -> StagedSource:
-    columns = {n: t for n, t in section.columns.items() if n not in snapshot.partition_columns}
+    columns = [name for name in section.columns if name not in snapshot.partition_columns]
     reader = reader_for(snapshot.source, section, columns)
     results = [list(snapshot.staged)] if snapshot.staged else _stage_files(reader, snapshot, spark, folder, retry)
     bad = {n: result for n, result in enumerate(results) if isinstance(result, DataRejected)}
@@ -132,7 +135,7 @@ def _stage_source(
     kept = snapshot_of(snapshot.source, [snapshot.files[n] for n in good], snapshot.skipped) if bad else snapshot
     files = tuple(file for _, file in pairs)
     origins = () if snapshot.staged else tuple(index[n] for n, _ in pairs)
-    staged = StagedSource(kept, dict(section.columns), reader, files, origins, bad_files, _shown(snapshot), retry)
+    staged = StagedSource(kept, Shape.of(section).declared, reader, files, origins, bad_files, _shown(snapshot), retry)
     _warn(staged)
     return staged
 

@@ -10,12 +10,11 @@ if TYPE_CHECKING:
 
 # No user's column can have such a name (see COLUMN_PATTERN in millrace.config.sections.names).
 FILE: Final = "#file"
+TEXT: Final = "#text"
 RECORD: Final = "#record"
 REASON: Final = "#reason"
 CORRUPT: Final = "#corrupt"
 
-MALFORMED: Final = "malformed"
-NOT_FINITE: Final = "not finite"
 NOT_UTF8: Final = "bytes that are not UTF-8"
 NUL: Final = "a NUL character"
 SHOWN_VALUE: Final = 80

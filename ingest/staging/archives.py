@@ -6,7 +6,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, Final, Literal
 
 from ingest.errors import FileUnreadable
@@ -20,6 +20,8 @@ CHUNK_BYTES: Final = 1 << 20
 BOMB_BYTES: Final = 1 << 30
 BOMB_RATIO: Final = 250
 """An archive that unpacks to more than this many times its size, and to more than `BOMB_BYTES`, is refused."""
+MAX_MEMBERS: Final = 10_000
+"""Most files in a zip: each is staged as a file of its own."""
 
 
 @contextlib.contextmanager
@@ -39,6 +41,22 @@ def unpacking(name: str) -> Iterator[None]:
             raise FileUnreadable(name, reason=f"cannot be unpacked: {error}") from error
 
 
+@dataclass
+class Unpacked:
+    """How many bytes came out of an archive.
+
+    Attributes:
+        members: The bytes by number of the member.
+    """
+
+    members: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all members."""
+        return sum(self.members.values())
+
+
 @dataclass(frozen=True)
 class Part:
     """One text file in a source file: the file itself, or a member of a zip.
@@ -46,14 +64,18 @@ class Part:
     Attributes:
         path: The source file.
         member: Name inside a zip; empty otherwise.
+        number: Position of the member in the zip's directory: two members may have the same name.
         packing: The compression; empty for plain text.
         retry: The policy for reading the file.
+        unpacked: Counts the bytes that came out of the archive, all its members together.
     """
 
     path: str
     member: str = ""
+    number: int = 0
     packing: Literal["", "gzip", "bzip2", "zip"] = ""
     retry: RetryPolicy = NO_RETRY
+    unpacked: Unpacked = field(default_factory=Unpacked, compare=False)
 
     @property
     def name(self) -> str:
@@ -71,7 +93,7 @@ class Part:
             file = stack.enter_context(open_input(self.path, self.retry))
             if self.packing == "zip":
                 archive = stack.enter_context(zipfile.ZipFile(file))
-                yield stack.enter_context(archive.open(self.member))
+                yield stack.enter_context(archive.open(archive.infolist()[self.number]))
             elif self.packing == "gzip":
                 yield stack.enter_context(gzip.GzipFile(fileobj=file))
             elif self.packing == "bzip2":
@@ -90,8 +112,10 @@ class Part:
         with self.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 size += len(chunk)
-                if self.packing and size > limit:
-                    raise FileUnreadable(self.name, reason=f"unpacks to more than {limit} bytes")
+                # A member may be read more than once, and counts once.
+                self.unpacked.members[self.number] = max(size, self.unpacked.members.get(self.number, 0))
+                if self.packing and self.unpacked.size > limit:
+                    raise FileUnreadable(self.name, reason=f"the archive unpacks to more than {limit} bytes")
                 yield chunk
 
 
@@ -113,8 +137,15 @@ def find_parts(path: str, retry: RetryPolicy = NO_RETRY) -> list[Part]:
     if magic not in ZIP_MAGIC:
         return [whole]
     with unpacking(path), open_input(path, retry) as file, zipfile.ZipFile(file) as archive:
-        names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    return [Part(path, name, "zip", retry) for name in names if _is_data(name)]
+        members = [
+            (number, info.filename)
+            for number, info in enumerate(archive.infolist())
+            if not info.is_dir() and _is_data(info.filename)
+        ]
+    if len(members) > MAX_MEMBERS:
+        raise FileUnreadable(path, reason=f"the zip holds {len(members)} files, allowed are {MAX_MEMBERS}")
+    unpacked = Unpacked()
+    return [Part(path, name, number, "zip", retry, unpacked) for number, name in members]
 
 
 def _is_data(member: str) -> bool:

@@ -8,8 +8,9 @@ from typing import Final
 from millrace.storage import Store, mapped_errors
 
 STAGING: Final = ".staging"
-STALE_S: Final = 24 * 3600
-"""Older staging folders belong to runs that were killed, and are removed."""
+STALE_S: Final = 7 * 24 * 3600
+"""Older staging folders belong to runs that were killed, and are removed. Longer than any run takes, because the age is
+that of the folder, which does not change while its files are read."""
 
 
 @contextlib.contextmanager
@@ -19,8 +20,9 @@ def staging_folder(store: Store, run_id: str) -> Iterator[str]:
     folder = f"{root}/{run_id}"
     with mapped_errors("folder", STAGING):
         for old in store.files.names(root):
-            if time.time() - store.files.modified(f"{root}/{old}") > STALE_S:
-                store.files.remove(f"{root}/{old}")
+            with contextlib.suppress(FileNotFoundError):  # the run that it belonged to has just ended
+                if time.time() - store.files.modified(f"{root}/{old}") > STALE_S:
+                    store.files.remove(f"{root}/{old}")
     try:
         yield folder
     finally:

@@ -27,7 +27,7 @@ def check_header(part: Part, shape: Shape, options: ReaderOptions) -> tuple[str 
     found = _fields(part, lines[first:] if options.multi_line else lines[first : first + 1], options)
     layout = shape.layout(found)
     if layout is None:
-        raise HeaderMismatch(part.name, expected=list(shape.columns), found=found)
+        raise HeaderMismatch(part.name, expected=list(shape.in_file.values()), found=found)
     return lines[first], layout
 
 

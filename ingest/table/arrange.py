@@ -35,7 +35,7 @@ def arrange(frame: "DataFrame", ingest: Ingest, rows: int) -> "DataFrame":
     Raises:
         ConfigError: The column of a time split is not a date or timestamp.
     """
-    key_hash = hash_of(ingest.key)
+    key_hash = hash_of(ingest.key_columns)
     # Dropped rows may have no key. The hash of null keys would put them all into one partition.
     atoms = [quoted(f.name) for f in frame.schema if isinstance(f.dataType, AtomicType)]
     row_hash = F.when(is_kept(), key_hash).otherwise(F.xxhash64(*atoms))
@@ -43,7 +43,7 @@ def arrange(frame: "DataFrame", ingest: Ingest, rows: int) -> "DataFrame":
     frame = frame.withColumn(HASH, row_hash)
     split = split_of(ingest.split, F.col(quoted(HASH)))
     frame = frame.withColumn(SPLIT, F.when(is_kept(), split))
-    return sort(frame, ingest.key, partitions_for(rows))
+    return sort(frame, ingest.key_columns, partitions_for(rows))
 
 
 def sort(frame: "DataFrame", key: tuple[str, ...], partitions: int) -> "DataFrame":

@@ -27,9 +27,10 @@ TABLE_DTYPES: Final[dict[str, Dtype]] = {
     "bigint": "int64",
     "boolean": "bool",
     "timestamp": "timestamp",
+    "date": "timestamp",
     "string": "string",
 }
-"""Type names of Spark SQL and of the Delta log, with the dtype of the model's input."""
+"""Type names of Spark SQL and of the Delta log, with the dtype of the model's input. A date is its midnight in UTC."""
 
 PERIODS_US: Final = {
     "hour": 3_600_000_000,
@@ -65,7 +66,7 @@ class Cyclic(Section):
 
     kind: Literal["cyclic"] = Field("cyclic", alias="as")
     period: Annotated[float, Field(gt=0)] | Literal["hour", "day", "week", "year"]
-    """Length of the cycle in the column's unit, or a named period for a timestamp."""
+    """Length of the cycle in the column's unit, or a named period for a timestamp or date."""
 
 
 Transform = Annotated[Numeric | Category | Cyclic, Field(discriminator="kind")]

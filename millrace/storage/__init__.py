@@ -6,7 +6,17 @@ from millrace.storage.filesystems.files import Entry, Files, is_of_storage, mapp
 from millrace.storage.filesystems.local import LocalFiles
 from millrace.storage.glob import find_entries, has_pattern
 from millrace.storage.records import Lost, Won, cas_append, read_record, record_numbers
-from millrace.storage.store import Store, check_root, download, files_of, is_plain, open_input, resolve_root, upload
+from millrace.storage.store import (
+    Store,
+    StoreUnusable,
+    check_root,
+    download,
+    files_of,
+    is_plain,
+    open_input,
+    resolve_root,
+    upload,
+)
 
 __all__ = [
     "Entry",
@@ -14,6 +24,7 @@ __all__ = [
     "LocalFiles",
     "Lost",
     "Store",
+    "StoreUnusable",
     "Won",
     "cas_append",
     "check_root",

@@ -5,6 +5,7 @@ This module reads and writes small files and folders, and publishes both in one 
 """
 
 import contextlib
+import errno
 import shutil
 import tempfile
 import uuid
@@ -69,6 +70,15 @@ def is_plain(name: str) -> bool:
     return name != "" and name[0] != "." and not any(mark in name for mark in "/\\\0")
 
 
+class StoreUnusable(ConfigError):
+    """A root of a store in which nothing can be written."""
+
+    def __init__(self, root: str, *, reason: str) -> None:
+        hint = "name a folder that this user may create, or write to"
+        super().__init__(f"store.root: {root} cannot be used: {reason}", hint=hint)
+        self.root = root
+
+
 class Store:
     """A folder tree of tables, models and runs.
 
@@ -93,6 +103,25 @@ class Store:
         if any(part.startswith("/") for part in parts) or ".." in names:
             raise ValueError(f"{'/'.join(parts)!r} leaves the store")
         return "/".join([self.root, *(name for name in names if name not in ("", "."))])
+
+    def check_writable(self) -> None:
+        """Check that files can be written below the root, by writing one.
+
+        Raises:
+            StoreUnusable: The root cannot be used: no permission, no folder, a read-only file system.
+            StorageError: The storage is full, or does not respond.
+        """
+        path = self.uri(f".write-check-{uuid.uuid4().hex}")
+        try:
+            with self.files.open_output(path):
+                pass
+            self.files.remove(path)
+        except OSError as error:
+            unusable = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError)
+            if unusable or error.errno == errno.EROFS:
+                raise StoreUnusable(self.root, reason=str(error.strerror or error)) from error
+            with mapped_errors("folder", self.root):
+                raise
 
     def exists(self, *parts: str) -> bool:
         """Whether a file or folder exists."""

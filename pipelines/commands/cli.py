@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from millrace.errors import ConfigError
 from pipelines.commands import data
 from pipelines.commands.hadoop import app as hadoop_app
 from pipelines.commands.schedule import app as schedule_app
@@ -150,7 +152,12 @@ def check(product: ProductFile, profile: Profile = "local", settings: Settings =
     from millrace.config import load_product
 
     def checked() -> None:
-        config = load_product(product, profile=profile, settings=settings).config
+        try:
+            config = load_product(product, profile=profile, settings=settings).config
+        except ConfigError as error:
+            problems = [asdict(problem) for problem in error.problems]
+            print_result({"outcome": "invalid", "reason": str(error), "problems": problems})
+            raise
         sys.stderr.write(f"{product}: no mistakes\n")
         print_result({"product": config.product, "outcome": "valid"})
 

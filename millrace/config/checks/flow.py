@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Final
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
-from millrace.config.sections.ingest import Call, Filter, Join, TimeSplit
+from millrace.config.checks.sql import Mistake, check_aggregate, check_functions, parse
+from millrace.config.sections.ingest import ROW_KEY, Aggregate, Call, Filter, Join, Step, TimeSplit
 from millrace.config.sections.product import Config
 from millrace.config.yaml.document import Document
 from millrace.dotted import find_function, suggestion
@@ -58,28 +57,51 @@ class ColumnFlow:
                 suggestion(ingest.base, set(self.config.sources)),
             )
             return
-        for name, type_name in self.config.sources[ingest.base].columns.items():
+        for name, type_name in self.config.sources[ingest.base].types.items():
             self._add(("sources", ingest.base, "columns", name), name, type_name)
         for number, step in enumerate(ingest.steps):
-            path = ("ingest", "steps", str(number))
-            if step.join:
-                self._join(step.join, (*path, "join"))
-            for name, expression in (step.derive or {}).items():
-                used = self._expression(expression, (*path, "derive", name))
-                self._add((*path, "derive", name), name, UNKNOWN, used)
-            if step.filter:
-                self._filter(step.filter, (*path, "filter"))
-            if step.call:
-                self._call(step.call, (*path, "call"))
-            for item, name in enumerate(step.drop or ()):
-                if self.require((*path, "drop", str(item)), name):
-                    del self.columns[name]
+            self._step(step, ("ingest", "steps", str(number)))
+        self._key()
+        if isinstance(ingest.split, TimeSplit):
+            self._time_split(ingest.split.column)
+
+    def _step(self, step: Step, path: tuple[str, ...]) -> None:
+        if step.join:
+            self._join(step.join, (*path, "join"))
+        for name, expression in (step.derive or {}).items():
+            used = self._expression(expression, (*path, "derive", name))
+            self._add((*path, "derive", name), name, UNKNOWN, used)
+        if step.filter:
+            self._filter(step.filter, (*path, "filter"))
+        if step.call:
+            self._call(step.call, (*path, "call"))
+        for item, name in enumerate(step.drop or ()):
+            if self.require((*path, "drop", str(item)), name):
+                del self.columns[name]
+        if step.rename:
+            self._rename(step.rename, (*path, "rename"))
+        if step.dedupe:
+            for item, name in enumerate(step.dedupe.by):
+                self.require((*path, "dedupe", "by", str(item)), name)
+            if step.dedupe.order is not None:
+                self.require((*path, "dedupe", "order"), step.dedupe.order)
+        if step.aggregate:
+            self._aggregate(step.aggregate, (*path, "aggregate"))
+
+    def _key(self) -> None:
+        ingest = self.config.ingest
+        if ingest.key == "row":
+            self._add(("ingest", "key"), ROW_KEY, "string", list(self.columns))
+            if self.config.sources[ingest.base].incremental:
+                allowed = "name columns: equal rows of two deliveries cannot be told from a file that came twice"
+                self.report(("ingest", "key"), "key 'row' of an incremental source", allowed)
+            return
+        if ingest.duplicates == "drop":
+            self.report(("ingest", "duplicates"), "'drop' with a key of columns", "use a dedupe step")
         for item, name in enumerate(ingest.key):
             self.require(("ingest", "key", str(item)), name)
             if name in ingest.key[:item]:
                 self.report(("ingest", "key", str(item)), f"duplicate column '{name}'", "expected each column once")
-        if isinstance(ingest.split, TimeSplit):
-            self._time_split(ingest.split.column)
 
     def _time_split(self, column: str) -> None:
         path = ("ingest", "split", "column")
@@ -106,7 +128,7 @@ class ColumnFlow:
             )
             self.columns |= dict.fromkeys(join.columns, UNKNOWN)
             return
-        other = self.config.sources[join.source].columns
+        other = self.config.sources[join.source].types
         for mine, theirs in join.on.items():
             key = (*path, "on", mine)
             if self.require(key, mine) and self.require(key, theirs, other):
@@ -124,6 +146,29 @@ class ColumnFlow:
             known = self.require((*path, "columns", name), theirs, other)
             self._add((*path, "columns", name), name, other[theirs] if known else UNKNOWN)
 
+    def _rename(self, names: dict[str, str], path: tuple[str, ...]) -> None:
+        before = self.columns
+        known = {new: old for new, old in names.items() if self.require((*path, new), old)}
+        self.columns = {name: kind for name, kind in before.items() if name not in known.values()}
+        for new, old in known.items():
+            if new in self.columns:
+                self.report((*path, new), f"column '{new}' exists already", "use another name, or drop that column")
+            self._add((*path, new), new, before[old], [old])
+
+    def _aggregate(self, step: Aggregate, path: tuple[str, ...]) -> None:
+        used = {name: self._expression(sql, (*path, "columns", name)) for name, sql in step.columns.items()}
+        for name, sql in step.columns.items():
+            if mistake := check_aggregate(sql):
+                self.report((*path, "columns", name), mistake.found, mistake.allowed)
+        before, self.columns = self.columns, {}
+        for item, name in enumerate(step.by):
+            if self.require((*path, "by", str(item)), name, before):
+                self.columns[name] = before[name]
+        for name, columns in used.items():
+            if name in self.columns:
+                self.report((*path, "columns", name), f"column '{name}' is one of by", "use another name")
+            self._add((*path, "columns", name), name, UNKNOWN, columns)
+
     def _filter(self, filter_: Filter, path: tuple[str, ...]) -> None:
         self._expression(filter_.keep, (*path, "keep"))
 
@@ -139,15 +184,12 @@ class ColumnFlow:
 
     def _expression(self, expression: str, path: tuple[str, ...]) -> set[str]:
         """Add a problem for each unknown column, and return the columns that are used."""
-        try:
-            # In brackets, as ingest uses it, because a statement is not a valid expression.
-            tree = sqlglot.parse_one(f"({expression}\n)", dialect="spark")
-        except SqlglotError as error:
-            self.report(path, "not a Spark SQL expression", str(error).splitlines()[0].partition(". Line")[0])
+        tree = parse(expression)
+        if isinstance(tree, Mistake):
+            self.report(path, tree.found, tree.allowed)
             return set()
-        if isinstance(tree, exp.Tuple) or tree.find(exp.Query):
-            self.report(path, "not a Spark SQL expression", "expected one value, not a list or a query")
-            return set()
+        for mistake in check_functions(expression):
+            self.report(path, mistake.found, mistake.allowed)
         bound = {name.name for lambda_ in tree.find_all(exp.Lambda) for name in lambda_.expressions}
         known = {name.lower(): name for name in self.columns}
         used = set()

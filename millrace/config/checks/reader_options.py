@@ -14,11 +14,11 @@ from millrace.errors import Problem
 CSV_OPTIONS: Final = (
     "sep", "delimiter", "quote", "escape", "charToEscapeQuoteEscaping", "unescapedQuoteHandling", "header",
     "multiLine", "encoding", "nullValue", "emptyValue", "ignoreLeadingWhiteSpace", "ignoreTrailingWhiteSpace",
-    "dateFormat", "timestampFormat", "locale", "maxColumns", "maxCharsPerColumn",
+    "dateFormat", "timestampFormat", "maxColumns", "maxCharsPerColumn",
 )  # fmt: skip
 KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "csv": CSV_OPTIONS,
-    "json": ("encoding", "dateFormat", "timestampFormat", "locale", "allowNumericLeadingZeros", "allowSingleQuotes"),
+    "json": ("encoding", "dateFormat", "timestampFormat"),
     "text": ("encoding",),
     "jdbc": (
         "fetchsize", "queryTimeout", "sessionInitStatement", "partitionColumn", "lowerBound", "upperBound",
@@ -33,10 +33,10 @@ RESERVED: Final = {
     "inferschema": "types are declared in columns, never inferred",
     "linesep": "lines end with a line feed, a carriage return or both",
     "comment": "Millrace counts every line, so none may be skipped",
+    "locale": "declare how a column is written: decimal, thousands, pattern",
 }
 _FLAGS: Final = frozenset({
-    "header", "multiLine", "ignoreLeadingWhiteSpace", "ignoreTrailingWhiteSpace", "allowNumericLeadingZeros",
-    "allowSingleQuotes",
+    "header", "multiLine", "ignoreLeadingWhiteSpace", "ignoreTrailingWhiteSpace",
 })  # fmt: skip
 _CHARACTERS: Final = frozenset({"sep", "quote", "escape", "charToEscapeQuoteEscaping"})
 _NUMBERS: Final = frozenset({"maxColumns", "maxCharsPerColumn", "fetchsize", "queryTimeout", "numPartitions"})

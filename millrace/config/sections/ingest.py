@@ -1,12 +1,15 @@
 """The typed sections `ingest` and `contract`: how sources become a checked clean table."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from millrace.config.sections.names import ColumnName, DottedPath, Name, SqlType
 from millrace.section import Section
+
+ROW_KEY: Final = "row_key"
+"""Name of the column that ingest adds if the key is `row`."""
 
 
 class Join(Section):
@@ -42,6 +45,37 @@ class Call(Section):
     """Columns that the function removes."""
 
 
+class Dedupe(Section):
+    """Keeps one of several rows with the same values in some columns. A row with a null in these is no duplicate."""
+
+    by: tuple[ColumnName, ...] = Field(min_length=1)
+    """Columns that are equal in rows that stand for the same thing."""
+    keep: Literal["first", "newest"] = "first"
+    """Which row to keep: the one with the least or the greatest value of `order`."""
+    order: ColumnName | None = None
+    """Column that orders the rows, such as the time of an update; nulls come last. Needed for `newest`."""
+    name: Name = "dedupe"
+    """Dropped rows are counted under this name."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Dedupe":
+        if self.keep == "newest" and self.order is None:
+            raise ValueError("keep: newest needs order, the column that says which row is newer")
+        return self
+
+
+class Aggregate(Section):
+    """Makes one row of each group of rows; the table then has the columns of `by` and `columns` only."""
+
+    by: tuple[ColumnName, ...] = Field(min_length=1)
+    """Columns that are equal in the rows of a group."""
+    columns: dict[ColumnName, str] = Field(min_length=1)
+    """Columns to compute: name and Spark SQL expression with an aggregate function, such as ``sum(amount)``. The sum of
+    floats may differ in the last digits between clusters; use decimals where that counts."""
+    name: Name = "aggregate"
+    """The rows that this saves are counted under this name; `max_filtered` does not count them."""
+
+
 class Step(Section):
     """One cleaning step, with exactly one of these keys."""
 
@@ -55,6 +89,12 @@ class Step(Section):
     """Call a user's function."""
     drop: tuple[ColumnName, ...] | None = None
     """Remove columns."""
+    rename: dict[ColumnName, ColumnName] | None = None
+    """Rename columns: the new name, then the present one."""
+    dedupe: Dedupe | None = None
+    """Keep one of several rows that stand for the same thing."""
+    aggregate: Aggregate | None = None
+    """Make one row of each group of rows."""
 
     @model_validator(mode="after")
     def _check_one_key(self) -> "Step":
@@ -113,14 +153,23 @@ class Ingest(Section):
     """The source whose rows become the rows of the table."""
     steps: tuple[Step, ...] = ()
     """Cleaning steps, in order."""
-    key: tuple[ColumnName, ...] = Field(min_length=1)
-    """Columns that identify a row; must be unique and never null."""
+    key: Literal["row"] | Annotated[tuple[ColumnName, ...], Field(min_length=1)]
+    """Columns that identify a row; must be unique and never null. Or `row`, for data without such columns: ingest adds
+    the column `row_key`, a digest of all columns."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """With key `row`: whether equal rows are kept, with a number behind the digest, or dropped all but one and
+    counted."""
     split: Annotated[HashSplit | TimeSplit, Field(discriminator="by")] = HashSplit()
     """How rows are divided into train, validation (for early stopping) and test."""
     max_rejected: float = Field(0.01, ge=0, le=1)
     """Largest share of malformed rows in a source; with more, the run fails."""
     max_filtered: float = Field(0.5, ge=0, le=1)
     """Largest share of well-formed rows that filters, inner joins and functions may drop; with more, the run fails."""
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that identify a row."""
+        return (ROW_KEY,) if self.key == "row" else self.key
 
     @property
     def used_sources(self) -> list[str]:

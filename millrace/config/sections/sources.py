@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from millrace.config.sections.names import ColumnName, Digest, SqlType
+from millrace.config.sections.columns import Column
+from millrace.config.sections.names import ColumnName, Digest
 from millrace.section import Section
 
 Format = Literal["csv", "json", "text", "parquet", "avro", "sequencefile", "jdbc"]
@@ -21,6 +24,20 @@ Paths = Annotated[
     BeforeValidator(_as_tuple),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
+
+
+def _as_column(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class _OrType:
+    """Adds the short form to the JSON schema: only the type."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+ColumnOrType = Annotated[Column, BeforeValidator(_as_column), _OrType()]
 
 
 class Jdbc(Section):
@@ -62,8 +79,11 @@ class Source(Section):
     """SHA-256 of the file; a file with another digest is rejected. Only for a path with one file."""
     options: dict[str, str | bool | int] = Field(default_factory=dict)
     """Options of Spark's reader, such as ``nullValue: NA``."""
-    columns: dict[ColumnName, SqlType] = Field(min_length=1)
-    """Every column of the file with its Spark SQL type, in order. Columns and types are never inferred."""
+    columns: dict[ColumnName, ColumnOrType] = Field(min_length=1)
+    """Every column of the file with its Spark SQL type, in order; or a section with the type and how the file writes
+    the column. Columns and types are never inferred."""
+    exact: bool = False
+    """Reject values that their type could only hold rounded; a column can set this too."""
     optional: tuple[ColumnName, ...] = ()
     """Columns that a file may lack; their values are null then."""
     extra_columns: Literal["reject", "drop"] = "reject"
@@ -90,3 +110,22 @@ class Source(Section):
         if unknown:
             raise ValueError(f"optional: '{unknown[0]}' is not among the columns")
         return self
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> "Source":
+        seen: dict[str, str] = {}
+        for name, column in self.columns.items():
+            written = column.in_file(name)
+            if written in seen:
+                raise ValueError(f"columns: '{seen[written]}' and '{name}' both read the column '{written}'")
+            seen[written] = name
+            if column.from_ is not None and self.format in ("text", "sequencefile"):
+                raise ValueError(f"columns: '{name}' has from, but format {self.format} has no column names")
+            if column.text_keys and self.format not in ("csv", "json"):
+                raise ValueError(f"columns: '{name}' has {column.text_keys[0]}, which only csv and json can have")
+        return self
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The Spark SQL type of each column, in order."""
+        return {name: column.type for name, column in self.columns.items()}

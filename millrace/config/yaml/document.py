@@ -166,7 +166,9 @@ def apply_settings(settings: list[str], lower: Document) -> Document:
         value = _parse(text, f"--set {key}").values
         kept = {full: line for full, line in document.locations.items() if full[: len(path)] != path}
         values = _replace(document.values, path, value, f"--set {key}")
-        document = Document(document.name, values, {**kept, path: f"--set {key}"})
+        made = (path[:length] for length in range(1, len(path) + 1))  # and the keys above, if the file lacks them
+        kept |= {full: f"--set {key}" for full in made if full not in kept}
+        document = Document(document.name, values, kept)
     return document
 
 

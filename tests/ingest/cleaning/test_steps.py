@@ -1,6 +1,7 @@
 """Steps: nothing is computed on dropped rows, nothing is multiplied, everything is counted."""
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -169,3 +170,67 @@ def test_an_expression_that_fails_on_a_row(
 def test_a_filter_that_is_no_condition(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
     with pytest.raises(ExpressionInvalid, match=r"filter\.keep: size \+ 1: expected a condition, found a value of int"):
         run(spark, stack, {"filter": {"name": "odd", "keep": "size + 1"}})
+
+
+UPDATES = """VALUES (1, 'a', 10, '2024-01-01'), (1, 'b', 30, '2024-01-03'), (1, 'c', 20, '2024-01-02'),
+    (2, 'd', 1, NULL), (2, 'e', 2, '2024-01-01'), (NULL, 'f', 3, NULL), (NULL, 'g', 3, NULL),
+    (3, 'h', 4, NULL), (3, 'h', 4, NULL) AS t(id, kind, size, at)"""
+
+
+def steps_on(spark: "SparkSession", stack: contextlib.ExitStack, *steps: dict[str, Any], **more: Any) -> Flow:
+    ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": steps, **more})
+    return apply_steps(ingest, {"things": source(spark, UPDATES)}, stack)
+
+
+@pytest.mark.parametrize(
+    ("step", "kinds"),
+    [
+        ({"keep": "newest", "order": "at"}, "befgh"),
+        ({"keep": "first", "order": "at"}, "aefgh"),
+        ({"keep": "newest", "order": "size"}, "befgh"),
+    ],
+)
+def test_one_row_of_several(
+    spark: "SparkSession", stack: contextlib.ExitStack, step: dict[str, Any], kinds: str
+) -> None:
+    flow = steps_on(spark, stack, {"dedupe": {"by": ["id"], **step}}).settle(stack)
+    assert [row[0] for row in rows(flow, "kind")] == list(kinds)
+    assert flow.filtered == {"dedupe": 4}
+
+
+def test_without_an_order_every_run_keeps_the_same(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
+    step = {"dedupe": {"by": ["id"], "name": "copies"}}
+    first = steps_on(spark, stack, step)
+    frame = spark.sql(f"SELECT * FROM {UPDATES}").orderBy("kind", ascending=False).repartition(3)  # noqa: S608
+    again = LoadedSource(SourceSnapshot("s", (), ""), frame, None, 0, 0)
+    ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": [step]})
+    assert rows(first, "kind") == rows(apply_steps(ingest, {"things": again}, stack), "kind")
+    assert len(rows(first, "kind")) == 5
+
+
+def test_one_row_for_each_group(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
+    keep = {"filter": {"name": "known", "keep": "id is not null"}}
+    columns = {"n": "count(*)", "total": "sum(size)", "ratio": "sum(size) / cast(0 as double)"}
+    with pytest.raises(ExpressionFailed, match=r"ingest\.steps\.1\.aggregate: .*DIVIDE_BY_ZERO"):
+        steps_on(spark, stack, keep, {"aggregate": {"by": ["id"], "columns": columns}})
+    columns["ratio"] = "max(double('NaN'))"
+    flow = steps_on(spark, stack, keep, {"aggregate": {"by": ["id"], "columns": columns}}).settle(stack)
+    assert flow.columns == ["id", "n", "total", "ratio"]
+    assert rows(flow, "id", "n", "total", "ratio") == [(1, 3, 60, None), (2, 2, 3, None), (3, 2, 8, None)]
+    assert (flow.filtered, flow.not_finite) == ({"known": 2, "aggregate": 4}, {"ratio": 3})
+
+
+def test_columns_change_places(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
+    flow = steps_on(spark, stack, {"rename": {"kind": "at", "at": "kind", "weight": "size"}})
+    assert flow.columns == ["id", "at", "weight", "kind"]
+    assert flow.kept.where("id = 1 and at = 'a' and weight = 10 and kind = '2024-01-01'").count() == 1
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("keep", 9), ("drop", 8)])
+def test_rows_without_a_key(spark: "SparkSession", stack: contextlib.ExitStack, rule: str, kept: int) -> None:
+    flow = steps_on(spark, stack, key="row", duplicates=rule).settle(stack)
+    keys = [row[0] for row in rows(flow, "row_key")]
+    assert (len(keys), len(set(keys))) == (kept, kept)
+    assert all(re.fullmatch(r"[0-9a-f]{32}(-2)?", key) for key in keys)
+    assert sum(key.endswith("-2") for key in keys) == kept - 8
+    assert flow.filtered == ({} if rule == "keep" else {"duplicates": 1})

@@ -9,8 +9,7 @@ import pytest
 
 from ingest.errors import ColumnsMismatch, FileUnreadable
 from ingest.readers.avro import AvroReader, sql_type
-from ingest.staging.shape import Shape
-from tests.ingest.small import Small, load
+from tests.ingest.small import Small, load, shape_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -20,7 +19,7 @@ FIELDS = [
     {"name": "name", "type": ["null", "string"]},
     {"name": "seen", "type": {"type": "long", "logicalType": "timestamp-micros"}},
 ]
-SHAPE = Shape({"id": "bigint", "name": "string", "seen": "timestamp"})
+SHAPE = shape_of({"id": "bigint", "name": "string", "seen": "timestamp"})
 
 
 def written(path: Path, fields: list[dict[str, Any]], rows: int = 500, codec: str = "snappy") -> Path:
@@ -37,6 +36,9 @@ def test_types() -> None:
     assert sql_type(["null", decimal]) == "decimal(6,2)"
     assert sql_type({"type": "int", "logicalType": "date"}) == "date"
     assert sql_type({"type": "enum", "name": "e", "symbols": ["a"]}) == "string"
+    assert sql_type({"type": "long", "logicalType": "date"}) == "bigint"
+    assert sql_type({"type": "int", "logicalType": "timestamp-millis"}) == "int"
+    assert sql_type({"type": "string", "logicalType": "decimal", "precision": 6}) == "string"
     assert sql_type(["int", "string"]) == "union"
     assert sql_type({"type": "array", "items": "int"}) == "array"
 

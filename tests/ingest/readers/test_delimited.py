@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.readers.delimited import DelimitedReader
+from ingest.readers.raw import rejected_rows
 from ingest.spark.columns import FILE, REASON, RECORD
 from ingest.staging.shape import Shape
 from millrace.config.checks.reader_options import read_options
@@ -30,18 +31,15 @@ def parsed(
     spark: "SparkSession", folder: Path, data: bytes, types: dict[str, str] = TYPES, **options: Any
 ) -> "tuple[DataFrame, DelimitedReader, list[StagedFile]]":
     (folder / "data.csv").write_bytes(data)
-    reader = DelimitedReader(Shape(types), read_options(Source(path=("data.csv",), columns=types, options=options)))
+    source = Source.model_validate({"path": ["data.csv"], "columns": types, "options": options})
+    reader = DelimitedReader(Shape.of(source), read_options(source))
     files = reader.stage(str(folder / "data.csv"), str(folder / "staged" / "00000"))
     return reader.read(spark, files), reader, files
 
 
 def reasons(spark: "SparkSession", folder: Path, data: bytes, types: dict[str, str], **options: Any) -> dict[str, str]:
-    frame, reader, files = parsed(spark, folder, data, types, **options)
-    frame.persist()
-    try:
-        return {row[RECORD]: row[REASON] for row in reader.explain(frame, files).collect()}
-    finally:
-        frame.unpersist()
+    frame, *_ = parsed(spark, folder, data, types, **options)
+    return {row[RECORD]: row[REASON] for row in rejected_rows(frame).collect()}
 
 
 BAD = {
@@ -109,22 +107,18 @@ def test_a_backslash_that_escapes_is_an_option(spark: "SparkSession", tmp_path: 
 def test_values_over_several_lines(spark: "SparkSession", tmp_path: Path) -> None:
     data = csv("a,b", '1,"x', 'y"', "2,z", "w,q", "3,u,v", "NA,NA")
     types = {"a": "int", "b": "string"}
-    frame, reader, files = parsed(spark, tmp_path, data, types, multiLine=True, nullValue="NA")
-    frame.persist()
+    frame, *_ = parsed(spark, tmp_path, data, types, multiLine=True, nullValue="NA")
     good = frame.where(f"`{REASON}` is null")
     assert [(row["a"], row["b"]) for row in good.collect()] == [(1, "x\ny"), (2, "z"), (None, None)]
-    found = {row[RECORD]: row[REASON] for row in reader.explain(frame, files).collect()}
+    found = {row[RECORD]: row[REASON] for row in rejected_rows(frame).collect()}
     assert found == {"w,q": "column 'a': 'w' is not of type int", "3,u,v": "expected 2 fields, found 3"}
-    frame.unpersist()
 
 
 def test_formats_and_separators(spark: "SparkSession", tmp_path: Path) -> None:
     types = {"a": "date", "b": "string"}
     options = {"sep": "\t", "quote": "'", "dateFormat": "dd.MM.yyyy"}
-    frame, reader, files = parsed(spark, tmp_path, csv("a\tb", "31.12.2024\t'x\ty'", "2024-12-31\tz"), types, **options)
-    frame.persist()
+    frame, *_ = parsed(spark, tmp_path, csv("a\tb", "31.12.2024\t'x\ty'", "2024-12-31\tz"), types, **options)
     first, second = frame.collect()
     assert (str(first["a"]), first["b"], second["a"]) == ("2024-12-31", "x\ty", None)
-    (bad,) = reader.explain(frame, files).collect()
-    assert bad[REASON] == "column 'a': '2024-12-31' is not of type date"
-    frame.unpersist()
+    (bad,) = rejected_rows(frame).collect()
+    assert bad[REASON] == "column 'a': '2024-12-31' is not of type date (dd.MM.yyyy)"

@@ -24,11 +24,11 @@ def lines(*rows: dict[str, Any] | str) -> bytes:
 
 def test_every_line_is_a_row_or_a_reject(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
     bad = {
-        '{"id": 2, "name": "x", "size": 99999999999, "weight": 1}': "column 'size': 99999999999 is not of type int",
-        '{"id": "3", "name": "x", "size": 1, "weight": 1}': "column 'id': 3 is not of type bigint",
-        '{"id": 4, "name": "x", "size": 1, "weight": 1e400}': "column 'weight': 'Infinity' is not a finite number",
-        '{"id": 5': "the line is not one JSON object",
-        "[1, 2]": "the line is not one JSON object",
+        '{"id": 2, "name": "x", "size": 99999999999, "weight": 1}': "column 'size': '99999999999' is not of type int",
+        '{"id": "3", "name": "x", "size": 1, "weight": 1}': "column 'id': '3' is a JSON string, expected a number",
+        '{"id": 4, "name": "x", "size": 1, "weight": 1e400}': "column 'weight': '1e400' is not a finite number",
+        '{"id": 5': "the line is not one JSON object: expecting ',' delimiter at character 9",
+        "[1, 2]": "the line is not one JSON object: array",
         "": "blank line",
     }
     reordered = {"weight": None, "size": None, "name": {"a": [1]}, "id": 9}

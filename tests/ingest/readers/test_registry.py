@@ -9,16 +9,14 @@ from millrace.config.sections.sources import Format, Jdbc, Source
 from millrace.errors import ConfigError
 
 
-def source(name: str) -> Source:
+def source(name: str, columns: dict[str, str]) -> Source:
     jdbc = Jdbc(url="jdbc:x", table="t") if name == "jdbc" else None
-    return Source.model_validate(
-        {"format": name, "path": () if jdbc else "a", "jdbc": jdbc, "columns": {"a": "string"}}
-    )
+    return Source.model_validate({"format": name, "path": () if jdbc else "a", "jdbc": jdbc, "columns": columns})
 
 
 @pytest.mark.parametrize("name", get_args(Format))
 def test_every_format(name: str) -> None:
-    reader = reader_for("s", source(name), {"a": "string"})
+    reader = reader_for("s", source(name, {"a": "string"}), ["a"])
     assert (reader.shape.columns, reader.counts_lines) == ({"a": "string"}, True)
 
 
@@ -32,4 +30,4 @@ def test_every_format(name: str) -> None:
 )
 def test_formats_without_names(name: str, columns: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=f"sources.s.columns: {message}"):
-        reader_for("s", source(name), columns)
+        reader_for("s", source(name, columns), list(columns))

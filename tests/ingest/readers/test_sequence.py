@@ -9,8 +9,7 @@ import pytest
 
 from ingest.errors import ColumnsMismatch, FileUnreadable
 from ingest.readers.sequence import SequenceReader, read_header
-from ingest.staging.shape import Shape
-from tests.ingest.small import Small, load
+from tests.ingest.small import Small, load, shape_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,11 +22,11 @@ def test_headers(tmp_path: Path) -> None:
     assert read_header(io.BytesIO(HEADER)) == (TEXT.decode(), TEXT.decode())
     (tmp_path / "a").write_bytes(HEADER)
     with pytest.raises(ColumnsMismatch, match="column 'v': expected int, found string"):
-        SequenceReader(Shape({"v": "int"})).stage(str(tmp_path / "a"), str(tmp_path / "staged"))
+        SequenceReader(shape_of({"v": "int"})).stage(str(tmp_path / "a"), str(tmp_path / "staged"))
     for bad in (b"", b"SEQ", HEADER[:4], b"PAR1", b"SEQ\x06\xff\xff"):
         (tmp_path / "a").write_bytes(bad)
         with pytest.raises(FileUnreadable, match="not a SequenceFile"):
-            SequenceReader(Shape({"v": "int"})).stage(str(tmp_path / "a"), str(tmp_path / "staged"))
+            SequenceReader(shape_of({"v": "int"})).stage(str(tmp_path / "a"), str(tmp_path / "staged"))
 
 
 @pytest.mark.spark

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.readers import Checked
+from ingest.readers.raw import rejected_rows
 from ingest.readers.typed import FileContent, TypedReader
 from ingest.spark.columns import FILE, REASON, RECORD
-from ingest.staging.shape import Shape
 from ingest.staging.staged_file import StagedFile
 from millrace.retry import RetryPolicy
+from tests.ingest.small import shape_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,17 +34,17 @@ class OwnReader(TypedReader):
 def test_staging_a_file(tmp_path: "Path") -> None:
     path = tmp_path / "data"
     path.write_bytes(b"x")
-    (file,) = OwnReader(Shape({"id": "int", "weight": "double"})).stage(str(path), str(tmp_path / "staged"))
+    (file,) = OwnReader(shape_of({"id": "int", "weight": "double"})).stage(str(path), str(tmp_path / "staged"))
     assert (file.name, file.file, file.lines.rows) == (str(path), "staged-00000", 3)
     assert (file.columns, file.header) == (("id", "weight"), None)
 
 
 @pytest.mark.spark
 def test_only_what_is_not_finite_is_rejected(spark: "SparkSession") -> None:
-    reader = OwnReader(Shape({"id": "int", "weight": "double"}))
+    reader = OwnReader(shape_of({"id": "int", "weight": "double"}))
     assert reader.check(spark, []) == Checked()
     frame = reader.read(spark, [])
     assert frame.columns == ["id", "weight", FILE, REASON, RECORD]
-    (bad,) = reader.explain(frame, []).collect()
+    (bad,) = rejected_rows(frame).collect()
     assert (bad[FILE], bad[REASON]) == ("f", "column 'weight': '-Infinity' is not a finite number")
     assert bad[RECORD] == '{"id":2,"weight":"-Infinity"}'

@@ -10,6 +10,7 @@ from ingest.sources.find import find_files, find_snapshots, values_of
 from ingest.sources.load import load_sources
 from ingest.sources.snapshot import snapshot_of
 from ingest.sources.staged import stage_sources
+from millrace.config.sections.columns import Column
 from millrace.digests import sha256_of
 from millrace.errors import ConfigError, InputMissing
 from millrace.retry import RetryPolicy
@@ -102,7 +103,8 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_values_in_the_names_of_folders() -> None:
-    columns = {"dt": "date", "site": "string", "year": "int"}
+    types = {"dt": "date", "site": "string", "year": "int"}
+    columns = {name: Column(type=type_name) for name, type_name in types.items()}
     path = "/data/dt=2024-01-31/site=a%2Fb=c/other=1/year=__HIVE_DEFAULT_PARTITION__/dt=x.csv"
     assert values_of(path, columns) == {"dt": "2024-01-31", "site": "a/b=c", "year": None}
 

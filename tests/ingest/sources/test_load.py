@@ -9,7 +9,7 @@ import pytest
 from ingest.errors import HeaderMismatch, LinesLost, SourceChanged, SourceEmpty, TooManyRejected
 from ingest.readers.delimited import DelimitedReader
 from ingest.sources.find import find_snapshots
-from ingest.sources.load import LoadedSource, load_sources
+from ingest.sources.load import LoadedSource, check_rejected, load_sources
 from ingest.sources.rejects import REJECT_COLUMNS
 from ingest.sources.staged import stage_sources
 from millrace.digests import sha256_of
@@ -108,17 +108,26 @@ def test_no_rows(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitSt
         load(Small(tmp_path).source(data), spark, stack)
 
 
+@pytest.mark.case("F4", "N")
 def test_too_many_malformed_rows(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
     data = things(97) + csv(*(f"x{n},bad,1,1" for n in range(3)), *[""] * 50)
     small = Small(tmp_path).source(data)
     small.ingest["max_rejected"] = 0.03
-    assert load(small, spark, stack)["things"].rejected == 53
+    sources = load(small, spark, stack)
+    assert sources["things"].rejected == 53
+    check_rejected(small.build().config, sources)
     small.ingest["max_rejected"] = 0.029
-    (tmp_path / "staging").rename(tmp_path / "old")
     with pytest.raises(TooManyRejected, match=r"53 of 150 rows are malformed, allowed is a share of 0\.029") as caught:
-        load(small, spark, stack)
-    assert "column 'id': 'x0' is not of type bigint" in str(caught.value)
-    assert str(caught.value).count("\n") == 5
+        check_rejected(small.build().config, sources)
+    file = tmp_path / "things.csv"
+    assert str(caught.value).splitlines()[1:] == [
+        f"  blank line: 50 rows, the first in {file}, line 102",
+        f"  column 'id': a value is not of type bigint: 3 rows, the first in {file}, line 99",
+    ]
+    assert "millrace tables show small/rejects --rows" in caught.value.hint
+    small.contract["show_values"] = ["id"]
+    with pytest.raises(TooManyRejected, match=r"column 'id': 'x0' is not of type bigint: 3 rows"):
+        check_rejected(small.build().config, sources)
 
 
 def test_only_used_sources_are_read(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:

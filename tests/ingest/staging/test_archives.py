@@ -78,6 +78,44 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert read(write(tmp_path, zeros))
 
 
+@pytest.mark.case("B20")
+def test_a_bomb_of_many_small_members_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the members alone unpacks to less than an archive may."""
+    monkeypatch.setattr(archives, "BOMB_BYTES", 1 << 20)
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for number in range(20):
+            archive.writestr(f"{number}.csv", b"0" * (1 << 20))
+    allowed = path.stat().st_size * archives.BOMB_RATIO
+    with pytest.raises(FileUnreadable, match=f"the archive unpacks to more than {allowed} bytes"):
+        read(path)
+    first, *_ = find_parts(str(path))
+    for _ in range(10):
+        assert sum(map(len, first.chunks())) == 1 << 20  # the same member again is no other one
+
+
+@pytest.mark.case("B20")
+def test_a_zip_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(4):
+            archive.writestr(f"{number}.csv", TEXT)
+            archive.writestr(f".{number}", b"")
+    with pytest.raises(FileUnreadable, match=r"many\.zip: the zip holds 4 files, allowed are 3"):
+        find_parts(str(path))
+
+
+@pytest.mark.case("B6")
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_two_members_of_one_name_are_both_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for data in (b"first", b"second"):
+            archive.writestr("a.csv", data)
+    assert [b"".join(part.chunks()) for part in find_parts(str(path))] == [b"first", b"second"]
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactNotFound):
         find_parts(str(tmp_path / "none"))

@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.errors import ColumnsMismatch
-from ingest.staging.shape import Shape
+from tests.ingest.small import shape_of
 
 TYPES = {"a": "int", "b": "string"}
 
@@ -19,16 +19,16 @@ TYPES = {"a": "int", "b": "string"}
 )
 def test_columns(found: dict[str, str], problems: list[str]) -> None:
     if not problems:
-        Shape(TYPES).check("f", found)
+        shape_of(TYPES).check("f", found)
         return
     with pytest.raises(ColumnsMismatch) as caught:
-        Shape(TYPES).check("f", found)
+        shape_of(TYPES).check("f", found)
     assert list(caught.value.problems) == problems
     assert str(caught.value).startswith(f"f: {problems[0]}")
 
 
 def test_a_policy_for_each_difference() -> None:
-    shape = Shape(TYPES, optional=frozenset("b"), extra="drop")
+    shape = shape_of(TYPES, optional=frozenset("b"), extra="drop")
     shape.check("f", {"a": "int", "c": "date"})
     assert shape.extras(["a", "c"]) == ["c"]
     with pytest.raises(ColumnsMismatch, match="expected string, found date"):
@@ -49,5 +49,5 @@ def test_a_policy_for_each_difference() -> None:
 )
 def test_headers(header: str, strict: bool, lenient: bool) -> None:
     found = list(header)
-    assert (Shape(TYPES).layout(found) == tuple(found)) is strict
-    assert (Shape(TYPES, frozenset("b"), "drop").layout(found) == tuple(found)) is lenient
+    assert (shape_of(TYPES).layout(found) == tuple(found)) is strict
+    assert (shape_of(TYPES, optional=frozenset("b"), extra="drop").layout(found) == tuple(found)) is lenient

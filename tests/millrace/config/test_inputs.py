@@ -13,7 +13,7 @@ from tests.millrace.products import write_product
 
 
 def source(*paths: str) -> Source:
-    return Source(path=paths, columns={"a": "int"})
+    return Source.model_validate({"path": paths, "columns": {"a": "int"}})
 
 
 def test_files_beside_the_product_file(tmp_path: Path) -> None:

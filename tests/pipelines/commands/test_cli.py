@@ -54,6 +54,27 @@ def test_check_as_a_user_runs_it(change: tuple[str, str], line: str, tmp_path: P
     assert not imported & set(HEAVY)
 
 
+@pytest.mark.case("F8")
+def test_check_reports_mistakes_as_json(tmp_path: Path) -> None:
+    path = write_product(tmp_path, ("  epochs: 2", "  epoch: 2"))
+    done = run(app, ["config", "check", str(path)])
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["outcome"]) == (78, "invalid")
+    (problem,) = found["problems"]
+    assert problem == {
+        "where": f"{path}:48",
+        "key": "train.epoch",
+        "found": "unknown key 'epoch'",
+        "allowed": "did you mean 'epochs'?",
+    }
+
+
+@pytest.mark.case("F8")
+def test_a_setting_of_a_section_that_does_not_exist(tmp_path: Path) -> None:
+    done = run(app, ["config", "check", str(write_product(tmp_path)), "--set", "trian.epochs=3"])
+    assert done.stderr == "error: --set trian.epochs: trian: unknown key 'trian'; did you mean 'train'?\n"
+
+
 def test_a_setting_that_is_wrong(tmp_path: Path) -> None:
     done = run(app, ["config", "check", str(write_product(tmp_path)), "--set", "train.epoch=3"])
     assert done.exit_code == 78

@@ -53,6 +53,18 @@ def test_a_model(root: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert words in err
 
 
+@pytest.mark.case("F8")
+def test_rejects_where_there_are_none(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("p/rejects", None, root, "local")
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == (
+        {"name": "p/rejects", "version": None, "rows": 0},
+        "p/rejects: no row was ever rejected\n",
+    )
+    with pytest.raises(ArtifactNotFound):
+        show_table("q/rejects", None, root, "local")
+
+
 def test_tables(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     list_tables(root, "local")
     assert json.loads(capsys.readouterr().out) == {"tables": [{"name": "p/clean", "version": 1, "rows": 20}]}

@@ -49,6 +49,26 @@ def test_an_input_that_is_not_there_is_told_before_spark_starts(
     assert said in record.reason
 
 
+@pytest.mark.case("F9")
+@pytest.mark.parametrize("names", [STAGES, ("ingest",)])
+@pytest.mark.parametrize("root", ["/proc/store", "{folder}/trips.csv", "{folder}/trips.csv/below", "/dev/null"])
+def test_a_store_that_cannot_be_used_is_told_before_spark_starts(
+    root: str,
+    names: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(stages, "_start_spark", lambda product: pytest.fail("Spark was started"))
+    path, root = write_product(tmp_path), root.format(folder=tmp_path)
+    for name in ("trips", "cities"):
+        (tmp_path / f"{name}.csv").touch()
+    code, (record,) = run_stages(names, Request(path, settings=[f"store.root={root}"]))
+    assert (code, record.outcome) == (78, "failed")
+    assert record.reason.startswith(f"store.root: {root} cannot be used: ")
+    assert capsys.readouterr().err.count("error: ") == 1
+
+
 def test_a_source_that_no_step_uses_may_be_away(tmp_path: Path) -> None:
     spare = "  spare: {path: nowhere.csv, columns: {a: int}}\n"
     product = load_product(write_product(tmp_path, ("ingest:\n", f"{spare}ingest:\n")))

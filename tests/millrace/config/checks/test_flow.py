@@ -7,6 +7,7 @@ import pytest
 from millrace.config.checks.flow import UNKNOWN, ColumnFlow
 from millrace.config.load import load_product
 from millrace.config.yaml.document import Document
+from millrace.errors import ConfigError
 from tests.millrace.products import write_product
 
 DROP = "drop: [id]"
@@ -53,7 +54,6 @@ def test_a_function_adds_and_drops_what_it_declares(tmp_path: Path) -> None:
         "dateadd(DAY, 1, started)",
         "started + interval 1 day",
         "date'2013-01-01'",
-        "current_date",
         "trim(BOTH 'x' FROM city)",
         "position('a' in city)",
         'case when HOUR > 3 then "people" else `city` end',
@@ -67,7 +67,6 @@ def test_a_function_adds_and_drops_what_it_declares(tmp_path: Path) -> None:
         "hour::double",
         "city in ('a', 'b') and hour between 1 and 3",
         "try_cast(city as int) -- what it says",
-        "made_by_a_later_spark(hour)",
     ],
 )
 def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
@@ -75,6 +74,74 @@ def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
     assert flow_of(tmp_path, ("people / distance", f"'{quoted}'")).problems == []
 
 
+@pytest.mark.case("F8")
+@pytest.mark.parametrize(
+    ("expression", "found", "allowed"),
+    [
+        ("foo(hour)", "Spark has no function 'foo'", "did you mean"),
+        ("coalesc(hour, 1)", "Spark has no function 'coalesc'", "did you mean 'coalesce'?"),
+        ("rand() + hour", "rand gives another value in each run", "use columns only"),
+        ("uuid()", "uuid gives another value in each run", "a hash of the key"),
+        ("monotonically_increasing_id()", "monotonically_increasing_id gives another value", ""),
+        ("datediff(current_date, started)", "current_date gives another value in each run", ""),
+        ("year(current_timestamp())", "current_timestamp gives another value in each run", ""),
+        ("hour +", "not a Spark SQL expression", "a value is missing behind +, at the end"),
+        ("hour = = 3", "not a Spark SQL expression", "a value is missing behind =, column 8"),
+        ("(hour", "not a Spark SQL expression", "a closing bracket is missing, at the end"),
+        ("case when hour then 1", "not a Spark SQL expression", "expected END after CASE, column 21"),
+        ("hour minutes seconds", "not a Spark SQL expression", "syntax error near 'seconds', column 14"),
+        ("hour > 1 and\n  people people people", "not a Spark SQL", "syntax error near 'people', line 2, column"),
+        ("'abc", "not a Spark SQL expression", "a quote or a bracket is not closed"),
+    ],
+)
+def test_expressions_that_spark_does_not_take(expression: str, found: str, allowed: str, tmp_path: Path) -> None:
+    quoted = expression.replace("'", "''").replace("\n", "\n\n          ")
+    with pytest.raises(ConfigError) as caught:
+        flow_of(tmp_path, ("people / distance", f"'{quoted}'"))
+    (problem,) = caught.value.problems
+    assert found in problem.found
+    assert allowed in problem.allowed
+
+
 def test_a_field_of_a_derived_structure(tmp_path: Path) -> None:
     flow = flow_of(tmp_path, (DROP, "derive: {point: 'struct(hour as x)', x2: point.x * 2}"))
     assert flow.origins["x2"] == {"x2", "point", "hour"}
+
+
+def test_steps_that_change_the_columns(tmp_path: Path) -> None:
+    steps = (
+        "rename: {km: distance, distance: paid}",
+        "dedupe: {by: [city, started], keep: newest, order: hour}",
+        "aggregate: {by: [city, hour, started, people, late], columns: {distance: max(km), per_km: max(per_km)}}",
+    )
+    flow = flow_of(tmp_path, (DROP, "\n    - ".join(steps)), ("banned: [paid]", "banned: []"))
+    assert list(flow.columns) == ["city", "hour", "started", "people", "late", "distance", "per_km"]
+    assert flow.origins["distance"] >= {"km", "distance"}
+
+
+@pytest.mark.parametrize(
+    ("step", "key", "found", "allowed"),
+    [
+        ("rename: {km: distanze}", "rename.km", "unknown column 'distanze'", "did you mean 'distance'?"),
+        ("rename: {city: distance}", "rename.city", "column 'city' exists already", "use another name"),
+        ("dedupe: {by: [citty]}", "dedupe.by.0", "unknown column 'citty'", "did you mean 'city'?"),
+        ("dedupe: {by: [city], order: ours}", "dedupe.order", "unknown column 'ours'", "did you mean 'hour'?"),
+        ("aggregate: {by: [citty], columns: {n: count(*)}}", "aggregate.by.0", "unknown column 'citty'", "'city'?"),
+        ("aggregate: {by: [city], columns: {n: hour}}", "aggregate.columns.n", "no aggregate function", "sum(x)"),
+        ("aggregate: {by: [city], columns: {n: sum(our)}}", "aggregate.columns.n", "unknown column 'our'", "'hour'?"),
+        ("aggregate: {by: [city], columns: {n: first(hour)}}", "aggregate.columns.n", "depends on the order", "min"),
+        (
+            "aggregate: {by: [city], columns: {n: collect_list(hour)}}",
+            "aggregate.columns.n",
+            "depends on the order of rows",
+            "sort_array",
+        ),
+    ],
+)
+def test_steps_that_cannot_be(step: str, key: str, found: str, allowed: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        flow_of(tmp_path, (DROP, step))
+    problem = caught.value.problems[0]
+    assert problem.key == f"ingest.steps.3.{key}"
+    assert found in problem.found
+    assert allowed in problem.allowed

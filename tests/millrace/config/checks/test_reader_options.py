@@ -13,7 +13,7 @@ from tests.millrace.products import write_product
 
 
 def source(**options: Any) -> Source:
-    return Source(path=("a.csv",), columns={"a": "int"}, options=options)
+    return Source.model_validate({"path": ["a.csv"], "columns": {"a": "int"}, "options": options})
 
 
 def test_defaults() -> None:

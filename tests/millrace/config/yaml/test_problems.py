@@ -151,7 +151,7 @@ COLUMNS = [
     Mistake(
         "people / d", "trips.people / d", "per_km", "ingest.steps.2.derive.per_km", "column 'trips'", "expected one of"
     ),
-    Mistake("people / d", "(people / d", "per_km", "ingest.steps.2.derive.per_km", "not a Spark SQL", "Expecting )"),
+    Mistake("people / d", "(people / d", "per_km", "ingest.steps.2.derive.per_km", "not a Spark", "bracket is miss"),
     Mistake(
         "people / distance",
         "select 1",
@@ -160,7 +160,9 @@ COLUMNS = [
         "not a Spark SQL",
         "not a list or a query",
     ),
-    Mistake("people / distance", "1; drop table x", "1;", "ingest.steps.2.derive.per_km", "not a Spark", "Expecting )"),
+    Mistake(
+        "people / distance", "1; drop table x", "1;", "ingest.steps.2.derive.per_km", "not a Spark", "error near '1'"
+    ),
     Mistake("people / distance", "''", "per_km", "ingest.steps.2.derive.per_km", "not a Spark", "one value"),
     Mistake("drop: [id]", "drop: [idd]", "idd", "ingest.steps.3.drop.0", "unknown column 'idd'", "did you mean 'id'?"),
     Mistake("[city, started]", "[city, start]", "start]", "ingest.key.1", "column 'start'", "did you mean 'started'?"),
@@ -186,6 +188,22 @@ COLUMNS = [
     ),
     Mistake(
         "[paid]", "[paid, 'dist*']", "distance: {as", "features.inputs.distance", "banned by 'dist*'", "remove it from"
+    ),
+    Mistake(
+        "{as: cyclic, period: day}",
+        "{as: cyclic, period: day}\n    founded: {as: cyclic, period: hour}",
+        "founded: {as",
+        "features.inputs.founded.period",
+        "a date is the same at every hour",
+        "week or year",
+    ),
+    Mistake(
+        "{as: cyclic, period: day}",
+        "{as: cyclic, period: day}\n    founded: {as: category}",
+        "founded: {as",
+        "features.inputs.founded",
+        "a date cannot be a category",
+        "as: cyclic",
     ),
     Mistake("[paid]", "[payd]", "payd", "features.banned.0", "'payd' matches no column", "did you mean 'paid'?"),
     Mistake(
@@ -221,8 +239,14 @@ COLUMNS = [
         "period day does not fit type int",
         "a number takes a number",
     ),
-    Mistake("period: day", "period: 24", "24", "features.inputs.started.period", "period 24", "a timestamp takes hour"),
-    Mistake("distance: {as: n", "founded: {as: n", "founded: {", "features.inputs.founded", "type date", "cast"),
+    Mistake(
+        "period: day",
+        "period: 24",
+        "24",
+        "features.inputs.started.period",
+        "period 24",
+        "a timestamp or date takes hour",
+    ),
     Mistake("{as: numeric}", "{as: category}", "distance: {", "features.inputs.distance", "a double cannot", "numeric"),
     Mistake(
         "    distance: {as: numeric}",

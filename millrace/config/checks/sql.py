@@ -1,0 +1,133 @@
+"""Parses the SQL expressions of a product file, and finds unknown functions and functions that change their result.
+
+``spark_functions.json`` lists Spark's functions; ``scripts/spark_functions.py`` makes it from Spark itself.
+"""
+
+import functools
+import itertools
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, SqlglotError, TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from millrace.dotted import suggestion
+
+NOT_SQL: Final = "not a Spark SQL expression"
+_SYNTAX: Final = frozenset({
+    "cast", "try_cast", "extract", "over", "filter", "group", "within", "exists", "overlay", "position", "trim",
+    "substring", "timestampadd", "timestampdiff", "dateadd", "datediff", "date_diff", "any", "some", "all", "values",
+})  # fmt: skip
+"""Words that may stand before a bracket and that Spark's grammar knows, not its list of functions."""
+_OPERATORS: Final = {
+    "Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "IntDiv": "DIV", "Mod": "%", "And": "AND", "Or": "OR", "Not": "NOT",
+    "EQ": "=", "NEQ": "<>", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "Like": "LIKE", "RLike": "RLIKE",
+    "Between": "BETWEEN", "In": "IN", "NullSafeEQ": "<=>", "Neg": "-",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake in an expression: what was found, and what is allowed."""
+
+    found: str
+    allowed: str
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The functions of a version of Spark.
+
+    Attributes:
+        version: The version.
+        names: All functions, in lower case.
+        changing: Those that give another value each time, or in each run.
+    """
+
+    version: str
+    names: frozenset[str]
+    changing: frozenset[str]
+
+
+@functools.cache
+def spark_functions() -> Functions:
+    """Read the list that is shipped with this package."""
+    text = resources.files(__package__).joinpath("spark_functions.json").read_text(encoding="utf-8")
+    values = json.loads(text)
+    return Functions(values["version"], frozenset(values["names"]), frozenset(values["changing"]))
+
+
+def parse(expression: str) -> exp.Expr | Mistake:
+    """Parse an expression that gives one value for a row."""
+    try:
+        # In brackets, as ingest uses it, because a statement is not a valid expression.
+        tree = sqlglot.parse_one(f"({expression}\n)", dialect="spark")
+    except SqlglotError as error:
+        return Mistake(NOT_SQL, _in_words(error, expression))
+    if isinstance(tree, exp.Tuple) or tree.find(exp.Query):
+        return Mistake(NOT_SQL, "expected one value, not a list or a query")
+    return tree
+
+
+def check_functions(expression: str) -> list[Mistake]:
+    """Find the functions that Spark does not have, and those whose result differs from run to run."""
+    functions, mistakes = spark_functions(), []
+    tokens = [*sqlglot.tokenize(expression, dialect="spark"), None]
+    for token, behind in itertools.pairwise(tokens):
+        if token is None:
+            break
+        name, is_call = token.text.lower(), behind is not None and behind.token_type == TokenType.L_PAREN
+        if name in functions.changing and (is_call or _is_clock(token)):
+            mistakes.append(
+                Mistake(f"{name} gives another value in each run", "use columns only, such as a hash of the key")
+            )
+        elif is_call and token.token_type == TokenType.VAR and name not in functions.names | _SYNTAX:
+            mistakes.append(Mistake(f"Spark has no function '{token.text}'", suggestion(name, functions.names)))
+    return mistakes
+
+
+def check_aggregate(expression: str) -> Mistake | None:
+    """Find an aggregate function whose result depends on the order of rows, or a missing aggregate function."""
+    tree = parse(expression)
+    if isinstance(tree, Mistake):
+        return None
+    found = tree.find_all(exp.First, exp.Last, exp.AnyValue, exp.ArrayAgg, exp.ArrayUniqueAgg, exp.GroupConcat)
+    by_order = next((call for call in found if not isinstance(call.parent, exp.ArraySort)), None)
+    if by_order is not None:
+        allowed = "use a function that does not, such as min, max, max_by or sort_array(collect_set(x))"
+        return Mistake(f"{by_order.sql('spark')} depends on the order of rows", allowed)
+    if not tree.find(exp.AggFunc, exp.Anonymous):
+        return Mistake("no aggregate function", "expected one, such as sum(x) or count(*)")
+    return None
+
+
+def _is_clock(token: Token) -> bool:
+    """Whether the token is a function that SQL writes without brackets, such as current_date."""
+    return token.token_type.name.startswith(("CURRENT_", "LOCALTIME"))
+
+
+def _in_words(error: SqlglotError, expression: str) -> str:
+    """The parser's error in the words of SQL, with the place in the expression."""
+    if isinstance(error, TokenError):
+        return "a quote or a bracket is not closed, or a character does not belong there"
+    details = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
+    description, near = str(details.get("description", "")), str(details.get("highlight", ""))
+    lines = expression.count("\n") + 1
+    at_end = details.get("line", 0) > lines
+    operator = next((sign for name, sign in _OPERATORS.items() if f".{name}'>" in description), "")
+    if operator:
+        what = f"a value is missing behind {operator}"
+    elif description.startswith("Expected"):
+        what = description[0].lower() + description[1:]
+    elif description == "Expecting )" and at_end:
+        what = "a closing bracket is missing"
+    else:
+        what = f"syntax error near '{near}'" if near and not at_end else "syntax error"
+    if at_end or not near:
+        return f"{what}, at the end"
+    line, column = details["line"], details["col"] - len(near) + 1 - (details["line"] == 1)
+    return f"{what}, column {column}" if lines == 1 else f"{what}, line {line}, column {column}"

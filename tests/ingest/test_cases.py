@@ -1,0 +1,41 @@
+"""Faults that were found once in ingest: each has at least one test that is marked with its id."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+CASES: Final = {
+    "A": "two JSON objects on one line: only the first was read",
+    "B": "JSON with single quotes: keys were not compared, all values became null",
+    "C": "decimals with a comma: the comma was dropped",
+    "D": "timestamps of the year 1: an exception in the driver",
+    "E": "202401 as a date: the year 202401",
+    "F1": "a CSV column called text: exit 70",
+    "F4": "the refusal named neither column nor type, and kept no rejects",
+    "F7": "the hint for a date as an input was wrong",
+    "F8": "hints and messages of ingest, config check and tables show that were wrong or unclear",
+    "F9": "a store root that cannot be used: exit 70 or 75 after Spark's start",
+    "G": "epoch milliseconds as a timestamp: read as seconds",
+    "H": "a time without a date as a timestamp: the day of the run",
+    "I": "123d as a double: 123.0",
+    "J": "a CSV column called text: exit 70",
+    "K": "a header with names that differ in case only: exit 70",
+    "M": "a header with a name that occurs twice: the message did not say so",
+    "N": "the reason of a rejected boolean named no column",
+    "O": "a date with text behind it, or without a day: accepted",
+    "P": "Parquet's unsigned integers and nanoseconds could not be declared",
+    "Q": "columns whose names are no identifiers could not be read",
+    "AC": "decimals and floats were rounded silently",
+    "B6": "two members of a zip with one name: the last was read twice",
+    "B19": "two runs at once: the one that removes old folders could fail",
+    "B20": "the limit of unpacked bytes counted for each member of a zip",
+}
+
+
+def test_every_case_has_a_test() -> None:
+    marked: set[str] = set()
+    for path in Path(__file__).parent.parent.rglob("test_*.py"):
+        for ids in re.findall(r"mark\.case\(([^)]*)\)", path.read_text(encoding="utf-8")):
+            marked |= set(re.findall(r'"(\w+)"', ids))
+    assert sorted(CASES.keys() - marked) == []
+    assert sorted(marked - CASES.keys()) == []

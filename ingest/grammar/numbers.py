@@ -20,10 +20,15 @@ _MOST_GROUPS: Final = 12
 NOT_FINITE_WORDS: Final = r"(?i)^[+-]?+(?:nan|inf|infinity)\z"
 
 
-def integer(text: "Expression", column: Column) -> "Expression":
-    """An integer: an optional sign and digits."""
+def integer(text: "Expression", column: Column, has_no_blanks: "Expression | None" = None) -> "Expression":
+    """An integer: an optional sign and digits.
+
+    Spark's cast accepts only these, and blanks around them. So the pattern is needed only for texts that may have some.
+    """
     if column.thousands is None:
-        return F.when(text.rlike(rf"^[+-]?+{_DIGITS}\z"), text.try_cast(column.type))
+        is_valid = text.rlike(rf"^[+-]?+{_DIGITS}\z")
+        is_valid = is_valid if has_no_blanks is None else has_no_blanks | is_valid
+        return F.when(is_valid, text.try_cast(column.type))
     plain = F.replace(text, F.lit(column.thousands), F.lit(""))
     return F.when(text.rlike(rf"^[+-]?+{_whole(column)}\z"), plain.try_cast(column.type))
 

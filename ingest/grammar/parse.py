@@ -12,6 +12,9 @@ from millrace.config.sections.columns import FLOATS, INTEGERS, Column
 if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
 
+BLANKS: Final = r"[\x00-\x20\x7f]"
+"""The characters that Spark's casts remove at both ends of a text."""
+_MARK: Final = "\x01"
 _BASE64: Final = r"^[A-Za-z0-9+/]*+={0,2}+\z"
 _HEX: Final = r"^[0-9A-Fa-f]*+\z"
 
@@ -21,8 +24,16 @@ def text_of(text: "Expression", column: Column) -> "Expression":
     return F.when(~text.isin(*column.null_values), text) if column.null_values else text
 
 
-def value_of(text: "Expression", column: Column) -> "Expression":
-    """The value of a text; null if the text is null or not of the column's type."""
+def value_of(text: "Expression", column: Column, has_no_blanks: "Expression | None" = None) -> "Expression":
+    """The value of a text; null if the text is null or not of the column's type.
+
+    Args:
+        text: The text.
+        column: Its declaration.
+        has_no_blanks: A condition for texts without a character of `BLANKS`, if it is known; it saves time.
+    """
+    if column.type in INTEGERS:
+        return numbers.integer(text, column, has_no_blanks)
     read = _BY_TYPE.get(column.type.partition("(")[0])
     return read(text, column) if read else text
 
@@ -65,13 +76,37 @@ def describe(column: Column) -> str:
     return f"{column.type} ({' or '.join(ways)})" if ways else column.type
 
 
-def first_mismatch(
+def find_mismatch(
     columns: Mapping[str, Column], texts: Mapping[str, "Expression"], values: Mapping[str, "Expression"]
 ) -> "Expression":
-    """The reason to reject a row: the first of its texts that is not of its type; null if all are."""
-    typed = {name: column for name, column in columns.items() if column.type != "string"}
-    reasons = [mismatch(name, column, texts[name], values[name]) for name, column in typed.items()]
-    return F.coalesce(*reasons, F.lit(None).cast("string"))
+    """The number of the first column whose text is not a value; null if all are.
+
+    Only a number, because the code for the reasons of many columns would be too long for Java to compile: reading then
+    takes three times as long. See `mark` and `explain`.
+    """
+    numbered = enumerate(columns.items())
+    typed = [(number, name) for number, (name, column) in numbered if column.type != "string"]
+    wrong = [F.when(texts[name].isNotNull() & values[name].isNull(), F.lit(number)) for number, name in typed]
+    return F.coalesce(*wrong, F.lit(None).cast("int"))
+
+
+def mark(number: "Expression", texts: Mapping[str, "Expression"]) -> "Expression":
+    """A short reason, for `explain`: the number of a column and the start of its text; null without a number."""
+    text = F.left(F.element_at(F.array(*texts.values()), number + 1), F.lit(SHOWN_VALUE))
+    return F.when(number.isNotNull(), F.concat(F.lit(_MARK), number.cast("string"), F.lit(_MARK), text))
+
+
+def explain(reason: "Expression", columns: Mapping[str, Column]) -> "Expression":
+    """The reason in words: what `mark` wrote becomes a `mismatch`, any other reason stays."""
+    parts = F.split(reason, _MARK, 3)
+    number, text = F.get(parts, 1), F.get(parts, 2)
+    words = reason
+    for position, (name, column) in enumerate(columns.items()):
+        known = mismatch(name, column, text, value_of(text, column))
+        # The start of a long text may be a value.
+        other = F.concat(F.lit(f"column '{name}': '"), text, F.lit(f"' is not of type {describe(column)}"))
+        words = F.when(number == str(position), F.coalesce(known, other)).otherwise(words)
+    return F.when(reason.startswith(_MARK), words).otherwise(reason)
 
 
 def _boolean(text: "Expression", column: Column) -> "Expression":
@@ -95,7 +130,6 @@ def _binary(text: "Expression", column: Column) -> "Expression":
 
 
 _BY_TYPE: Final[Mapping[str, Callable[["Expression", Column], "Expression"]]] = {
-    **dict.fromkeys(INTEGERS, numbers.integer),
     **dict.fromkeys(FLOATS, numbers.floating),
     "decimal": numbers.decimal,
     "boolean": _boolean,

@@ -55,7 +55,7 @@ def _iso(text: "Expression") -> "Expression":
     value = F.when(text.rlike(TIMESTAMP), F.when(lacks_seconds, whole).otherwise(text).try_cast("timestamp"))
     # Only on these days can a zone move a time out of the years.
     is_edge = F.left(text, F.lit(10)).isin("0001-01-01", "9999-12-31")
-    return F.when(is_edge, _in_range(value)).otherwise(value)
+    return F.when(~is_edge | value.between(_moment(_FIRST_US), _moment(_LAST_US)), value)
 
 
 def _in_range(value: "Expression") -> "Expression":

@@ -67,5 +67,5 @@ class Reader(Protocol):
 
         Returns:
             The declared columns, `FILE`, `REASON` and `RECORD`. The last two are null in good rows; in rejected rows
-            they hold a reason, which names the column and the value if possible, and the raw text.
+            they hold the raw text and a reason, which `ingest.grammar.parse.explain` puts into words.
         """

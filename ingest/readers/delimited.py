@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
 
-from ingest.grammar.parse import first_mismatch, text_of, value_of
+from ingest.grammar.parse import BLANKS, find_mismatch, mark, text_of, value_of
 from ingest.readers import Checked
 from ingest.readers.raw import file_column, read_lines, record_of, text_reason
 from ingest.spark.columns import CORRUPT, FILE, REASON, RECORD, TEXT, ddl, quoted
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _ROW: Final = "#row"
+_WRONG: Final = "#wrong"
+_CLEAN: Final = "#clean"
+"""Whether the line has no character that Spark's casts remove at both ends of a text."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,18 @@ class DelimitedReader:
         columns = self.shape.declared
         fields = [text_of(self._field_of(name, written), column) for name, column in columns.items()]
         texts = {name: F.col(quoted(_text_of(name))) for name in columns}
-        values = [value_of(texts[name], column).alias(name) for name, column in columns.items()]
+        # One pattern for a line takes less time than one for each of its fields.
+        clean = F.lit(None) if self.options.multi_line else ~F.col(quoted(TEXT)).rlike(BLANKS)
+        is_clean = None if self.options.multi_line else F.col(quoted(_CLEAN))
+        values = [value_of(texts[name], column, is_clean).alias(name) for name, column in columns.items()]
         # One projection each, because Spark would otherwise compute a value again wherever it is used.
         named = [field.alias(_text_of(name)) for name, field in zip(columns, fields, strict=True)]
         whole = [quoted(TEXT), quoted(FILE), quoted(CORRUPT)]
         corrupt = F.col(f"{quoted(_ROW)}.{quoted(CORRUPT)}").alias(CORRUPT)
-        rows = lines.select(quoted(TEXT), quoted(FILE), corrupt, *named)
+        rows = lines.select(quoted(TEXT), quoted(FILE), corrupt, clean.alias(_CLEAN), *named)
         rows = rows.select(*whole, *texts.values(), *values)
+        found = {name: F.col(quoted(name)) for name in columns}
+        rows = rows.withColumn(_WRONG, find_mismatch(columns, texts, found))
         rows = rows.withColumn(REASON, self._reason(files, texts, len(written)))
         return rows.select(*map(quoted, (*columns, FILE, REASON)), record_of().alias(RECORD))
 
@@ -90,13 +98,12 @@ class DelimitedReader:
 
     def _reason(self, files: Sequence[StagedFile], texts: dict[str, "Column"], width: int) -> "Column":
         """The reason to reject a row: bytes that are no text, a wrong number of fields, or a value of another type."""
-        values = {name: F.col(quoted(name)) for name in texts}
         fields = _field_count(F.col(quoted(TEXT)), self.options)
         count = F.concat(F.lit(f"expected {width} fields, found "), fields.cast("string"))
         malformed = F.when(fields != width, count).otherwise(F.lit("the line does not fit the declared columns"))
         reasons = [
             F.when(F.col(quoted(CORRUPT)).isNotNull(), malformed),
-            first_mismatch(self.shape.declared, texts, values),
+            mark(F.col(quoted(_WRONG)), texts),
         ]
         if not all(file.lines.is_utf8 and not file.lines.has_nul for file in files):
             reasons.insert(0, text_reason(files))

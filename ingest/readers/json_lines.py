@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from ingest.errors import ColumnsMismatch, FileUnreadable
-from ingest.grammar.parse import first_mismatch, text_of, value_of
+from ingest.grammar.parse import find_mismatch, mark, text_of, value_of
 from ingest.readers import Checked
 from ingest.readers.raw import read_lines, record_of, text_reason
 from ingest.spark.columns import FILE, REASON, RECORD, SHOWN_VALUE, TEXT, ddl, quoted
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Batches = Iterator[pa.RecordBatch]
 
+_WRONG: Final = "#wrong"
 _NO_OBJECT: Final = "the line is not one JSON object"
 
 
@@ -107,7 +108,8 @@ class JsonReader:
         rows = rows.withColumns({names[name]: text_of(texts[name], column) for name, column in declared.items()})
         rows = rows.withColumns({name: value_of(texts[name], column) for name, column in declared.items()})
         values = {name: F.col(quoted(name)) for name in declared}
-        rows = rows.withColumn(REASON, F.coalesce(F.col(quoted(REASON)), first_mismatch(declared, texts, values)))
+        rows = rows.withColumn(_WRONG, find_mismatch(declared, texts, values))
+        rows = rows.withColumn(REASON, F.coalesce(F.col(quoted(REASON)), mark(F.col(quoted(_WRONG)), texts)))
         return rows.select(*map(quoted, (*declared, FILE, REASON)), record_of().alias(RECORD))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyspark.sql import functions as F
 
 from ingest.errors import RejectedRows
+from ingest.grammar.parse import explain
 from ingest.readers.raw import rejected_rows
 from ingest.sources.line_numbers import Numbers, find_numbers
 from ingest.sources.staged import StagedSource
@@ -33,7 +34,8 @@ def rejects_of(staged: StagedSource, frame: "DataFrame", spark: "SparkSession") 
         frame: Its parsed rows, persisted.
         spark: The session.
     """
-    explained = rejected_rows(frame)
+    reason = explain(F.col(quoted(REASON)), staged.reader.shape.declared)
+    explained = rejected_rows(frame).withColumn(REASON, reason)
     numbers: dict[str, Numbers] = {}
     if staged.reader.has_lines:
         explained, numbers = find_numbers(explained, staged.files, spark, staged.retry)

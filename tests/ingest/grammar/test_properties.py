@@ -19,9 +19,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ingest.grammar.parse import value_of
+from ingest.grammar.parse import BLANKS, value_of
 from ingest.spark.columns import quoted
-from millrace.config.sections.columns import Column
+from millrace.config.sections.columns import INTEGERS, Column
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -263,7 +263,8 @@ def values(spark: "SparkSession", column: Column, texts: Sequence[str]) -> list[
     from pyspark.sql import functions as F
 
     frame = spark.createDataFrame(list(enumerate(texts)), "n int, `a text` string")
-    value = value_of(F.col(quoted("a text")), column)
+    text = F.col(quoted("a text"))
+    value = value_of(text, column, ~text.rlike(BLANKS)) if column.type in INTEGERS else value_of(text, column)
     if column.type == "timestamp":
         value = F.unix_micros(value)
     rows = sorted(frame.select("n", value.alias("value")).collect())

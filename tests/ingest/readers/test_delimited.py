@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.sql import functions as F
 
+from ingest.grammar.parse import explain
 from ingest.readers.delimited import DelimitedReader
 from ingest.readers.raw import rejected_rows
-from ingest.spark.columns import FILE, REASON, RECORD
+from ingest.spark.columns import FILE, REASON, RECORD, quoted
 from ingest.staging.shape import Shape
 from millrace.config.checks.reader_options import read_options
 from millrace.config.sections.sources import Source
@@ -38,8 +40,13 @@ def parsed(
 
 
 def reasons(spark: "SparkSession", folder: Path, data: bytes, types: dict[str, str], **options: Any) -> dict[str, str]:
-    frame, *_ = parsed(spark, folder, data, types, **options)
-    return {row[RECORD]: row[REASON] for row in rejected_rows(frame).collect()}
+    frame, reader, _ = parsed(spark, folder, data, types, **options)
+    return rejects(frame, reader)
+
+
+def rejects(frame: "DataFrame", reader: DelimitedReader) -> dict[str, str]:
+    reason = explain(F.col(quoted(REASON)), reader.shape.declared)
+    return {row[RECORD]: row[REASON] for row in rejected_rows(frame).withColumn(REASON, reason).collect()}
 
 
 BAD = {
@@ -107,18 +114,18 @@ def test_a_backslash_that_escapes_is_an_option(spark: "SparkSession", tmp_path: 
 def test_values_over_several_lines(spark: "SparkSession", tmp_path: Path) -> None:
     data = csv("a,b", '1,"x', 'y"', "2,z", "w,q", "3,u,v", "NA,NA")
     types = {"a": "int", "b": "string"}
-    frame, *_ = parsed(spark, tmp_path, data, types, multiLine=True, nullValue="NA")
+    frame, reader, _ = parsed(spark, tmp_path, data, types, multiLine=True, nullValue="NA")
     good = frame.where(f"`{REASON}` is null")
     assert [(row["a"], row["b"]) for row in good.collect()] == [(1, "x\ny"), (2, "z"), (None, None)]
-    found = {row[RECORD]: row[REASON] for row in rejected_rows(frame).collect()}
+    found = rejects(frame, reader)
     assert found == {"w,q": "column 'a': 'w' is not of type int", "3,u,v": "expected 2 fields, found 3"}
 
 
 def test_formats_and_separators(spark: "SparkSession", tmp_path: Path) -> None:
     types = {"a": "date", "b": "string"}
     options = {"sep": "\t", "quote": "'", "dateFormat": "dd.MM.yyyy"}
-    frame, *_ = parsed(spark, tmp_path, csv("a\tb", "31.12.2024\t'x\ty'", "2024-12-31\tz"), types, **options)
+    frame, reader, _ = parsed(spark, tmp_path, csv("a\tb", "31.12.2024\t'x\ty'", "2024-12-31\tz"), types, **options)
     first, second = frame.collect()
     assert (str(first["a"]), first["b"], second["a"]) == ("2024-12-31", "x\ty", None)
-    (bad,) = rejected_rows(frame).collect()
-    assert bad[REASON] == "column 'a': '2024-12-31' is not of type date (dd.MM.yyyy)"
+    (reason,) = rejects(frame, reader).values()
+    assert reason == "column 'a': '2024-12-31' is not of type date (dd.MM.yyyy)"

@@ -18,15 +18,21 @@ CLOCKS: Final = frozenset({"curdate", "current_date", "current_time", "current_t
 """Spark counts these as deterministic, because they are the same in one query. In the next run they are not."""
 
 
+def find_names(spark: "SparkSession") -> list[str]:
+    """The names of Spark's own functions; operators are none."""
+    names = {row[0].lower() for row in spark.sql("SHOW SYSTEM FUNCTIONS").collect()}
+    return sorted(name for name in names if name.isidentifier())
+
+
 def find_functions(spark: "SparkSession") -> dict[str, Any]:
-    """All functions of a session without functions of its own, and those whose result changes."""
-    names = sorted({row[0].lower() for row in spark.sql("SHOW SYSTEM FUNCTIONS").collect()})
-    words = [name for name in names if name.isidentifier()]
-    changing = sorted(name for name in words if name in CLOCKS or not _is_deterministic(spark, name))
-    return {"version": spark.version, "names": words, "changing": changing}
+    """All functions, and those whose result changes; to try all of them takes minutes."""
+    names = find_names(spark)
+    changing = [name for name in names if name in CLOCKS or not is_deterministic(spark, name)]
+    return {"version": spark.version, "names": names, "changing": changing}
 
 
-def _is_deterministic(spark: "SparkSession", name: str) -> bool:
+def is_deterministic(spark: "SparkSession", name: str) -> bool:
+    """Whether a function always gives the same value for the same arguments, as Spark's analysis says."""
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 

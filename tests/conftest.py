@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from millrace.config.sections.profile import Spark
 from millrace.logs import CONTEXT
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 start_quickly()
+# The same examples in each run, and no limit of time for one of them: the machine may be busy.
+settings.register_profile("millrace", deadline=None, derandomize=True)
+settings.load_profile("millrace")
 
 
 @pytest.fixture(autouse=True)

@@ -63,4 +63,6 @@ def _drop(flow: Flow, condition: "Column", name: str) -> Flow:
 def _digest(flow: Flow) -> "Column":
     """A digest of the names and values of all columns; their order does not change it."""
     columns = F.struct(*map(quoted, sorted(flow.columns)))
-    return F.md5(F.to_json(columns, {"ignoreNullFields": "false"}))
+    # By default the text of a timestamp has no microseconds.
+    options = {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+    return F.md5(F.to_json(columns, options))

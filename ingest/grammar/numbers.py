@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
 
 _DIGITS: Final = "[0-9]++"
+_MOST_DIGITS: Final = 1_000
+"""Most digits before and behind the point. Java's time for a decimal grows with the square of its digits."""
+_MANY: Final = f"[0-9]{{1,{_MOST_DIGITS}}}+"
 # At most three digits: Java computes with all digits of a decimal such as 1e-999999999.
 _EXPONENT: Final = "(?:[eE][+-]?+[0-9]{1,3}+)?+"
 _ZERO: Final = r"^[+-]?+[0.]*+(?:[eE].*)?+\z"
@@ -52,13 +55,14 @@ def floating(text: "Expression", column: Column) -> "Expression":
     value = F.when(~is_not_finite(value), value)
     if not column.exact:
         return value
-    return F.when(_digits(plain) == _digits(value.cast("string")), value)
+    return F.when(value.isNotNull() & (_digits(plain) == _digits(value.cast("string"))), value)
 
 
 def pattern_of(column: Column) -> str:
     """The regular expression of a number with an optional fraction and exponent."""
     point = re.escape(column.decimal or ".")
-    return rf"^[+-]?+(?:{_whole(column)}(?:{point}[0-9]*+)?+|{point}{_DIGITS}){_EXPONENT}\z"
+    whole = _whole(column).replace(_DIGITS, _MANY)
+    return rf"^[+-]?+(?:{whole}(?:{point}[0-9]{{0,{_MOST_DIGITS}}}+)?+|{point}{_MANY}){_EXPONENT}\z"
 
 
 def _whole(column: Column) -> str:

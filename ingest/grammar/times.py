@@ -44,8 +44,9 @@ def moment(text: "Expression", column: Column) -> "Expression":
     """
     if column.unit:
         return _since_epoch(text, column)
-    value = _in_range(_by_patterns(text, column)) if column.pattern else _iso(text)
-    return F.when(~text.rlike(_FINER), value) if column.exact else value
+    if column.pattern:
+        return _in_range(_by_patterns(text, column))  # an exact column has no pattern finer than microseconds
+    return F.when(~text.rlike(_FINER), _iso(text)) if column.exact else _iso(text)
 
 
 def _iso(text: "Expression") -> "Expression":
@@ -69,7 +70,7 @@ def range_reason(columns: Mapping[str, str]) -> "Expression":
         column = F.col(quoted(name))
         first, last = (F.expr(FIRST), F.expr(LAST)) if type_name == "date" else (_moment(_FIRST_US), _moment(_LAST_US))
         if type_name in ("date", "timestamp"):
-            message = F.format_string(f"column '{name}': %s is not in the years 1 to 9999", column.cast("string"))
+            message = F.format_string(f"column '{name}': '%s' is not in the years 1 to 9999", column.cast("string"))
             reasons.append(F.when(~column.between(first, last), message))
     return F.coalesce(*reasons)
 

@@ -53,7 +53,7 @@ class AvroReader(TypedReader):
         except DataRejected:
             raise
         except ValueError as error:
-            if "codec" not in str(error):
+            if isinstance(error, UnicodeDecodeError) or "codec" not in str(error):
                 raise _damaged(path, error) from error
             raise FileUnreadable(path, reason=f"its compression cannot be read: {error}") from error
         except Exception as error:  # damaged bytes can make the decoder raise any exception

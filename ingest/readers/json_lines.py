@@ -35,11 +35,18 @@ if TYPE_CHECKING:
 Batches = Iterator[pa.RecordBatch]
 
 _WRONG: Final = "#wrong"
+_NOT_FINITE: Final = "NaN or infinity"
 _NO_OBJECT: Final = "the line is not one JSON object"
 
 
 class _Number(str):
-    """A JSON number as it is written, or NaN or Infinity."""
+    """A JSON number as it is written."""
+
+    __slots__ = ()
+
+
+class _NotFinite(_Number):
+    """NaN or an infinity, which is no JSON; a float column gives a better reason for it than the parser."""
 
     __slots__ = ()
 
@@ -181,7 +188,8 @@ def _decode(line: str) -> dict[str, Any] | str:
     except (json.JSONDecodeError, RecursionError) as error:
         if isinstance(error, RecursionError):
             return f"{_NO_OBJECT}: nested too deeply"
-        return f"{_NO_OBJECT}: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
+        what = error.msg.removesuffix(" at")
+        return f"{_NO_OBJECT}: {what[0].lower()}{what[1:]} at character {error.pos + 1}"
     except ValueError as error:
         return str(error)  # of `_pairs`
     return values if isinstance(values, dict) else f"{_NO_OBJECT}: {_kind(values)}"
@@ -197,11 +205,18 @@ def _texts(
         if value is None:
             texts.append(None)
             continue
-        text, kind = _write(value), _kind(value)
+        try:
+            text, kind = _write(value), _kind(value)
+        except RecursionError:
+            return f"column '{name}': nested too deeply"
+        except ValueError as error:
+            return f"column '{name}': {error}"
         if not text.isprintable() and ("\0" in text or _has_half(text)):
             return f"column '{name}': a NUL character" if "\0" in text else f"column '{name}': half a character"
+        if kind == _NOT_FINITE and kind not in fitting[name]:
+            return f"column '{name}': {text} is not JSON"
         if kind not in fitting[name]:
-            wanted = " or ".join(sorted(fitting[name]))
+            wanted = " or ".join(sorted(fitting[name] - {_NOT_FINITE}))
             return f"column '{name}': '{text[:SHOWN_VALUE]}' is a JSON {kind}, expected a {wanted}"
         texts.append(text)
     return texts
@@ -216,13 +231,15 @@ def _pairs(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     values = dict[str, Any]()
     for key, value in pairs:
         if key in values:
-            raise ValueError(f"the key '{key[:SHOWN_VALUE]}' occurs twice")
+            raise ValueError("a key occurs twice in an object")
+        if not key.isprintable() and _has_half(key):
+            raise ValueError("half a character in a key")
         values[key] = value
     return values
 
 
 _DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=_Number, parse_int=_Number, parse_constant=_Number
+    object_pairs_hook=_pairs, parse_float=_Number, parse_int=_Number, parse_constant=_NotFinite
 )
 
 
@@ -231,6 +248,8 @@ def _kind(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "boolean"
+    if isinstance(value, _NotFinite):
+        return _NOT_FINITE
     if isinstance(value, str):
         return "number" if isinstance(value, _Number) else "string"
     return "object" if isinstance(value, dict) else "array"
@@ -248,6 +267,8 @@ def _write_json(value: Any) -> str:
         return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_write_json(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_write_json, value)) + "]"
+    if isinstance(value, _NotFinite):
+        raise ValueError(f"{value} is not JSON")
     return str(value) if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False)
 
 
@@ -255,7 +276,9 @@ def _fitting(column: Column) -> frozenset[str]:
     """The kinds of JSON values that fit a column."""
     if column.type == "string":
         return frozenset({"string", "number", "boolean", "object", "array"})
-    if column.type in (*INTEGERS, *FLOATS):
+    if column.type in FLOATS:
+        kinds = {"number", _NOT_FINITE}
+    elif column.type in INTEGERS:
         kinds = {"number"}
     elif column.type.startswith("decimal"):
         kinds = {"number", "string"}

@@ -8,8 +8,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import IO, ClassVar, Final
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest.errors import FileUnreadable
@@ -76,11 +76,12 @@ class ParquetReader(TypedReader):
         """Whether Spark can read the declared columns as they are."""
         with _open(source) as file:
             wanted = set(self.shape.in_file.values())
+            exact = {column.in_file(name) for name, column in self.shape.declared.items() if column.exact}
             physical = {c.path: c.physical_type for c in map(file.schema.column, range(len(file.schema)))}
             if any(
                 field.name in wanted
                 and pa.types.is_timestamp(field.type)
-                and physical.get(field.name) != "INT96"
+                and (physical.get(field.name) != "INT96" or field.name in exact)
                 and field.type.unit not in ("us", "ms")
                 for field in file.schema_arrow
             ):
@@ -103,6 +104,7 @@ class ParquetReader(TypedReader):
         with _mapped(path), open_input(path, retry) as source, _open(source) as file:
             names = [name for name in self.shape.in_file.values() if name in file.schema_arrow.names]
             schema = pa.schema([(name, _kept_type(file.schema_arrow.field(name).type)) for name in names])
+            files_of(target, retry).remove(target)  # of an attempt that failed
             with (
                 copying(path, target),
                 files_of(target, retry).open_output(target) as copy,
@@ -122,13 +124,16 @@ def _kept_type(kind: pa.DataType) -> pa.DataType:
 def _converted(path: str, name: str, values: pa.Array, kind: pa.DataType, exact: set[str]) -> pa.Array:
     if not pa.types.is_timestamp(kind) or values.type == kind:
         return values.cast(kind)
-    cut = pc.floor_temporal(values, unit="microsecond") if values.type.unit == "ns" else values
-    if name in exact:
-        finer = pc.sum(pc.not_equal(cut, values)).as_py() or 0
-        if finer:
-            reason = f"column '{name}': {finer} times are finer than microseconds, which exact does not allow"
-            raise FileUnreadable(path, reason=reason)
-    return cut.cast(kind)
+    if values.type.unit != "ns":
+        return values.cast(kind)
+    # Plain numbers, because Arrow rounds times in their zone, where some occur twice.
+    numbers = values.cast(pa.int64())
+    nanoseconds = numbers.fill_null(0).to_numpy()
+    finer = int(np.count_nonzero(nanoseconds % 1_000))
+    if finer and name in exact:
+        reason = f"column '{name}': {finer} times are finer than microseconds, which exact does not allow"
+        raise FileUnreadable(path, reason=reason)
+    return pa.array(nanoseconds // 1_000, pa.int64(), mask=numbers.is_null().to_numpy(zero_copy_only=False)).cast(kind)
 
 
 @contextlib.contextmanager

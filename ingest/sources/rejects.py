@@ -70,7 +70,8 @@ def group_rejects(rejects: "DataFrame", show_values: Sequence[str]) -> list[Reje
     may_show = column.isin([f"column '{name}'" for name in show_values]) if show_values else F.lit(False)
     place = F.struct(F.col("source_file"), F.coalesce("line", F.lit(_NO_LINE)).alias("line"))
     first = F.min(F.struct(place.alias("place"), F.when(may_show, reason).otherwise(hidden).alias("reason")))
-    groups = rejects.groupBy(hidden.alias("kind")).agg(F.count(F.lit(1)).alias("rows"), first.alias("first"))
+    kind = F.regexp_replace(hidden, " at character [0-9]+$", "").alias("kind")
+    groups = rejects.groupBy(kind).agg(F.count(F.lit(1)).alias("rows"), first.alias("first"))
     with mapped_actions("reading the sources"):
         rows = groups.orderBy(F.desc("rows"), "kind").limit(_MOST_GROUPS).collect()
     return [

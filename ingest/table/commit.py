@@ -55,10 +55,11 @@ def commit_key(config: Config, digests: Mapping[str, str]) -> str:
         config: The product; the profile's sections do not count.
         digests: Digests of the sources and of the modules of user functions.
     """
-    sources = {name: section.model_dump(mode="json") for name, section in config.sources.items()}
+    # Without defaults: a key that a later version adds must not make every table another one.
+    sources = {name: section.model_dump(mode="json", exclude_defaults=True) for name, section in config.sources.items()}
     for section in sources.values():
         for name in _IGNORED_KEYS:
-            section.pop(name)
+            section.pop(name, None)
     parts = (config.product, "ingest", sources, config.ingest, config.contract, dict(digests))
     return digest_of(*parts)
 

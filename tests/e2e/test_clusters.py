@@ -18,7 +18,16 @@ from train.evaluation.metrics import flatten
 pytestmark = [pytest.mark.e2e, pytest.mark.hdfs, pytest.mark.timeout(900)]
 
 FLIGHTS = str(ROOT / "conf" / "pipelines" / "flights.yaml")
-SHORT = ("--set", "train.epochs=1", "--set", "evaluate.gates={}", "--set", "score.split=test")
+SHORT = (
+    "--set",
+    "train.epochs=1",
+    "--set",
+    "evaluate.gates={}",
+    "--set",
+    "score.split=test",
+    "--set",
+    "score.max_unseen=1",
+)
 EVERY = 8
 """Every eighth flight is enough to fill several partitions and steps."""
 

@@ -147,6 +147,26 @@ def test_a_failed_contract_leaves_the_version(spark: "SparkSession", tmp_path: P
     assert list(Path(store.uri(".staging")).iterdir()) == []
 
 
+def test_rows_without_a_key_and_rows_that_merge(spark: "SparkSession", tmp_path: Path, store: Store) -> None:
+    """What goes in is out, rejected or filtered under a name, also where rows merge."""
+    small = Small(tmp_path).source(things(10) + csv("1,name 1,1,0.125", "x,bad,1,1", "3,name 3,3,0.375"))
+    small.ingest |= {"key": "row", "duplicates": "drop", "max_rejected": 0.5}
+    record = run(small.build(), spark, store)
+    assert (record.rows_in, record.rows_out, record.rejected, record.filters) == (13, 10, 1, {"duplicates": 2})
+    keys = [row["row_key"] for row in rows_of(store, "clean")]
+    assert len(set(keys)) == 10
+    small.ingest |= {"duplicates": "keep"}
+    record = run(small.build(), spark, store, "run2")
+    assert (record.rows_out, record.filters) == (12, {})
+    kept = {row["row_key"] for row in rows_of(store, "clean")}
+    assert kept > set(keys)
+    assert {key.removesuffix("-2") for key in kept} == set(keys)
+    small.steps({"aggregate": {"by": ["size"], "columns": {"id": "count(*)", "weight": "max(weight)"}}})
+    record = run(small.build(), spark, store, "run3")
+    assert (record.rows_out, record.filtered, record.filters) == (7, 5, {"aggregate": 5})
+    assert sum(row["id"] for row in rows_of(store, "clean")) == 12
+
+
 @pytest.mark.case("F8")
 def test_a_run_that_would_change_nothing_is_known_without_spark(
     spark: "SparkSession", tmp_path: Path, store: Store

@@ -91,6 +91,10 @@ class ColumnFlow:
     def _key(self) -> None:
         ingest = self.config.ingest
         if ingest.key == "row":
+            if ROW_KEY in self.columns:
+                self.report(
+                    ("ingest", "key"), f"there is a column '{ROW_KEY}' already", "rename it, or name it as the key"
+                )
             self._add(("ingest", "key"), ROW_KEY, "string", list(self.columns))
             if self.config.sources[ingest.base].incremental:
                 allowed = "name columns: equal rows of two deliveries cannot be told from a file that came twice"
@@ -148,6 +152,10 @@ class ColumnFlow:
 
     def _rename(self, names: dict[str, str], path: tuple[str, ...]) -> None:
         before = self.columns
+        twice = {old for old in names.values() if list(names.values()).count(old) > 1}
+        for new, old in names.items():
+            if old in twice:
+                self.report((*path, new), f"column '{old}' gets more than one name", "derive a copy of it")
         known = {new: old for new, old in names.items() if self.require((*path, new), old)}
         self.columns = {name: kind for name, kind in before.items() if name not in known.values()}
         for new, old in known.items():
@@ -162,6 +170,8 @@ class ColumnFlow:
                 self.report((*path, "columns", name), mistake.found, mistake.allowed)
         before, self.columns = self.columns, {}
         for item, name in enumerate(step.by):
+            if name in step.by[:item]:
+                self.report((*path, "by", str(item)), f"duplicate column '{name}'", "expected each column once")
             if self.require((*path, "by", str(item)), name, before):
                 self.columns[name] = before[name]
         for name, columns in used.items():

@@ -4,7 +4,6 @@
 """
 
 import functools
-import itertools
 import json
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +22,14 @@ _SYNTAX: Final = frozenset({
     "substring", "timestampadd", "timestampdiff", "dateadd", "datediff", "date_diff", "any", "some", "all", "values",
 })  # fmt: skip
 """Words that may stand before a bracket and that Spark's grammar knows, not its list of functions."""
+_BY_ORDER: Final = (
+    exp.First, exp.FirstValue, exp.Last, exp.LastValue, exp.NthValue, exp.AnyValue, exp.ArrayAgg, exp.ArrayUniqueAgg,
+    exp.GroupConcat, exp.Mode, exp.ArgMax, exp.ArgMin,
+)  # fmt: skip
+"""Aggregate functions whose result depends on the order of rows, if there are ties."""
+_CLOCK_WORDS: Final = frozenset({"now", "today", "tomorrow", "yesterday"})
+"""Texts that Spark takes for the time of the query, in a literal such as date'today' and in a cast."""
+_CLOCKS_WITHOUT_ARGUMENTS: Final = frozenset({"unix_timestamp", "to_unix_timestamp"})
 _OPERATORS: Final = {
     "Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "IntDiv": "DIV", "Mod": "%", "And": "AND", "Or": "OR", "Not": "NOT",
     "EQ": "=", "NEQ": "<>", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "Like": "LIKE", "RLike": "RLIKE",
@@ -76,12 +83,17 @@ def parse(expression: str) -> exp.Expr | Mistake:
 def check_functions(expression: str) -> list[Mistake]:
     """Find the functions that Spark does not have, and those whose result differs from run to run."""
     functions, mistakes = spark_functions(), []
-    tokens = [*sqlglot.tokenize(expression, dialect="spark"), None]
-    for token, behind in itertools.pairwise(tokens):
+    tokens = [None, *sqlglot.tokenize(expression, dialect="spark"), None, None]
+    for before, token, behind, next_one in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
         if token is None:
             break
         name, is_call = token.text.lower(), behind is not None and behind.token_type == TokenType.L_PAREN
-        if name in functions.changing and (is_call or _is_clock(token)):
+        is_empty = is_call and next_one is not None and next_one.token_type == TokenType.R_PAREN
+        if (
+            (name in functions.changing and (is_call or _is_clock(token)))
+            or (name in _CLOCKS_WITHOUT_ARGUMENTS and is_empty)
+            or (token.token_type == TokenType.STRING and name in _CLOCK_WORDS and _is_time(before, behind))
+        ):
             mistakes.append(
                 Mistake(f"{name} gives another value in each run", "use columns only, such as a hash of the key")
             )
@@ -95,14 +107,19 @@ def check_aggregate(expression: str) -> Mistake | None:
     tree = parse(expression)
     if isinstance(tree, Mistake):
         return None
-    found = tree.find_all(exp.First, exp.Last, exp.AnyValue, exp.ArrayAgg, exp.ArrayUniqueAgg, exp.GroupConcat)
-    by_order = next((call for call in found if not isinstance(call.parent, exp.ArraySort)), None)
+    by_order = next((call for call in tree.find_all(*_BY_ORDER) if not call.find_ancestor(exp.ArraySort)), None)
     if by_order is not None:
-        allowed = "use a function that does not, such as min, max, max_by or sort_array(collect_set(x))"
+        allowed = "use a function that does not, such as min, max or sort_array(collect_set(x))"
         return Mistake(f"{by_order.sql('spark')} depends on the order of rows", allowed)
     if not tree.find(exp.AggFunc, exp.Anonymous):
         return Mistake("no aggregate function", "expected one, such as sum(x) or count(*)")
     return None
+
+
+def _is_time(before: Token | None, behind: Token | None) -> bool:
+    """Whether a text between two tokens is read as a time: a typed literal, or the operand of a cast."""
+    is_literal = before is not None and before.text.lower() in ("date", "timestamp", "timestamp_ntz", "timestamp_ltz")
+    return is_literal or (behind is not None and behind.text.lower() in ("as", "::"))
 
 
 def _is_clock(token: Token) -> bool:

@@ -11,6 +11,23 @@ INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
 FLOATS: Final = ("float", "double")
 
 
+_MICROSECOND_DIGITS: Final = 6
+_PATTERN_LETTERS: Final = "GyMLdDEaHhKkmsSVzOXxQqF"
+
+
+def pattern_mistake(pattern: str) -> str:
+    """What is wrong with a datetime pattern of Spark: letters that it does not know, or no whole date; empty if all
+    is well."""
+    letters = {letter for part in pattern.split("'")[::2] for letter in part if letter.isalpha()}
+    unknown = sorted(letters - {*_PATTERN_LETTERS})
+    if unknown:
+        known = "y is the year, M the month, d the day, H the hour, m the minute, s the second, S its fraction"
+        return f"unknown letter '{unknown[0]}'; {known}; other text is in single quotes"
+    if not ("y" in letters and ("D" in letters or (letters & {"M", "L"} and "d" in letters))):
+        return "expected a year (y), a month (M) and a day (d)"
+    return ""
+
+
 def _as_word(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
@@ -77,12 +94,19 @@ class Column(Section):
         for key, types in kinds.items():
             if getattr(self, key) and self.type.partition("(")[0] not in types:
                 raise ValueError(f"{key} does not fit type {self.type}; it is for {', '.join(types)}")
-        if self.thousands is not None and self.thousands == (self.decimal or "."):
+        has_point = self.type not in INTEGERS
+        if has_point and self.thousands is not None and self.thousands == (self.decimal or "."):
             raise ValueError(f"thousands and decimal are both '{self.thousands}'; a decimal comma is decimal: ','")
         if self.unit and self.pattern:
             raise ValueError("expected unit or pattern, not both")
-        truths = {*self.true_values, "true"}
-        double = truths & {*self.false_values, "false"} or (truths | {*self.false_values}) & {*self.null_values}
+        for pattern in self.pattern:
+            if mistake := pattern_mistake(pattern):
+                raise ValueError(f"pattern '{pattern}': {mistake}")
+            if self.exact and pattern.count("S") > _MICROSECOND_DIGITS:
+                raise ValueError(f"pattern '{pattern}' is finer than microseconds, which exact does not allow")
+        words = [{*self.true_values, "true"}, {*self.false_values, "false"}, {*self.null_values}]
+        low = [{word.lower() if word.lower() in ("true", "false") else word for word in each} for each in words]
+        double = (low[0] & low[1]) | (low[0] & low[2]) | (low[1] & low[2])
         if self.type == "boolean" and double:
             raise ValueError(f"'{min(double)}' cannot have two meanings")
         return self

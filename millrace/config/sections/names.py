@@ -27,13 +27,20 @@ SPELLING: Final = {
 SQL_TYPES: Final = (
     "boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "string", "date", "timestamp", "binary",
 )  # fmt: skip
-_DECIMAL: Final = re.compile(r"^decimal\(\d{1,2},\s*\d{1,2}\)$")
+_DECIMAL: Final = re.compile(r"^decimal\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)$")
+_MAX_PRECISION: Final = 38
 
 
 def _check_type(value: str) -> str:
-    if value not in SQL_TYPES and not _DECIMAL.match(value):
+    if value in SQL_TYPES:
+        return value
+    parts = _DECIMAL.match(value)
+    if not parts:
         raise ValueError(suggestion(value, {*SQL_TYPES, "decimal(p,s)"}))
-    return value
+    precision, scale = int(parts[1]), int(parts[2])
+    if not 1 <= precision <= _MAX_PRECISION or scale > precision:
+        raise ValueError(f"expected decimal(p,s) with p from 1 to {_MAX_PRECISION} and s up to p")
+    return f"decimal({precision},{scale})"
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

@@ -226,6 +226,13 @@ def test_columns_change_places(spark: "SparkSession", stack: contextlib.ExitStac
     assert flow.kept.where("id = 1 and at = 'a' and weight = 10 and kind = '2024-01-01'").count() == 1
 
 
+def test_rows_that_differ_by_a_microsecond_are_no_copies(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
+    moments = "VALUES (timestamp'2024-01-01 00:00:00.123001'), (timestamp'2024-01-01 00:00:00.123002') AS t(at)"
+    ingest = Ingest.model_validate({"base": "things", "key": "row", "duplicates": "drop"})
+    flow = apply_steps(ingest, {"things": source(spark, moments)}, stack).settle(stack)
+    assert (flow.filtered, flow.kept.select("row_key").distinct().count()) == ({"duplicates": 0}, 2)
+
+
 @pytest.mark.parametrize(("rule", "kept"), [("keep", 9), ("drop", 8)])
 def test_rows_without_a_key(spark: "SparkSession", stack: contextlib.ExitStack, rule: str, kept: int) -> None:
     flow = steps_on(spark, stack, key="row", duplicates=rule).settle(stack)

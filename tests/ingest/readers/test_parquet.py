@@ -102,17 +102,25 @@ def test_unsigned_integers_and_nanoseconds(spark: "SparkSession", tmp_path: Path
             "small": pa.array([0, 65_535, None], pa.uint16()),
             "big": pa.array([0, 2**64 - 1, None], pa.uint64()),
             "seen": pa.array(ns, pa.timestamp("ns", "UTC")),
+            "local": pa.array([1_729_989_000_000_000_000, None, 0], pa.timestamp("ns", "Europe/Paris")),  # occurs twice
         }
     )
     columns = {"id": "bigint", "tiny": "smallint", "small": "int", "big": "decimal(20,0)", "seen": "timestamp"}
+    columns["local"] = "timestamp"
     written(tmp_path / "a.parquet", table)
     small = Small(tmp_path).source(b"", columns=columns, format="parquet").learning("tiny")
     small.sources["things"]["path"] = "a.parquet"
-    rows = load(small, spark, stack)["things"].frame.selectExpr("*", "unix_micros(seen) us").orderBy("id").collect()
+    rows = (
+        load(small, spark, stack)["things"]
+        .frame.selectExpr("*", "unix_micros(seen) us", "unix_micros(local) local_us")
+        .orderBy("id")
+        .collect()
+    )
     assert [(r["tiny"], r["small"], r["big"]) for r in rows] == [
         (0, 0, 0), (255, 65_535, Decimal(2**64 - 1)), (None, None, None),
     ]  # fmt: skip
     assert [r["us"] for r in rows] == [-1, 0, 1_700_000_000_123_456]
+    assert [r["local_us"] for r in rows] == [1_729_989_000_000_000, None, 0]
     small.sources["things"]["exact"] = True
     (tmp_path / "staging").rename(tmp_path / "old")
     with pytest.raises(FileUnreadable, match=r"a\.parquet: column 'seen': 2 times are finer than microseconds"):
@@ -178,6 +186,6 @@ def test_years_that_only_spark_can_hold(spark: "SparkSession", tmp_path: Path, s
     assert [row["id"] for row in source.frame.select("id").orderBy("id").collect()] == [0, 2]
     assert source.rejects is not None
     assert {row["reason"] for row in source.rejects.select("reason").collect()} == {
-        "column 'seen': +10000-01-01 00:00:00 is not in the years 1 to 9999",
-        "column 'seen': 0000-12-31 23:59:59.999999 is not in the years 1 to 9999",
+        "column 'seen': '+10000-01-01 00:00:00' is not in the years 1 to 9999",
+        "column 'seen': '0000-12-31 23:59:59.999999' is not in the years 1 to 9999",
     }

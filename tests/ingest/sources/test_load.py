@@ -165,6 +165,6 @@ def test_lines_that_spark_loses(
 def test_a_pattern_that_is_none(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
     columns = {"id": "int", "size": "int", "day": "date"}
     data = csv("id,size,day", "1,1,2024-01-01")
-    small = Small(tmp_path).source(data, columns=columns, options={"dateFormat": "yyyy-bb"})
-    with pytest.raises(ConfigError, match=r"reading the sources: .*yyyy-bb"):
+    small = Small(tmp_path).source(data, columns=columns, options={"dateFormat": "yyyy-MM-dd QQQQQQ"})
+    with pytest.raises(ConfigError, match=r"reading the sources: .*yyyy-MM-dd QQQQQQ"):
         load(small, spark, stack)

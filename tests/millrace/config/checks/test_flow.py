@@ -67,6 +67,7 @@ def test_a_function_adds_and_drops_what_it_declares(tmp_path: Path) -> None:
         "hour::double",
         "city in ('a', 'b') and hour between 1 and 3",
         "try_cast(city as int) -- what it says",
+        "unix_timestamp(started) + if(city = 'now', 1, 0)",
     ],
 )
 def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
@@ -85,6 +86,9 @@ def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
         ("monotonically_increasing_id()", "monotonically_increasing_id gives another value", ""),
         ("datediff(current_date, started)", "current_date gives another value in each run", ""),
         ("year(current_timestamp())", "current_timestamp gives another value in each run", ""),
+        ("unix_timestamp() - hour", "unix_timestamp gives another value in each run", ""),
+        ("datediff(date'today', started)", "today gives another value in each run", ""),
+        ("started > cast('now' as timestamp)", "now gives another value in each run", ""),
         ("hour +", "not a Spark SQL expression", "a value is missing behind +, at the end"),
         ("hour = = 3", "not a Spark SQL expression", "a value is missing behind =, column 8"),
         ("(hour", "not a Spark SQL expression", "a closing bracket is missing, at the end"),
@@ -123,6 +127,10 @@ def test_steps_that_change_the_columns(tmp_path: Path) -> None:
     ("step", "key", "found", "allowed"),
     [
         ("rename: {km: distanze}", "rename.km", "unknown column 'distanze'", "did you mean 'distance'?"),
+        ("rename: {km: distance, miles: distance}", "rename.km", "column 'distance' gets more than one name", "a copy"),
+        ("aggregate: {by: [city, city], columns: {n: count(*)}}", "aggregate.by.1", "duplicate column 'city'", "once"),
+        ("aggregate: {by: [city], columns: {n: mode(hour)}}", "aggregate.columns.n", "depends on the order", "min"),
+        ("aggregate: {by: [city], columns: {n: first_value(hour)}}", "aggregate.columns.n", "depends on the order", ""),
         ("rename: {city: distance}", "rename.city", "column 'city' exists already", "use another name"),
         ("dedupe: {by: [citty]}", "dedupe.by.0", "unknown column 'citty'", "did you mean 'city'?"),
         ("dedupe: {by: [city], order: ours}", "dedupe.order", "unknown column 'ours'", "did you mean 'hour'?"),

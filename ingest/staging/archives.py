@@ -47,14 +47,17 @@ class Unpacked:
 
     Attributes:
         members: The bytes by number of the member.
+        size: The bytes of all members.
     """
 
     members: dict[int, int] = field(default_factory=dict)
+    size: int = 0
 
-    @property
-    def size(self) -> int:
-        """The bytes of all members."""
-        return sum(self.members.values())
+    def count(self, member: int, size: int) -> None:
+        """Count the bytes of a member so far; a member that is read again counts once."""
+        more = max(0, size - self.members.get(member, 0))
+        self.members[member] = self.members.get(member, 0) + more
+        self.size += more
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,7 @@ class Part:
         with self.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 size += len(chunk)
-                # A member may be read more than once, and counts once.
-                self.unpacked.members[self.number] = max(size, self.unpacked.members.get(self.number, 0))
+                self.unpacked.count(self.number, size)
                 if self.packing and self.unpacked.size > limit:
                     raise FileUnreadable(self.name, reason=f"the archive unpacks to more than {limit} bytes")
                 yield chunk

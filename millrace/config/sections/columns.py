@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from millrace.config.sections.names import SqlType
+from millrace.config.sections.names import SqlType, as_tuple
 from millrace.section import Section
 
 INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
@@ -34,14 +34,8 @@ def _as_word(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-def _as_tuple(value: Any) -> Any:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-Words = Annotated[tuple[Annotated[str, BeforeValidator(_as_word)], ...], BeforeValidator(_as_tuple)]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Words = Annotated[tuple[Annotated[str, BeforeValidator(_as_word)], ...], BeforeValidator(as_tuple)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
 class Column(Section):

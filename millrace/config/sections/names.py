@@ -1,7 +1,7 @@
 """The kinds of names in a product file, and their patterns."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, StringConstraints
 
@@ -41,6 +41,13 @@ def _check_type(value: str) -> str:
     if not 1 <= precision <= _MAX_PRECISION or scale > precision:
         raise ValueError(f"expected decimal(p,s) with p from 1 to {_MAX_PRECISION} and s up to p")
     return f"decimal({precision},{scale})"
+
+
+def as_tuple(value: Any) -> Any:
+    """A tuple of the values of a list, or of one text, for settings that take both."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

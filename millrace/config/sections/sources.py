@@ -7,21 +7,15 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from millrace.config.sections.columns import Column
-from millrace.config.sections.names import ColumnName, Digest
+from millrace.config.sections.names import ColumnName, Digest, as_tuple
 from millrace.section import Section
 
 Format = Literal["csv", "json", "text", "parquet", "avro", "sequencefile", "jdbc"]
 
 
-def _as_tuple(value: Any) -> Any:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
 Paths = Annotated[
     tuple[str, ...],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
 

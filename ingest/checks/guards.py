@@ -74,7 +74,7 @@ def find_failures(
         before: Number of rows that the table has already.
     """
     failures = []
-    kept = statistics.kept
+    kept = statistics.rows
     if before + kept < contract.min_rows:
         failures.append(Failure("min_rows", reason=f"expected {contract.min_rows} rows, found {before + kept}"))
     if not kept:

@@ -1,28 +1,25 @@
 """Checks that the key is unique, in the new rows and together with the rows of the table."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 from ingest.checks.statistics import Statistics
 from ingest.errors import KeyBroken
-from ingest.spark.columns import quoted
+from ingest.spark.columns import hash_of, quoted
 from ingest.spark.errors import mapped_actions
-from ingest.table.arrange import HASH
 from millrace.config.checks.flow import SPLIT
 from millrace.errors import MAX_EXAMPLES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-HASH_COLUMN: Final = quoted(HASH)
-
 
 def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) -> None:
     """Check that the key is unique and never null.
 
     Args:
-        frame: Kept rows, persisted, partitioned by the key's hash.
+        frame: Kept rows.
         key: The key's columns.
         statistics: Figures about the same rows.
 
@@ -40,10 +37,11 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) 
         hint = "filter these rows, or fill the column in a derive step"
         raise KeyBroken(key, reason=reason, count=statistics.null_keys, examples=examples, hint=hint)
     with mapped_actions("the key"):
-        # Rows are partitioned by the hash already, so this moves no data; equal keys have equal hashes.
-        if not frame.groupBy(HASH_COLUMN).count().where("count > 1").limit(1).collect():
+        # One number for each row instead of its key; equal keys have equal hashes.
+        hashes = frame.select(hash_of(key).alias("hash"))
+        if not hashes.groupBy("hash").count().where("count > 1").limit(1).collect():
             return
-        repeated = frame.groupBy(HASH_COLUMN, *names).count().where("count > 1")
+        repeated = frame.groupBy(*names).count().where("count > 1")
         examples = _examples(repeated, (*key, "count"))
         if examples:
             count = repeated.agg(F.sum("count")).collect()[0][0]
@@ -55,7 +53,7 @@ def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...])
     """Refuse rows whose key is already in the table.
 
     Args:
-        frame: Kept rows, persisted; their own keys are unique.
+        frame: Kept rows; their own keys are unique.
         table: The rows of the table.
         key: The key's columns.
 

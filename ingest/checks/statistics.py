@@ -1,18 +1,19 @@
-"""Computes the figures that the checks need, in one aggregation over the persisted rows."""
+"""The figures that the checks and the run record need: of the job that writes the rows, and of the written files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
-from ingest.cleaning.flow import DROPPED, Flow, add, had_not_finite, is_kept
+from ingest.cleaning.flow import DROPPED, NOT_FINITE, Flow, add, had_not_finite, is_kept
 from ingest.spark.columns import is_not_finite, quoted
 from ingest.spark.errors import mapped_actions
-from ingest.table.split import SPLITS
+from ingest.spark.observed import Observed
 from millrace.config.checks.flow import SPLIT
 from millrace.config.sections.ingest import Contract
+from millrace.errors import StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -21,28 +22,37 @@ PEEKED_ROWS: Final = 100
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Figures about all rows after the steps.
+class Outcomes:
+    """What became of all rows after the steps.
 
     Attributes:
         rows: Number of rows, including dropped ones.
-        kept: Number of rows that no filter dropped; most other figures are about these.
-        splits: Number of rows by split.
+        kept: Number of rows that no filter dropped.
         dropped: Number of dropped rows by filter.
-        null_keys: Number of rows with a null in a key column or without a split.
-        non_null: Number of rows with a value, by column, for the label and the columns of the contract.
-        not_finite: Number of NaN and infinite values, by float column.
         replaced: Number of NaN and infinite values that became null, by column, including dropped rows.
     """
 
     rows: int
     kept: int
-    splits: Mapping[str, int]
     dropped: Mapping[str, int]
+    replaced: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Figures about the kept rows.
+
+    Attributes:
+        rows: Number of rows.
+        null_keys: Number of rows with a null in a key column or without a split.
+        non_null: Number of rows with a value, by column, for the label and the columns of the contract.
+        not_finite: Number of NaN and infinite values, by float column.
+    """
+
+    rows: int
     null_keys: int
     non_null: Mapping[str, int]
     not_finite: Mapping[str, int]
-    replaced: Mapping[str, int]
 
 
 def contract_columns(contract: Contract) -> dict[str, list[str]]:
@@ -62,58 +72,93 @@ def _columns_of(arguments: Mapping[str, Any]) -> Iterable[str]:
     yield from arguments.get("column_list") or ()
 
 
-def measure(
-    frame: "DataFrame", flow: Flow, key: tuple[str, ...], contract: Contract, label: str | None = None
-) -> Statistics:
-    """Compute every figure for the guards and the run record, in one Spark job.
+def observe(frame: "DataFrame", flow: Flow) -> Observed:
+    """Have the outcomes computed by the first job that uses the rows.
+
+    There are few figures, because Spark computes such figures by interpreting expressions: thirty of them took longer
+    than all joins of the flights.
 
     Args:
-        frame: All rows of the flow, arranged and persisted.
+        frame: All rows of the flow.
         flow: The flow after the steps; it knows the marks that rows may have.
+    """
+    is_replaced = F.col(quoted(NOT_FINITE)).isNotNull() if flow.floats else F.lit(False)
+    conditions: dict[str, Column] = {
+        "rows": F.lit(True),
+        "kept": is_kept(),
+        "replaced": is_replaced,
+        **{f"dropped {name}": F.col(quoted(DROPPED)) == name for name in flow.filters},
+    }
+    return Observed(frame, {name: F.count_if(condition) for name, condition in conditions.items()})
+
+
+def find_outcomes(observed: Observed, flow: Flow, rows: int, kept: int) -> Outcomes:
+    """The outcomes, from the job that used the rows, or, if these cannot be right, from a job of their own.
+
+    Args:
+        observed: Result of `observe`.
+        flow: The flow after the steps.
+        rows: The right number of rows.
+        kept: The right number of kept rows.
+
+    Raises:
+        StorageError: The number of kept rows is another one.
+    """
+    figures = observed.get()
+    if figures is None or (figures["rows"], figures["kept"]) != (rows, kept):
+        figures = observed.count("the steps")
+    if figures["kept"] != kept:
+        raise StorageError(f"the new files have {kept} rows, expected {figures['kept']}")
+    replaced = dict.fromkeys(flow.floats, 0)
+    if figures["replaced"]:
+        with mapped_actions("the steps"):
+            row = flow.frame.select(*(F.count_if(had_not_finite(name)) for name in flow.floats)).first()
+        replaced = dict(zip(flow.floats, row or (), strict=True))
+    return Outcomes(
+        rows=figures["rows"],
+        kept=figures["kept"],
+        dropped={name: figures[f"dropped {name}"] for name in flow.filters},
+        replaced=add(flow.not_finite, replaced),
+    )
+
+
+def measure(
+    frame: "DataFrame", rows: int, key: Sequence[str], contract: Contract, label: str | None = None
+) -> Statistics:
+    """Compute the figures for the guards, in one Spark job.
+
+    Args:
+        frame: Kept rows, with `SPLIT`.
+        rows: Their number.
         key: The key's columns.
         contract: Values of the columns that it names are counted.
         label: Another column whose values are counted.
     """
     counted = dict.fromkeys([*contract_columns(contract), *([label] if label else [])])
-    types = {field.name: field.dataType for field in frame.schema}
-    floats = [n for n, t in types.items() if isinstance(t, FloatType | DoubleType) and n not in flow.floats]
+    floats = [field.name for field in frame.schema if isinstance(field.dataType, FloatType | DoubleType)]
     null_key = F.col(SPLIT).isNull()
     for name in key:
         null_key = null_key | F.col(quoted(name)).isNull()
     figures: dict[tuple[str, str], Column] = {
-        ("rows", ""): F.lit(True),
-        ("kept", ""): is_kept(),
-        ("null_keys", ""): is_kept() & null_key,
-        **{("split", name): is_kept() & (F.col(SPLIT) == name) for name in SPLITS},
-        **{("dropped", name): F.col(quoted(DROPPED)) == name for name in flow.filters},
-        **{("value", name): is_kept() & F.col(quoted(name)).isNotNull() for name in counted},
-        **{("float", name): is_kept() & is_not_finite(F.col(quoted(name))) for name in floats},
-        **{("replaced", name): had_not_finite(name) for name in flow.floats},
+        ("null_keys", ""): F.count_if(null_key),
+        **{("value", name): F.count(quoted(name)) for name in counted},
+        **{("float", name): F.count_if(is_not_finite(F.col(quoted(name)))) for name in floats},
     }
     with mapped_actions("the steps"):
-        row = frame.select(*(F.count_if(condition) for condition in figures.values())).first()
+        row = frame.select(*figures.values()).first()
     counts = dict(zip(figures, row or (), strict=True))
 
     def counts_of(kind: str) -> dict[str, int]:
         return {name: count for (of, name), count in counts.items() if of == kind}
 
-    return Statistics(
-        rows=counts["rows", ""],
-        kept=counts["kept", ""],
-        null_keys=counts["null_keys", ""],
-        splits=counts_of("split"),
-        dropped=counts_of("dropped"),
-        non_null=counts_of("value"),
-        not_finite=counts_of("float"),
-        replaced=add(flow.not_finite, counts_of("replaced")),
-    )
+    return Statistics(rows, counts["null_keys", ""], counts_of("value"), counts_of("float"))
 
 
 def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
     """Find the columns without a single value; usually the first rows are enough to find none.
 
     Args:
-        frame: Kept rows, persisted.
+        frame: Kept rows.
         columns: Names of the columns to check.
     """
     with mapped_actions("the steps"):

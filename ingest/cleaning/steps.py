@@ -17,7 +17,6 @@ from ingest.cleaning.duplicates import add_row_key, dedupe
 from ingest.cleaning.flow import DROPPED, Flow, is_kept
 from ingest.cleaning.windows import check_order, windows_of
 from ingest.errors import ExpressionInvalid, RowsMultiplied
-from ingest.sources.load import LoadedSource
 from ingest.spark.columns import hash_of, quoted
 from ingest.spark.errors import mapped_actions, mapped_analysis
 from millrace.config.sections.ingest import Filter, Ingest, Join, Step
@@ -30,15 +29,23 @@ logger = logging.getLogger(__name__)
 _MATCHED: Final = "#matched"
 
 
-def apply_steps(ingest: Ingest, sources: Mapping[str, LoadedSource], stack: contextlib.ExitStack) -> Flow:
+def apply_steps(
+    ingest: Ingest, sources: Mapping[str, "DataFrame"], not_unique: set[str], stack: contextlib.ExitStack
+) -> Flow:
     """Apply all steps to the good rows of the base source.
+
+    Args:
+        ingest: The section with the steps.
+        sources: The good rows of each source.
+        not_unique: Result of `find_not_unique`.
+        stack: Unpersists frames when it closes.
 
     Raises:
         ConfigError: An expression or a function is wrong.
         DataRejected: A join or a function adds rows.
     """
-    context = _Context(sources, find_not_unique(ingest, sources), stack)
-    flow = Flow.start(sources[ingest.base].frame)
+    context = _Context(sources, not_unique, stack)
+    flow = Flow.start(sources[ingest.base])
     for number, step in enumerate(ingest.steps):
         flow = _apply(flow, step, f"ingest.steps.{number}", context)
     return add_row_key(flow, ingest, stack) if ingest.key == "row" else flow
@@ -54,7 +61,7 @@ class _Context:
         stack: Unpersists the frames when it closes.
     """
 
-    sources: Mapping[str, LoadedSource]
+    sources: Mapping[str, "DataFrame"]
     not_unique: set[str]
     stack: contextlib.ExitStack
 
@@ -134,7 +141,7 @@ def _is_deterministic(frame: "DataFrame") -> bool:
 
 
 def _join(flow: Flow, join: Join, where: str, context: _Context) -> Flow:
-    other = context.sources[join.source].frame
+    other = context.sources[join.source]
     _check_types(flow, join, where, other)
     keys = [F.col(theirs).alias(f"#on{n}") for n, theirs in enumerate(join.on.values())]
     values = [F.col(theirs).alias(name) for name, theirs in join.columns.items()]
@@ -169,13 +176,32 @@ def _comparable(left: DataType, right: DataType) -> bool:
     return left == right or (isinstance(left, NumericType) and isinstance(right, NumericType))
 
 
-def find_not_unique(ingest: Ingest, sources: Mapping[str, LoadedSource]) -> set[str]:
-    """Find the joins whose key occurs more than once in the other source, in one Spark job for all of them."""
+def uses_rows_once(ingest: Ingest) -> bool:
+    """Whether the steps start no Spark job of their own that uses the rows of the base source.
+
+    A join whose key is not unique starts one, too.
+    """
+    for step in ingest.steps:
+        expressions = [step.filter.keep] if step.filter else list((step.derive or {}).values())
+        if step.call or step.dedupe or step.aggregate or any(map(windows_of, expressions)):
+            return False
+        if step.join and step.join.source == ingest.base:
+            return False
+    return ingest.key != "row"
+
+
+def find_not_unique(ingest: Ingest, sources: Mapping[str, "DataFrame"]) -> set[str]:
+    """Find the joins whose key occurs more than once in the other source, in one Spark job for all of them.
+
+    Args:
+        ingest: The section with the steps.
+        sources: The good rows of each source that is joined.
+    """
     frames = []
     for step in ingest.steps:
         if step.join:
             columns = list(step.join.on.values())
-            frame = sources[step.join.source].frame.dropna(subset=columns)
+            frame = sources[step.join.source].dropna(subset=columns)
             name = F.lit(_join_name(step.join)).alias("join")
             frames.append(frame.select(name, hash_of(columns).alias("hash")))
     if not frames:

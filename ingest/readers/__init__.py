@@ -59,11 +59,16 @@ class Reader(Protocol):
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Check all files with Spark, before any row is parsed."""
 
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+    def read(self, spark: "SparkSession", files: Sequence[StagedFile], *, brief: bool = False) -> "DataFrame":
         """Parse staged files.
 
-        The caller must persist the result before it filters: Spark parses only the columns that a query uses, and does
-        not notice malformed values in the others.
+        Args:
+            spark: The session.
+            files: The files.
+            brief: Whether the caller only wants to know which rows are rejected. `REASON` and `RECORD` of a rejected
+                row then may be any text, or null in the case of `RECORD`, which saves time for all rows.
+
+        Spark parses only the columns that a query uses. So the caller must use `REASON`, which depends on all of them.
 
         Returns:
             The declared columns, `FILE`, `REASON` and `RECORD`. The last two are null in good rows; in rejected rows

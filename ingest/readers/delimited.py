@@ -5,6 +5,7 @@ values may span lines, only Spark's CSV reader can separate the records; the raw
 its values. `ingest.grammar` decides about the fields.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -12,21 +13,21 @@ from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
 
-from ingest.grammar.parse import BLANKS, find_mismatch, mark, text_of, value_of
+from ingest.grammar.parse import BLANKS, text_of
 from ingest.readers import Checked
-from ingest.readers.raw import file_column, read_lines, record_of, text_reason
-from ingest.spark.columns import CORRUPT, FILE, REASON, RECORD, TEXT, ddl, quoted
+from ingest.readers.raw import file_column, read_lines, text_column, text_reason, with_values
+from ingest.spark.columns import CORRUPT, FILE, TEXT, ddl, quoted
 from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
 from millrace.config.checks.reader_options import ReaderOptions
+from millrace.config.sections.columns import INTEGERS
 from millrace.retry import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _ROW: Final = "#row"
-_WRONG: Final = "#wrong"
 _CLEAN: Final = "#clean"
 """Whether the line has no character that Spark's casts remove at both ends of a text."""
 
@@ -56,39 +57,51 @@ class DelimitedReader:
         """Find no more errors: `stage` compared the headers."""
         return Checked()
 
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+    def read(self, spark: "SparkSession", files: Sequence[StagedFile], *, brief: bool = False) -> "DataFrame":
         """Parse every file with the columns of its own header."""
         layouts: dict[tuple[str, ...], list[StagedFile]] = {}
         for file in files:
             layouts.setdefault(file.columns or tuple(self.shape.in_file.values()), []).append(file)
-        frames = [self._read(spark, group, written) for written, group in layouts.items()]
+        frames = [self._read(spark, group, written, brief=brief) for written, group in layouts.items()]
         return reduce(lambda left, right: left.unionAll(right), frames)
 
-    def _read(self, spark: "SparkSession", files: list[StagedFile], written: tuple[str, ...]) -> "DataFrame":
+    def _read(
+        self, spark: "SparkSession", files: list[StagedFile], written: tuple[str, ...], *, brief: bool
+    ) -> "DataFrame":
+        columns = self.shape.declared
+        typed = self._typed(files, written) if brief else frozenset()
         # Fields are named by position: names in a file may differ only in case, or be those of our own columns.
-        schema = f"{ddl(dict.fromkeys(map(_field, range(len(written))), 'string'))}, {quoted(CORRUPT)} string"
+        types = dict.fromkeys(map(_field, range(len(written))), "string")
+        types |= {_field(written.index(self.shape.in_file[name])): columns[name].type for name in typed}
+        schema = f"{ddl(types)}, {quoted(CORRUPT)} string"
         settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
         if self.options.multi_line:
             lines = _records(spark, files, schema, {**settings, "header": str(self.options.header)})
         else:
             lines = read_lines(spark, files).withColumn(_ROW, F.from_csv(quoted(TEXT), schema, settings))
-        columns = self.shape.declared
-        fields = [text_of(self._field_of(name, written), column) for name, column in columns.items()]
-        texts = {name: F.col(quoted(_text_of(name))) for name in columns}
-        # One pattern for a line takes less time than one for each of its fields.
-        clean = F.lit(None) if self.options.multi_line else ~F.col(quoted(TEXT)).rlike(BLANKS)
-        is_clean = None if self.options.multi_line else F.col(quoted(_CLEAN))
-        values = [value_of(texts[name], column, is_clean).alias(name) for name, column in columns.items()]
-        # One projection each, because Spark would otherwise compute a value again wherever it is used.
-        named = [field.alias(_text_of(name)) for name, field in zip(columns, fields, strict=True)]
-        whole = [quoted(TEXT), quoted(FILE), quoted(CORRUPT)]
-        corrupt = F.col(f"{quoted(_ROW)}.{quoted(CORRUPT)}").alias(CORRUPT)
-        rows = lines.select(quoted(TEXT), quoted(FILE), corrupt, clean.alias(_CLEAN), *named)
-        rows = rows.select(*whole, *texts.values(), *values)
-        found = {name: F.col(quoted(name)) for name in columns}
-        rows = rows.withColumn(_WRONG, find_mismatch(columns, texts, found))
-        rows = rows.withColumn(REASON, self._reason(files, texts, len(written)))
-        return rows.select(*map(quoted, (*columns, FILE, REASON)), record_of().alias(RECORD))
+        # A projection of its own, because Spark would otherwise compute a text again wherever it is used.
+        fields = [F.col(quoted(TEXT)), F.col(quoted(FILE)), F.col(f"{quoted(_ROW)}.{quoted(CORRUPT)}").alias(CORRUPT)]
+        for name, column in columns.items():
+            field = self._field_of(name, written)
+            fields.append(field.alias(name) if name in typed else text_of(field, column).alias(text_column(name)))
+        is_clean = None
+        if not self.options.multi_line and any(c.type in INTEGERS for name, c in columns.items() if name not in typed):
+            # One pattern for a line takes less time than one for each of its fields.
+            fields.append((~F.col(quoted(TEXT)).rlike(BLANKS)).alias(_CLEAN))
+            is_clean = F.col(quoted(_CLEAN))
+        reasons = self._reasons(files, len(written))
+        return with_values(lines.select(fields), columns, reasons, is_clean, typed=typed, brief=brief)
+
+    def _typed(self, files: Sequence[StagedFile], written: tuple[str, ...]) -> frozenset[str]:
+        """The columns that Spark's CSV parser may read as integers: it accepts what the grammar accepts.
+
+        It uses Java's ``parseInt``, which takes a sign and digits, but digits of other scripts as well.
+        """
+        if self.options.multi_line or any(file.lines.has_other_digits for file in files):
+            return frozenset()
+        read = Counter(self.shape.in_file.values())
+        plain = {n for n, c in self.shape.declared.items() if c.type in INTEGERS and not c.text_keys}
+        return frozenset(n for n in plain if read[self.shape.in_file[n]] == 1 and self.shape.in_file[n] in written)
 
     def _field_of(self, name: str, written: tuple[str, ...]) -> "Column":
         in_file = self.shape.in_file[name]
@@ -96,26 +109,19 @@ class DelimitedReader:
             return F.lit(None).cast("string")
         return F.col(f"{quoted(_ROW)}.{quoted(_field(written.index(in_file)))}")
 
-    def _reason(self, files: Sequence[StagedFile], texts: dict[str, "Column"], width: int) -> "Column":
-        """The reason to reject a row: bytes that are no text, a wrong number of fields, or a value of another type."""
+    def _reasons(self, files: Sequence[StagedFile], width: int) -> "list[Column]":
+        """The reasons to reject a whole line: bytes that are no text, or a wrong number of fields."""
         fields = _field_count(F.col(quoted(TEXT)), self.options)
         count = F.concat(F.lit(f"expected {width} fields, found "), fields.cast("string"))
         malformed = F.when(fields != width, count).otherwise(F.lit("the line does not fit the declared columns"))
-        reasons = [
-            F.when(F.col(quoted(CORRUPT)).isNotNull(), malformed),
-            mark(F.col(quoted(_WRONG)), texts),
-        ]
+        reasons = [F.when(F.col(quoted(CORRUPT)).isNotNull(), malformed)]
         if not all(file.lines.is_utf8 and not file.lines.has_nul for file in files):
             reasons.insert(0, text_reason(files))
-        return F.coalesce(*reasons)
+        return reasons
 
 
 def _field(position: int) -> str:
     return f"#{position}"
-
-
-def _text_of(name: str) -> str:
-    return f"#text of {name}"
 
 
 def _records(spark: "SparkSession", files: Sequence[StagedFile], schema: str, settings: dict[str, str]) -> "DataFrame":

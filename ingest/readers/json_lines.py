@@ -15,10 +15,10 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from ingest.errors import ColumnsMismatch, FileUnreadable
-from ingest.grammar.parse import find_mismatch, mark, text_of, value_of
+from ingest.grammar.parse import text_of
 from ingest.readers import Checked
-from ingest.readers.raw import read_lines, record_of, text_reason
-from ingest.spark.columns import FILE, REASON, RECORD, SHOWN_VALUE, TEXT, ddl, quoted
+from ingest.readers.raw import read_lines, text_column, text_reason, with_values
+from ingest.spark.columns import FILE, REASON, SHOWN_VALUE, TEXT, ddl, quoted
 from ingest.spark.errors import mapped_actions
 from ingest.staging.archives import CHUNK_BYTES, Part, find_parts
 from ingest.staging.shape import Shape
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Batches = Iterator[pa.RecordBatch]
 
-_WRONG: Final = "#wrong"
 _NOT_FINITE: Final = "NaN or infinity"
 _NO_OBJECT: Final = "the line is not one JSON object"
 
@@ -103,21 +102,15 @@ class JsonReader:
                 types[name] = " or ".join(sorted(seen)) or "null"
         return types
 
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+    def read(self, spark: "SparkSession", files: Sequence[StagedFile], *, brief: bool = False) -> "DataFrame":
         """Parse every line with the declared columns."""
         declared = self.shape.declared
-        names = {name: f"#text of {name}" for name in declared}
         parse = partial(parse_lines, dict(self.shape.in_file), {n: _fitting(c) for n, c in declared.items()})
-        schema = ddl(dict.fromkeys((FILE, TEXT, REASON, *names.values()), "string"))
+        schema = ddl(dict.fromkeys((FILE, TEXT, REASON, *map(text_column, declared)), "string"))
         rows = _valid_lines(spark, files, text_reason(files)).mapInArrow(parse, schema)
-        texts = {name: F.col(quoted(names[name])) for name in declared}
-        # One projection each, because Spark would otherwise compute a value again wherever it is used.
-        rows = rows.withColumns({names[name]: text_of(texts[name], column) for name, column in declared.items()})
-        rows = rows.withColumns({name: value_of(texts[name], column) for name, column in declared.items()})
-        values = {name: F.col(quoted(name)) for name in declared}
-        rows = rows.withColumn(_WRONG, find_mismatch(declared, texts, values))
-        rows = rows.withColumn(REASON, F.coalesce(F.col(quoted(REASON)), mark(F.col(quoted(_WRONG)), texts)))
-        return rows.select(*map(quoted, (*declared, FILE, REASON)), record_of().alias(RECORD))
+        texts = {text_column(n): text_of(F.col(quoted(text_column(n))), column) for n, column in declared.items()}
+        # A projection of its own, because Spark would otherwise compute a text again wherever it is used.
+        return with_values(rows.withColumns(texts), declared, [F.col(quoted(REASON))], brief=brief)
 
 
 def _refuse_array(part: Part, encoding: str) -> None:
@@ -178,7 +171,7 @@ def parse_lines(in_file: Mapping[str, str], fitting: Mapping[str, frozenset[str]
             for column, text in zip(columns, nothing if isinstance(found, str) else found, strict=True):
                 column.append(text)
         arrays = [files, lines, *(pa.array(column, pa.string()) for column in (reasons, *columns))]
-        yield pa.RecordBatch.from_arrays(arrays, [FILE, TEXT, REASON, *(f"#text of {name}" for name in in_file)])
+        yield pa.RecordBatch.from_arrays(arrays, [FILE, TEXT, REASON, *map(text_column, in_file)])
 
 
 def _decode(line: str) -> dict[str, Any] | str:

@@ -36,7 +36,7 @@ class TextReader:
         """Find no errors: every line is a valid value."""
         return Checked()
 
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+    def read(self, spark: "SparkSession", files: Sequence[StagedFile], *, brief: bool = False) -> "DataFrame":
         """Read each line as a value of the declared column."""
         (name,) = self.shape.columns
         rows = read_lines(spark, files).select(quoted(TEXT), quoted(FILE), text_reason(files).alias(REASON))

@@ -93,7 +93,7 @@ class TypedReader(ABC):
         columns = [F.col(quoted(written)).alias(name) for name, written in self.shape.in_file.items()]
         return frame.select(*columns, file_column(files))
 
-    def read(self, spark: "SparkSession", files: Sequence[StagedFile]) -> "DataFrame":
+    def read(self, spark: "SparkSession", files: Sequence[StagedFile], *, brief: bool = False) -> "DataFrame":
         """Load the rows; a row with a value that no column may hold gets a reason and its values as JSON."""
         reason = F.coalesce(not_finite_reason(self.shape.columns), range_reason(self.shape.columns))
         rows = self.load(spark, files).withColumn(REASON, reason)

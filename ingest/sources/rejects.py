@@ -7,7 +7,6 @@ from pyspark.sql import functions as F
 
 from ingest.errors import RejectedRows
 from ingest.grammar.parse import explain
-from ingest.readers.raw import rejected_rows
 from ingest.sources.line_numbers import Numbers, find_numbers
 from ingest.sources.staged import StagedSource
 from ingest.spark.columns import FILE, REASON, RECORD, quoted
@@ -26,16 +25,16 @@ _MOST_GROUPS: Final = 1_000
 _SCHEMA: Final = "source string, source_file string, line bigint, reason string, record string"
 
 
-def rejects_of(staged: StagedSource, frame: "DataFrame", spark: "SparkSession") -> "DataFrame":
+def rejects_of(staged: StagedSource, rejected: "DataFrame", spark: "SparkSession") -> "DataFrame":
     """The rejected rows of a source, in `REJECT_COLUMNS`.
 
     Args:
         staged: The source.
-        frame: Its parsed rows, persisted.
+        rejected: The rows that `rejected_rows` selected, persisted.
         spark: The session.
     """
     reason = explain(F.col(quoted(REASON)), staged.reader.shape.declared)
-    explained = rejected_rows(frame).withColumn(REASON, reason)
+    explained = rejected.withColumn(REASON, reason)
     numbers: dict[str, Numbers] = {}
     if staged.reader.has_lines:
         explained, numbers = find_numbers(explained, staged.files, spark, staged.retry)

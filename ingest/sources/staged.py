@@ -70,6 +70,12 @@ class StagedSource:
         names = (name for file in self.files for name in self.reader.shape.extras(file.columns))
         return tuple(dict.fromkeys(names))
 
+    def between(self, first: str, last: str) -> "StagedSource":
+        """The source with only the staged files whose `StagedFile.file` is between two, both included."""
+        kept = [n for n, file in enumerate(self.files) if first <= file.file <= last]
+        origins = tuple(self.origins[n] for n in kept) if self.origins else ()
+        return replace(self, files=tuple(self.files[n] for n in kept), origins=origins)
+
     def check_unchanged(self) -> None:
         """Check that no source file changed since its digest was computed.
 
@@ -79,12 +85,12 @@ class StagedSource:
         for file in self.snapshot.files:
             file.check_unchanged()
 
-    def parse(self, spark: "SparkSession") -> "DataFrame":
+    def parse(self, spark: "SparkSession", *, brief: bool = False) -> "DataFrame":
         """Parse all rows with `Reader.read`, and add the columns whose values come from folder names."""
         if not self.files:
             types = {name: column.type for name, column in self.columns.items()}
             return spark.createDataFrame([], ddl({**types, **dict.fromkeys((FILE, REASON, RECORD), "string")}))
-        frame = self.reader.read(spark, self.files)
+        frame = self.reader.read(spark, self.files, brief=brief)
         values = {
             file.file: self.snapshot.files[origin].values
             for file, origin in zip(self.files, self.origins, strict=False)

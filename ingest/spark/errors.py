@@ -61,15 +61,27 @@ def mapped_actions(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except PySparkException as error:
-        state, condition = error.getSqlState() or "", error.getCondition() or ""
+    except (PySparkException, Py4JError, ConnectionError) as error:  # ConnectionError if the JVM is already dead
+        known = error_of_data(what, error)
+        if known is not None:
+            raise known from error
+        raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
+
+
+def error_of_data(what: str, error: Exception) -> ExpressionFailed | ConfigError | None:
+    """The project's error for an error of a Spark action, or of one of its causes; None if Spark itself failed.
+
+    A job that writes files fails with an error of its own; the error of the row is a cause of it.
+    """
+    cause: BaseException | None = error
+    while isinstance(cause, PySparkException):
+        state, condition = cause.getSqlState() or "", cause.getCondition() or ""
         if state.startswith(SYNTAX_STATE) or condition.startswith("INVALID_DATETIME_PATTERN"):
-            raise ConfigError(f"{what}: {shorten(first_line(error), 400)}") from error
-        if isinstance(error, PythonException) or state.startswith(DATA_STATE):
-            raise ExpressionFailed(what, reason=_with_fragment(error)) from error
-        raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
-    except (Py4JError, ConnectionError) as error:  # ConnectionError if the JVM is already dead
-        raise Unavailable(f"{what}: Spark failed: {shorten(first_line(error), 400)}") from error
+            return ConfigError(f"{what}: {shorten(first_line(cause), 400)}")
+        if isinstance(cause, PythonException) or state.startswith(DATA_STATE):
+            return ExpressionFailed(what, reason=_with_fragment(cause))
+        cause = getattr(cause, "_cause", None)
+    return None
 
 
 def _with_fragment(error: PySparkException) -> str:

@@ -12,6 +12,7 @@ BLANK: Final = bytes(range(0x21))
 MAX_LINE_BYTES: Final = 16 << 20
 """Longer lines are rejected before Spark reads them, because Spark would hold several copies in memory."""
 SHOWN_BYTES: Final = 200
+_OTHER_DIGIT: Final = re.compile(r"[^\D0-9]")
 _BLANK_LINE: Final = re.compile(rb"\n[\x00-\x09\x0b-\x20]*+\n")
 
 
@@ -28,6 +29,7 @@ class LineCount:
         is_utf8: Whether every byte belongs to a UTF-8 character.
         has_nul: Whether there is a NUL byte.
         too_long: Lines longer than `MAX_LINE_BYTES`; they are also counted as rows.
+        has_other_digits: Whether there are digits other than 0 to 9, such as Arabic ones, or bytes that are not UTF-8.
     """
 
     rows: int = 0
@@ -38,6 +40,7 @@ class LineCount:
     is_utf8: bool = True
     has_nul: bool = False
     too_long: int = 0
+    has_other_digits: bool = False
 
     @property
     def repeated_headers(self) -> int:
@@ -69,16 +72,18 @@ class LineCounter:
         self._after_cr = False
         self._at_bom = True
         self._rows = self._blank = self._trailing = self._headers = self._odd = 0
-        self._is_utf8, self._has_nul = True, False
+        self._is_utf8, self._has_nul, self._other_digits = True, False, False
         self._length = self._too_long = 0
 
     def feed(self, chunk: bytes) -> None:
         """Count the next bytes of the file; the first chunk must have at least three bytes, if the file has them."""
         if self._is_utf8:
             try:
-                self._decoder.decode(chunk)
+                text = self._decoder.decode(chunk)
             except UnicodeDecodeError:
-                self._is_utf8 = False
+                self._is_utf8, self._other_digits = False, True
+            else:
+                self._other_digits = self._other_digits or (not text.isascii() and bool(_OTHER_DIGIT.search(text)))
         self._has_nul = self._has_nul or b"\0" in chunk
         if self._at_bom:
             chunk, self._at_bom = chunk.removeprefix(codecs.BOM_UTF8), False
@@ -104,9 +109,15 @@ class LineCounter:
         try:
             self._decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            self._is_utf8 = False
+            self._is_utf8, self._other_digits = False, True
         counts = (self._rows, self._blank, self._trailing, self._headers, self._odd)
-        return LineCount(*counts, is_utf8=self._is_utf8, has_nul=self._has_nul, too_long=self._too_long)
+        return LineCount(
+            *counts,
+            is_utf8=self._is_utf8,
+            has_nul=self._has_nul,
+            too_long=self._too_long,
+            has_other_digits=self._other_digits,
+        )
 
     def _count_lines(self, lines: bytes) -> None:
         """Count complete lines; if all are rows without quotes, count them at once, in less than half the time."""

@@ -1,9 +1,9 @@
 """Arranges rows in the order of the table: by split, then by a hash of the key, the same in every run."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType
 
 from ingest.cleaning.flow import is_kept
 from ingest.spark.columns import hash_of, quoted
@@ -24,32 +24,40 @@ def partitions_for(rows: int) -> int:
     return max(1, -(-rows // ROWS_PER_PARTITION))
 
 
-def arrange(frame: "DataFrame", ingest: Ingest, rows: int) -> "DataFrame":
-    """Add `SPLIT` and `HASH`, partition the rows by the hash and sort each partition.
+def with_split(frame: "DataFrame", ingest: Ingest) -> "DataFrame":
+    """Add `SPLIT` and `HASH`, which are null in dropped rows.
 
     Args:
         frame: Rows after the steps, including dropped ones.
         ingest: Names the key and the split.
-        rows: Approximate number of rows.
 
     Raises:
         ConfigError: The column of a time split is not a date or timestamp.
     """
-    key_hash = hash_of(ingest.key_columns)
-    # Dropped rows may have no key. The hash of null keys would put them all into one partition.
-    atoms = [quoted(f.name) for f in frame.schema if isinstance(f.dataType, AtomicType)]
-    row_hash = F.when(is_kept(), key_hash).otherwise(F.xxhash64(*atoms))
     _check_split_column(frame, ingest)
-    frame = frame.withColumn(HASH, row_hash)
-    split = split_of(ingest.split, F.col(quoted(HASH)))
-    frame = frame.withColumn(SPLIT, F.when(is_kept(), split))
-    return sort(frame, ingest.key_columns, partitions_for(rows))
+    # The expressions of a dropped row's key may fail.
+    frame = frame.withColumn(HASH, F.when(is_kept(), hash_of(ingest.key_columns)))
+    return frame.withColumn(SPLIT, F.when(is_kept(), split_of(ingest.split, F.col(quoted(HASH)))))
 
 
-def sort(frame: "DataFrame", key: tuple[str, ...], partitions: int) -> "DataFrame":
-    """Partition rows by hash and sort them by split, hash and key, so that two runs write equal files."""
+def arrange(frame: "DataFrame", key: Sequence[str], partitions: int) -> "DataFrame":
+    """Partition rows by hash and sort them by split, hash and key, so that two runs write equal files.
+
+    Args:
+        frame: Kept rows, with `SPLIT` and `HASH`.
+        key: The key's columns.
+        partitions: Number of partitions.
+
+    Returns:
+        The rows without `HASH`.
+    """
     frame = frame.repartition(partitions, F.col(quoted(HASH)))
-    return frame.sortWithinPartitions(SPLIT, quoted(HASH), *map(quoted, key))
+    return frame.sortWithinPartitions(SPLIT, quoted(HASH), *map(quoted, key)).drop(HASH)
+
+
+def arrange_again(frame: "DataFrame", key: Sequence[str], partitions: int) -> "DataFrame":
+    """Arrange rows of the table, which have no `HASH`."""
+    return arrange(frame.withColumn(HASH, hash_of(key)), key, partitions)
 
 
 def _check_split_column(frame: "DataFrame", ingest: Ingest) -> None:

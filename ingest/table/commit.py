@@ -1,47 +1,34 @@
-"""Writes the two tables of an ingest run: rejects first, then the clean table as one version."""
+"""What identifies the commit of an ingest run, the table of rejects, and the digests of data files."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from ingest.cleaning.flow import DROPPED, NOT_FINITE
-from ingest.errors import CommitLost
-from ingest.spark.errors import first_line, mapped_actions, space_hint
+from ingest.spark.errors import mapped_actions
 from ingest.spark.executors import map_paths
-from ingest.table.arrange import HASH
 from millrace.config import Config
-from millrace.config.checks.flow import SPLIT
 from millrace.digests import digest_of
-from millrace.errors import ArtifactNotFound, StorageError
+from millrace.errors import ArtifactNotFound
 from millrace.storage import Store, digest_at, mapped_errors
 from millrace.tables import versions as tables
 from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table, table_parts
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 logger = logging.getLogger(__name__)
 
-TXN_APP: Final = "millrace.ingest"
-"""Delta's transaction id for every write of a clean table: of two writers that start from one version, one commits."""
-
-_PLAIN: Final = {
+PLAIN: Final = {
     # The data files stay plain Parquet, for readers without Delta.
     "delta.enableDeletionVectors": "false",
     "delta.columnMapping.mode": "none",
     # Readers read whole splits, so the log needs row counts, but no minimum and maximum of every column.
     "delta.dataSkippingNumIndexedCols": "0",
-}
-_CLEAN: Final = {
-    **_PLAIN,
-    # The log is the only record of which files were read, so its entries must not expire.
-    "delta.enableExpiredLogCleanup": "false",
 }
 
 _IGNORED_KEYS: Final = ("path", "sha256", "jdbc", "settle_s", "max_bad_files", "on_bad_file")
@@ -76,7 +63,7 @@ def write_rejects(frame: "DataFrame", store: Store, product: str, key: str) -> N
     """Append the rejects of a run; a repeated run with the same key does not add them again."""
     started = time.monotonic()
     writer = frame.write.format("delta").mode("append").option("mergeSchema", "true")
-    writer = writer.options(**_PLAIN, txnAppId=key, txnVersion=1)
+    writer = writer.options(**PLAIN, txnAppId=key, txnVersion=1)
     path = store.uri(*table_parts(product, REJECTS))
     try:
         writer.save(path)
@@ -85,79 +72,6 @@ def write_rejects(frame: "DataFrame", store: Store, product: str, key: str) -> N
         with mapped_actions("writing the rejects"):
             writer.save(path)
     logger.info("wrote the rejects in %.1f s", time.monotonic() - started)
-
-
-def write_clean(
-    frame: "DataFrame",
-    store: Store,
-    product: str,
-    metadata: Mapping[str, Any],
-    parent: TableVersion | None,
-    *,
-    append: bool = False,
-) -> TableVersion:
-    """Replace the rows of the clean table by kept and arranged rows, or append these, as one version.
-
-    After an exception the write may have succeeded or not, so the log is read to find out.
-
-    The commit is fenced: its transaction number in Delta's log is the parent's version plus one, and Delta ignores a
-    write whose number is not greater than the last one. A run that was paused while another run wrote the table
-    therefore changes nothing when it resumes.
-
-    Args:
-        frame: The rows.
-        store: The store of the table.
-        product: The product of the table.
-        metadata: Metadata of the commit.
-        parent: The version that the run started from.
-        append: Append to the parent's rows instead of replacing them.
-
-    Returns:
-        The version with the rows; if another run wrote the same rows first, its commit has that run's id.
-
-    Raises:
-        CommitLost: Another writer changed the table.
-        StorageError: The table could not be written, or has another number of rows than were written.
-    """
-    started = time.monotonic()
-    key, parent_version = metadata["commit_key"], parent.version if parent else None
-    rows = frame.drop(HASH, DROPPED, NOT_FINITE)
-    writer: DataFrameWriter = (
-        rows.write.format("delta")
-        .partitionBy(SPLIT)
-        .options(
-            **_CLEAN,
-            userMetadata=json.dumps(metadata),
-            txnAppId=TXN_APP,
-            txnVersion=0 if parent is None else parent.version + 1,
-        )
-    )
-    writer = writer.mode("append") if append else writer.mode("overwrite").option("overwriteSchema", "true")
-    expected = metadata["rows_out"] + (parent.rows_of() if append and parent else 0)
-    failure: Exception | None = None
-    try:
-        writer.save(store.uri(*table_parts(product, CLEAN)))
-    except (PySparkException, Py4JError) as error:
-        failure = error
-    version = _own(store, product, key, parent_version)
-    if version is None:
-        current = newest(store, product)
-        if failure is not None and (current.version if current else None) == parent_version:
-            reason = first_line(failure)
-            raise StorageError(f"writing the clean table: {reason}", hint=space_hint(reason)) from failure
-        reason = first_line(failure) if failure else "another writer committed a version"
-        raise CommitLost(f"{product}/{CLEAN}", parent=parent_version, reason=reason) from failure
-    if version.rows_of() != expected:
-        raise StorageError(
-            f"version {version.version} of {version.name} has {version.rows_of()} rows, expected {expected}"
-        )
-    logger.info(
-        "wrote version %d of %s in %.1f s",
-        version.version,
-        version.name,
-        time.monotonic() - started,
-    )
-    return version
 
 
 def keep_digests(
@@ -176,7 +90,7 @@ def keep_digests(
     tables.keep_digests(store, version, {file.path: known[file.path] for file in version.files})
 
 
-def _own(store: Store, product: str, key: str, parent: int | None) -> TableVersion | None:
+def own_version(store: Store, product: str, key: str, parent: int | None) -> TableVersion | None:
     """The version after the parent with this commit key; newer versions may follow it."""
     current = newest(store, product)
     first = 0 if parent is None else parent + 1

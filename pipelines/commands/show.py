@@ -153,7 +153,9 @@ def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:
 def list_tables(root: str | None, profile: str) -> None:
     """Print every table with its newest version."""
     store = _store(root, profile)
-    found = [find_table(store, p, t) for p in store.names("tables") for t in store.names("tables", p)]
+    # A run that was refused or killed leaves a folder without a version.
+    names = [(p, t) for p in store.names("tables") for t in store.names("tables", p)]
+    found = [find_table(store, p, t) for p, t in names if store.exists("tables", p, t, "_delta_log")]
     rows = [(t.name, t.version, t.rows_of(), len(t.files), f"{t.committed:%Y-%m-%d %H:%M}") for t in found]
     print_table(f"tables in {store.root}", ("name", "version", "rows", "files", "committed"), rows)
     print_if_piped({"tables": [{"name": t.name, "version": t.version, "rows": t.rows_of()} for t in found]})
@@ -165,7 +167,11 @@ def show_table(name: str, version: int | None, root: str | None, profile: str, *
     if not slash:
         raise ArtifactNotFound(kind="table", name=name, hint="name it as product/table, such as flights/clean")
     store = _store(root, profile)
-    if table == REJECTS and not store.exists("tables", product, REJECTS) and store.exists("tables", product, CLEAN):
+    if (
+        table == REJECTS
+        and not store.exists("tables", product, REJECTS)
+        and store.exists("tables", product, CLEAN, "_delta_log")
+    ):
         sys.stderr.write(f"{name}: no row was ever rejected\n")
         print_if_piped({"name": name, "version": None, "rows": 0})
         return

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from ingest.sources.find import find_snapshots
-from ingest.sources.load import LoadedSource, load_sources
+from ingest.sources.load import LoadedSource, check_not_empty, load_sources
 from ingest.sources.staged import stage_sources
 from ingest.staging.shape import Shape
 from millrace.config import Product, load_product
@@ -124,4 +124,5 @@ def load(small: Small, spark: "SparkSession", stack: contextlib.ExitStack) -> di
     """Load a product's sources as the stage does."""
     product, folder = small.build(), str(small.folder / "staging")
     staged = stage_sources(product, find_snapshots(product, spark, folder), spark, folder)
-    return load_sources(product, staged, spark, stack)
+    check_not_empty(staged)
+    return load_sources(staged, spark, stack)

@@ -12,9 +12,9 @@ from ingest.checks.failures import Failure
 from ingest.checks.guards import check_filtered, check_fit, find_failures
 from ingest.checks.keys import check_key
 from ingest.checks.statistics import Statistics, contract_columns, find_empty, measure
-from ingest.cleaning.flow import DROPPED, NOT_FINITE, Flow, is_kept
+from ingest.cleaning.flow import DROPPED, Flow
 from ingest.errors import ContractUnfit, KeyBroken, TooManyFiltered
-from ingest.table.arrange import arrange
+from ingest.table.arrange import HASH, with_split
 from millrace.config.sections.ingest import Contract, Ingest
 
 if TYPE_CHECKING:
@@ -36,11 +36,10 @@ def verdict(spark: "SparkSession", columns: str, contract: Contract, rows: str =
     """What the stage does with rows: guards, and the suite if they hold."""
     flow = Flow.start(spark.sql(f"SELECT id, {columns} FROM {rows}"))  # noqa: S608 - the tests' own constants
     check_fit(contract, flow.kept.schema)
-    frame = arrange(flow.frame, INGEST, 10).persist()
+    frame = with_split(flow.frame, INGEST).drop(DROPPED, HASH).persist()
     try:
-        statistics = measure(frame, flow, INGEST.key, contract)
-        failures = find_failures(contract, statistics)
-        return failures or run_suite(contract, frame.where(is_kept()).drop(DROPPED, NOT_FINITE), "small", INGEST.key)
+        failures = find_failures(contract, measure(frame, frame.count(), INGEST.key_columns, contract))
+        return failures or run_suite(contract, frame, "small", INGEST.key_columns)
     finally:
         frame.unpersist()
 
@@ -105,7 +104,7 @@ def test_a_suite_without_expectations() -> None:
 def test_a_label_without_values(spark: "SparkSession") -> None:
     flow = Flow.start(spark.sql("SELECT id, cast(null AS int) AS late, id AS x, cast(null AS int) AS y FROM range(10)"))
     contract = contract_of({NOT_NULL: {"column": "x"}})
-    statistics = measure(arrange(flow.frame, INGEST, 10), flow, INGEST.key, contract, "late")
+    statistics = measure(with_split(flow.frame, INGEST), 10, INGEST.key_columns, contract, "late")
     (failure,) = find_failures(contract, statistics, "late")
     assert (failure.rule, failure.column, failure.count) == ("min_non_null", "late", 10)
     assert find_failures(contract, statistics, "x") == []
@@ -176,11 +175,10 @@ def test_a_condition_that_no_row_meets(spark: "SparkSession", condition: str, pa
 
 def statistics_of(spark: "SparkSession", values: str, key: tuple[str, ...]) -> Statistics:
     ingest = Ingest(base="things", key=key)
-    flow = Flow.start(spark.sql(values))
-    frame = arrange(flow.frame, ingest, 10).persist()
-    statistics = measure(frame, flow, key, contract_of({NOT_NULL: {"column": "x"}}))
+    frame = with_split(Flow.start(spark.sql(values)).frame, ingest).persist()
+    statistics = measure(frame, frame.count(), key, contract_of({NOT_NULL: {"column": "x"}}))
     try:
-        check_key(frame.where(is_kept()), key, statistics)
+        check_key(frame, key, statistics)
     finally:
         frame.unpersist()
     return statistics
@@ -189,9 +187,8 @@ def statistics_of(spark: "SparkSession", values: str, key: tuple[str, ...]) -> S
 def test_a_key_that_holds(spark: "SparkSession") -> None:
     values = "SELECT * FROM VALUES (1, 'a', 1), (1, 'b', 2), (2, 'a', NULL) AS t(id, name, x)"
     statistics = statistics_of(spark, values, ("id", "name"))
-    assert (statistics.rows, statistics.kept, statistics.null_keys) == (3, 3, 0)
+    assert (statistics.rows, statistics.null_keys) == (3, 0)
     assert dict(statistics.non_null) == {"x": 2}
-    assert sum(statistics.splits.values()) == 3
 
 
 def test_a_key_that_stands_twice(spark: "SparkSession") -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,13 +10,11 @@ import pytest
 from ingest.cleaning.flow import Flow
 from ingest.cleaning.steps import apply_steps, find_not_unique
 from ingest.errors import ExpressionFailed, ExpressionInvalid, RowsMultiplied
-from ingest.sources.load import LoadedSource
-from ingest.sources.snapshot import SourceSnapshot
 from ingest.spark.errors import mapped_actions
 from millrace.config.sections.ingest import Ingest
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 pytestmark = pytest.mark.spark
 
@@ -24,14 +23,17 @@ KINDS = "VALUES ('a', 'first', 10), ('b', 'second', 20), (NULL, 'none', 30) AS k
 DOUBLE_KINDS = "VALUES ('a', 'first'), ('a', 'again'), ('b', 'second') AS k(kind, title)"
 
 
-def source(spark: "SparkSession", values: str) -> LoadedSource:
-    frame = spark.sql(f"SELECT * FROM {values}")  # noqa: S608 - the tests' own constants
-    return LoadedSource(SourceSnapshot("s", (), ""), frame, None, 0, 0)
+def source(spark: "SparkSession", values: str) -> "DataFrame":
+    return spark.sql(f"SELECT * FROM {values}")  # noqa: S608 - the tests' own constants
+
+
+def apply(ingest: Ingest, sources: Mapping[str, "DataFrame"], stack: contextlib.ExitStack) -> Flow:
+    return apply_steps(ingest, sources, find_not_unique(ingest, sources), stack)
 
 
 def run(spark: "SparkSession", stack: contextlib.ExitStack, *steps: dict[str, Any], other: str = KINDS) -> Flow:
     ingest = Ingest(base="things", key=("id",), steps=steps)
-    return apply_steps(ingest, {"things": source(spark, THINGS), "kinds": source(spark, other)}, stack)
+    return apply(ingest, {"things": source(spark, THINGS), "kinds": source(spark, other)}, stack)
 
 
 def rows(flow: Flow, *columns: str) -> list[tuple[Any, ...]]:
@@ -179,7 +181,7 @@ UPDATES = """VALUES (1, 'a', 10, '2024-01-01'), (1, 'b', 30, '2024-01-03'), (1, 
 
 def steps_on(spark: "SparkSession", stack: contextlib.ExitStack, *steps: dict[str, Any], **more: Any) -> Flow:
     ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": steps, **more})
-    return apply_steps(ingest, {"things": source(spark, UPDATES)}, stack)
+    return apply(ingest, {"things": source(spark, UPDATES)}, stack)
 
 
 @pytest.mark.parametrize(
@@ -202,9 +204,8 @@ def test_without_an_order_every_run_keeps_the_same(spark: "SparkSession", stack:
     step = {"dedupe": {"by": ["id"], "name": "copies"}}
     first = steps_on(spark, stack, step)
     frame = spark.sql(f"SELECT * FROM {UPDATES}").orderBy("kind", ascending=False).repartition(3)  # noqa: S608
-    again = LoadedSource(SourceSnapshot("s", (), ""), frame, None, 0, 0)
     ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": [step]})
-    assert rows(first, "kind") == rows(apply_steps(ingest, {"things": again}, stack), "kind")
+    assert rows(first, "kind") == rows(apply(ingest, {"things": frame}, stack), "kind")
     assert len(rows(first, "kind")) == 5
 
 
@@ -229,7 +230,7 @@ def test_columns_change_places(spark: "SparkSession", stack: contextlib.ExitStac
 def test_rows_that_differ_by_a_microsecond_are_no_copies(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
     moments = "VALUES (timestamp'2024-01-01 00:00:00.123001'), (timestamp'2024-01-01 00:00:00.123002') AS t(at)"
     ingest = Ingest.model_validate({"base": "things", "key": "row", "duplicates": "drop"})
-    flow = apply_steps(ingest, {"things": source(spark, moments)}, stack).settle(stack)
+    flow = apply(ingest, {"things": source(spark, moments)}, stack).settle(stack)
     assert (flow.filtered, flow.kept.select("row_key").distinct().count()) == ({"duplicates": 0}, 2)
 
 

@@ -129,3 +129,44 @@ def test_formats_and_separators(spark: "SparkSession", tmp_path: Path) -> None:
     assert (str(first["a"]), first["b"], second["a"]) == ("2024-12-31", "x\ty", None)
     (reason,) = rejects(frame, reader).values()
     assert reason == "column 'a': '2024-12-31' is not of type date (dd.MM.yyyy)"
+
+
+INTEGERS = {"a": "tinyint", "b": "smallint", "c": "int", "d": "bigint"}
+WRITTEN = [
+    "", '""', "NA", "0", "-0", "+5", "-5", "+", "-", "--1", "1.0", "1e2", "1,5", "1_0", "0x1f", "007", " 7", "7 ",
+    '" 7"', '"7"', '"7', "\t7", "7\x7f", "127", "128", "-128", "-129", "32767", "32768", "2147483647", "-2147483648",
+    "2147483648", "9223372036854775807", "9223372036854775808", "1L",
+    "null", "true", "\u0663", "\uff15", "1\u00a0", "\u22125",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("other_digits", [False, True])
+@pytest.mark.parametrize("null", [{}, {"nullValue": "NA"}])
+def test_integers_that_spark_reads_are_those_of_the_grammar(
+    spark: "SparkSession", tmp_path: Path, null: dict[str, str], other_digits: bool
+) -> None:
+    """Without reasons, Spark's CSV parser reads integers; it must accept what the grammar accepts."""
+    texts = [text for text in WRITTEN if other_digits or text.isascii() or text in ("1\u00a0", "\u22125")]
+    lines = [f"{text},{text},{text},{text}" for text in texts]
+    lines += [",".join(["1"] * place + [text] + ["1"] * (3 - place)) for text in texts for place in range(4)]
+    lines += ["1,2,3", "1,2,3,4,5", ",,,"]
+    full, reader, files = parsed(spark, tmp_path, csv("a,b,c,d", *lines), INTEGERS, **null)
+    assert any(file.lines.has_other_digits for file in files) == other_digits
+    assert bool(reader._typed(files, tuple(INTEGERS))) != other_digits
+    brief = reader.read(spark, files, brief=True)
+
+    def rows(frame: "DataFrame") -> list[tuple[Any, ...]]:
+        is_rejected = F.col(quoted(REASON)).isNotNull()
+        values = (F.when(~is_rejected, F.col(name)) for name in INTEGERS)
+        return [tuple(row) for row in frame.select(is_rejected, *values).collect()]
+
+    assert rows(brief) == rows(full)
+    assert 10 < sum(row[0] for row in rows(full)) < len(lines) - 10
+
+
+def test_all_bad_lines_are_found_without_reasons(spark: "SparkSession", tmp_path: Path) -> None:
+    lines = [GOOD, *BAD, GOOD]
+    full, reader, files = parsed(spark, tmp_path, csv(*lines), header=False)
+    rejected = F.col(quoted(REASON)).isNotNull()
+    found = [row[0] for row in reader.read(spark, files, brief=True).select(rejected).collect()]
+    assert found == [row[0] for row in full.select(rejected).collect()] == [False, *[True] * len(BAD), False]

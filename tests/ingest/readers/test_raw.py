@@ -18,7 +18,7 @@ pytestmark = pytest.mark.spark
 
 def staged(path: Path, data: bytes, header: str | None, key: str = "") -> StagedFile:
     path.write_bytes(data)
-    return StagedFile(f"file://{path}", key or path.name, str(path), header, LineCount())
+    return StagedFile(f"file://{path}", key or path.name, str(path), header, LineCount(blank=1))
 
 
 def test_each_file_has_its_own_header(spark: "SparkSession", tmp_path: Path) -> None:

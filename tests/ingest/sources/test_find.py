@@ -60,7 +60,7 @@ def test_files_on_hdfs(
         "/sources/day=1/part.csv",
         "/staging/things/00001-00000",
     ]
-    source = load_sources(product, staged, spark, stack)["things"]
+    source = load_sources(staged, spark, stack)["things"]
     assert (source.rows, source.rejected) == (22, 1)
     assert {(row["day"], row["id"]) for row in source.frame.where("id > 18").collect()} == {(1, 19), (2, 90)}
     assert source.rejects is not None

@@ -145,7 +145,7 @@ def test_a_file_that_grows(spark: "SparkSession", tmp_path: Path, stack: context
     with (tmp_path / "things.csv").open("ab") as file:
         file.write(b"4,x,1,1\n")
     with pytest.raises(SourceChanged, match="changed while it was read"):
-        load_sources(product, stage_sources(product, snapshots, spark, staging), spark, stack)
+        load_sources(stage_sources(product, snapshots, spark, staging), spark, stack)
 
 
 def test_lines_that_spark_loses(
@@ -154,8 +154,8 @@ def test_lines_that_spark_loses(
     """The count is independent: rows that vanish inside Spark are noticed."""
     whole = DelimitedReader.read
 
-    def losing(*arguments: Any) -> "DataFrame":
-        return whole(*arguments).where("id <> 2")
+    def losing(*arguments: Any, **options: Any) -> "DataFrame":
+        return whole(*arguments, **options).where("id <> 2")
 
     monkeypatch.setattr(DelimitedReader, "read", losing)
     with pytest.raises(LinesLost, match=r"things\.csv holds 3 lines of data, but Spark parsed 2"):

@@ -29,8 +29,8 @@ def count(data: bytes, *, header: str | None = None, quote: str = '"', chunk: in
         (b"h\na\nh\nb\n", LineCount(rows=2, headers=2)),
         (b"\xef\xbb\xbfh\na\n", LineCount(rows=1, headers=1)),
         (b'a"\nb\n', LineCount(rows=2, odd_quotes=1)),
-        (b"a\xff\n", LineCount(rows=1, is_utf8=False)),
-        (b"a\xc3", LineCount(rows=1, is_utf8=False)),
+        (b"a\xff\n", LineCount(rows=1, is_utf8=False, has_other_digits=True)),
+        (b"a\xc3", LineCount(rows=1, is_utf8=False, has_other_digits=True)),
         ("ä\n".encode(), LineCount(rows=1)),
     ],
 )

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import functions as F
 
-from ingest.cleaning.flow import DROPPED, Flow, is_kept
-from ingest.spark.columns import quoted
-from ingest.table import arrange as arranging
-from ingest.table.arrange import HASH, arrange, partitions_for
+from ingest.cleaning.flow import DROPPED, Flow
+from ingest.spark.columns import hash_of, quoted
+from ingest.table.arrange import HASH, arrange, arrange_again, partitions_for, with_split
 from millrace.config.sections.ingest import Ingest
 from millrace.errors import ConfigError
 
@@ -26,32 +25,34 @@ def test_partitions() -> None:
 
 def parts(frame: "DataFrame") -> list[list[tuple[str, int, int]]]:
     """Split, hash and id of the rows of each partition, in their order."""
-    rows = frame.where(is_kept()).select(F.spark_partition_id(), "split", quoted(HASH), "id").collect()
+    rows = frame.select(F.spark_partition_id(), "split", hash_of(["id"]), "id").collect()
     found: dict[int, list[tuple[str, int, int]]] = {}
     for part, *row in rows:
         found.setdefault(part, []).append((row[0], row[1], row[2]))
     return [found[part] for part in sorted(found)]
 
 
-def test_rows_lie_in_one_order(spark: "SparkSession", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arranging, "ROWS_PER_PARTITION", 100)
+def arranged(frame: "DataFrame") -> "DataFrame":
+    return arrange(with_split(Flow.start(frame).frame, INGEST).drop(DROPPED), ["id"], 3)
+
+
+def test_rows_lie_in_one_order(spark: "SparkSession") -> None:
     few, many = spark.range(0, 300, 1, 1), spark.range(0, 300, 1, 7).orderBy(F.col("id").desc())
-    first = parts(arrange(Flow.start(few).frame, INGEST, 300))
-    assert first == parts(arrange(Flow.start(many).frame, INGEST, 300))
+    first = parts(arranged(few))
+    assert first == parts(arranged(many)) == parts(arrange_again(arranged(many).repartition(5), ["id"], 3))
     assert len(first) == 3
     assert all(part == sorted(part) for part in first)
     assert sorted(row[2] for part in first for row in part) == list(range(300))
 
 
-def test_dropped_rows_without_a_key_are_spread(spark: "SparkSession") -> None:
+def test_dropped_rows_have_no_split(spark: "SparkSession") -> None:
     frame = spark.range(100).select(F.col("id").alias("other"), F.lit(None).cast("bigint").alias("id"))
-    arranged = arrange(frame.withColumn(DROPPED, F.lit("gone")), INGEST, 100)
-    assert arranged.select(quoted(HASH)).distinct().count() == 100
-    assert arranged.where("split is not null").count() == 0
+    marked = with_split(frame.withColumn(DROPPED, F.lit("gone")), INGEST)
+    assert marked.where(f"split is null and {quoted(HASH)} is null").count() == 100
 
 
 def test_a_derived_time_that_is_none(spark: "SparkSession") -> None:
     split = {"by": "time", "column": "when", "validation_from": "2024-01-01", "test_from": "2024-02-01"}
     ingest = Ingest.model_validate({"base": "things", "key": ["id"], "split": split})
     with pytest.raises(ConfigError, match="when is a string, expected a date or timestamp"):
-        arrange(Flow.start(spark.sql("SELECT 1 AS id, '2024-01-01' AS when")).frame, ingest, 1)
+        with_split(Flow.start(spark.sql("SELECT 1 AS id, '2024-01-01' AS when")).frame, ingest)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.cleaning.flow import DROPPED, Flow, is_kept
+from ingest.cleaning.flow import DROPPED, Flow
 from ingest.errors import CommitLost
-from ingest.table.arrange import HASH, arrange
-from ingest.table.commit import commit_key, keep_digests, newest, write_clean, write_rejects
+from ingest.table.arrange import HASH, arrange, with_split
+from ingest.table.clean import CleanWrite
+from ingest.table.commit import commit_key, keep_digests, newest, write_rejects
 from millrace.config.sections.ingest import Ingest
 from millrace.digests import sha256_of
 from millrace.errors import StorageError
@@ -44,13 +45,22 @@ class TestWrites:
     @pytest.fixture
     def rows(self, spark: "SparkSession") -> "DataFrame":
         flow = Flow.start(spark.range(40).selectExpr("id", "concat('n', id) AS name"))
-        return arrange(flow.frame, Ingest(base="things", key=("id",)), 40).where(is_kept())
+        return arrange(with_split(flow.frame, Ingest(base="things", key=("id",))).drop(DROPPED), ["id"], 1)
 
     def write(
-        self, rows: "DataFrame", store: Store, key: str, parent: TableVersion | None, **more: Any
+        self,
+        rows: "DataFrame",
+        store: Store,
+        key: str,
+        parent: TableVersion | None,
+        *,
+        append: bool = False,
+        **more: Any,
     ) -> TableVersion:
         metadata = {"commit_key": key, "run_id": f"run-{key}", "rows_out": 40, **more}
-        return write_clean(rows, store, "small", metadata, parent)
+        with CleanWrite(rows.sparkSession, store, "small", parent, append=append) as write:
+            write.write(rows)
+            return write.commit(metadata)
 
     def test_versions_follow_each_other(self, rows: "DataFrame", store: Store) -> None:
         assert newest(store, "small") is None
@@ -93,6 +103,7 @@ class TestWrites:
 
     def test_another_writer_was_faster(self, rows: "DataFrame", store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         other = self.write(rows, store, "other", None)
+        monkeypatch.setattr("ingest.table.clean.newest", lambda *_: other)
         monkeypatch.setattr("ingest.table.commit.newest", lambda *_: other)
         with pytest.raises(CommitLost, match=r"changed since this run started \(it did not exist\)"):
             self.write(rows, store, "a", None)
@@ -110,13 +121,11 @@ class TestWrites:
 
     def test_rows_that_are_added(self, rows: "DataFrame", store: Store) -> None:
         first = self.write(rows, store, "a", None)
-        second = write_clean(
-            rows, store, "small", {"commit_key": "b", "run_id": "r", "rows_out": 40}, first, append=True
-        )
+        second = self.write(rows, store, "b", first, append=True)
         assert (second.version, second.rows_of()) == (1, 80)
         # One that started from the first version too, and saw other files, must not add them once more.
         with pytest.raises(CommitLost, match="changed since this run started"):
-            write_clean(rows, store, "small", {"commit_key": "c", "run_id": "r", "rows_out": 40}, first, append=True)
+            self.write(rows, store, "c", first, append=True)
         assert find_table(store, "small", "clean").rows_of() == 80
 
     def test_digests_are_kept_and_carried_on(self, rows: "DataFrame", store: Store) -> None:
@@ -126,15 +135,14 @@ class TestWrites:
         first = find_table(store, "small", "clean")
         assert all(file.sha256 == sha256_of(Path(file.path)) for file in first.files)
         Path(first.files[0].path).write_bytes(b"damaged")
-        metadata = {"commit_key": "b", "run_id": "r", "rows_out": 40}
-        second = write_clean(rows, store, "small", metadata, first, append=True)
+        second = self.write(rows, store, "b", first, append=True)
         keep_digests(None, store, second, first)
         digests = {file.path: file.sha256 for file in find_table(store, "small", "clean").files}
         assert all(digests[file.path] == file.sha256 for file in first.files)
         assert all(digests.values())
 
     def test_a_version_with_other_rows_than_meant(self, rows: "DataFrame", store: Store) -> None:
-        with pytest.raises(StorageError, match="has 40 rows, expected 41"):
+        with pytest.raises(StorageError, match="new files have 40 rows, expected 41"):
             self.write(rows, store, "a", None, rows_out=41)
 
     def test_a_disk_that_takes_nothing(self, rows: "DataFrame", store: Store) -> None:

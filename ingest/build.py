@@ -15,8 +15,9 @@ from pyspark.sql import functions as F
 
 from ingest.checks import contract, guards
 from ingest.checks.failures import ContractFailed
+from ingest.checks.footers import Footers, read_footers
 from ingest.checks.keys import check_key, check_new_keys
-from ingest.checks.statistics import Outcomes, find_empty, find_outcomes, measure, observe
+from ingest.checks.statistics import Outcomes, find_empty, find_outcomes, measure, observe, of_footers
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, Flow, add, is_kept
 from ingest.cleaning.steps import apply_steps, find_not_unique, uses_rows_once
 from ingest.records import Accounts
@@ -168,9 +169,10 @@ class Build:
         dropping = {name: count for name, count in filters.items() if name not in merging}
         merged = sum(count for name, count in filters.items() if name in merging)
         guards.check_filtered(dropping, base.good - merged, config.ingest.max_filtered)
-        rows = write.read()
+        rows, key = write.read(), config.ingest.key_columns
+        footers = read_footers(write.paths, key, self.spark, self.store.retry)
         if base.rows or not self.allow_empty:
-            self._check_rows(rows, outcomes.kept, splits)
+            self._check_rows(rows, outcomes.kept, splits, footers)
         else:
             logger.warning("the base source has no rows: no checks run, and the new version is empty")
         return {
@@ -186,12 +188,12 @@ class Build:
             "filters": filters,
             "splits": splits,
             "split": config.ingest.split.model_dump(mode="json"),
-            **_warn_of_nulls(outcomes, find_empty(rows, flow.columns)),
+            **_warn_of_nulls(outcomes, _find_empty(rows, outcomes.kept, flow.columns, footers)),
             **({} if base.rows else {"empty": True}),
             **self._increment_metadata(base, outcomes.kept),
         }
 
-    def _check_rows(self, rows: "DataFrame", count: int, splits: Mapping[str, int]) -> None:
+    def _check_rows(self, rows: "DataFrame", count: int, splits: Mapping[str, int], footers: Footers | None) -> None:
         """Check the new rows alone, so that good rows in the table cannot hide a bad delivery.
 
         Raises:
@@ -199,10 +201,12 @@ class Build:
         """
         config, old = self.config, self.append_to
         label, key = config.features.label, config.ingest.key_columns
-        statistics = measure(rows, count, key, config.contract, label)
+        known = footers if sum(splits.values()) == count else None  # a row without a split is an error
+        statistics = of_footers(known, count, key, config.contract, label) if known else None
+        statistics = statistics or measure(rows, count, key, config.contract, label)
         failures = guards.find_failures(config.contract, statistics, label, old.rows_of() if old else 0)
         if not failures and count:
-            check_key(rows, key, statistics)
+            check_key(rows, key, statistics, is_unique=known is not None and self._has_unique_keys(known))
             if old:
                 table = self.spark.read.format("delta").option("versionAsOf", old.version).load(old.uri)
                 check_new_keys(rows, table, key)
@@ -216,6 +220,15 @@ class Build:
         if failures:
             raise ContractFailed(config.product, failures)
 
+    def _has_unique_keys(self, footers: Footers) -> bool:
+        """Whether equal keys would lie side by side in the files, and none do.
+
+        Equal keys have equal hashes, so they are in one partition and, unless the split depends on another column, in
+        one split. A partition has one file for each split, unless Spark is told to make smaller files.
+        """
+        most = self.spark.conf.get("spark.sql.files.maxRecordsPerFile", "0")
+        return self.config.ingest.split.by == "hash" and str(most) in ("0", "-1") and not footers.has_repeated_keys
+
     def _increment_metadata(self, base: LoadedSource, kept: int) -> dict[str, Any]:
         """The additional commit metadata of an incremental table."""
         if self.increment is None:
@@ -223,6 +236,12 @@ class Build:
         entry = next_entry(self.increment.recipe, self.increment.ledger, base.snapshot.files)
         before = self.append_to.rows_of() if self.append_to else 0
         return {INCREMENT: entry, "rows_total": before + kept}
+
+
+def _find_empty(rows: "DataFrame", count: int, columns: list[str], footers: Footers | None) -> list[str]:
+    if footers is None or not set(columns) <= footers.nulls.keys():
+        return find_empty(rows, columns)
+    return [name for name in columns if footers.nulls[name] == count]
 
 
 def _warn_of_nulls(outcomes: Outcomes, empty: list[str]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) -> None:
+def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics, *, is_unique: bool = False) -> None:
     """Check that the key is unique and never null.
 
     Args:
         frame: Kept rows.
         key: The key's columns.
         statistics: Figures about the same rows.
+        is_unique: Whether the key is known to be unique if it is not null.
 
     Raises:
         KeyBroken: A key is null or not unique; the message has examples.
@@ -36,6 +37,8 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics) 
         reason = "rows have a null in the key or in the split's column"
         hint = "filter these rows, or fill the column in a derive step"
         raise KeyBroken(key, reason=reason, count=statistics.null_keys, examples=examples, hint=hint)
+    if is_unique:
+        return
     with mapped_actions("the key"):
         # One number for each row instead of its key; equal keys have equal hashes.
         hashes = frame.select(hash_of(key).alias("hash"))

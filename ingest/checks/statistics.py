@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
+from ingest.checks.footers import Footers
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, Flow, add, had_not_finite, is_kept
 from ingest.spark.columns import is_not_finite, quoted
 from ingest.spark.errors import mapped_actions
@@ -152,6 +153,25 @@ def measure(
         return {name: count for (of, name), count in counts.items() if of == kind}
 
     return Statistics(rows, counts["null_keys", ""], counts_of("value"), counts_of("float"))
+
+
+def of_footers(
+    footers: Footers, rows: int, key: Sequence[str], contract: Contract, label: str | None = None
+) -> Statistics | None:
+    """The figures from the footers of the files; None if they do not tell: then `measure` has to.
+
+    Args:
+        footers: Facts about all files with the rows, each of which has a split.
+        rows: Their number.
+        key: The key's columns.
+        contract: Values of the columns that it names are counted.
+        label: Another column whose values are counted.
+    """
+    counted = dict.fromkeys([*contract_columns(contract), *([label] if label else [])])
+    nulls = {**footers.nulls, SPLIT: 0}
+    if footers.not_finite or not {*counted, *key} <= nulls.keys() or any(nulls[name] for name in key):
+        return None
+    return Statistics(rows, 0, {name: rows - nulls[name] for name in counted}, {})
 
 
 def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:

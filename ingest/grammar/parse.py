@@ -77,17 +77,14 @@ def describe(column: Column) -> str:
 
 
 def find_mismatch(
-    columns: Mapping[str, Column],
-    texts: Mapping[str, "Expression"],
-    values: Mapping[str, "Expression"],
-    first: int = 0,
+    columns: Mapping[str, Column], texts: Mapping[str, "Expression"], values: Mapping[str, "Expression"]
 ) -> "Expression":
-    """The number of the first column whose text is not a value, counted from ``first``; null if all are.
+    """The number of the first column whose text is not a value; null if all are.
 
     Only a number, because the code for the reasons of many columns would be too long for Java to compile: reading then
     takes three times as long. See `mark` and `explain`.
     """
-    numbered = enumerate(columns.items(), first)
+    numbered = enumerate(columns.items())
     typed = [(number, name) for number, (name, column) in numbered if column.type != "string"]
     wrong = [F.when(texts[name].isNotNull() & values[name].isNull(), F.lit(number)) for number, name in typed]
     return F.coalesce(*wrong, F.lit(None).cast("int"))

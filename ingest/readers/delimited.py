@@ -89,7 +89,7 @@ class DelimitedReader:
             # One pattern for a line takes less time than one for each of its fields.
             fields.append((~F.col(quoted(TEXT)).rlike(BLANKS)).alias(_CLEAN))
             is_clean = F.col(quoted(_CLEAN))
-        reasons = self._reasons(files, len(written))
+        reasons = self._reasons(files, len(written), brief=brief)
         return with_values(lines.select(fields), columns, reasons, is_clean, typed=typed, brief=brief)
 
     def _typed(self, files: Sequence[StagedFile], written: tuple[str, ...]) -> frozenset[str]:
@@ -109,12 +109,12 @@ class DelimitedReader:
             return F.lit(None).cast("string")
         return F.col(f"{quoted(_ROW)}.{quoted(_field(written.index(in_file)))}")
 
-    def _reasons(self, files: Sequence[StagedFile], width: int) -> "list[Column]":
+    def _reasons(self, files: Sequence[StagedFile], width: int, *, brief: bool) -> "list[Column]":
         """The reasons to reject a whole line: bytes that are no text, or a wrong number of fields."""
         fields = _field_count(F.col(quoted(TEXT)), self.options)
         count = F.concat(F.lit(f"expected {width} fields, found "), fields.cast("string"))
         malformed = F.when(fields != width, count).otherwise(F.lit("the line does not fit the declared columns"))
-        reasons = [F.when(F.col(quoted(CORRUPT)).isNotNull(), malformed)]
+        reasons = [F.when(F.col(quoted(CORRUPT)).isNotNull(), F.lit("") if brief else malformed)]
         if not all(file.lines.is_utf8 and not file.lines.has_nul for file in files):
             reasons.insert(0, text_reason(files))
         return reasons

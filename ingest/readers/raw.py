@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _WRONG: Final = "#wrong"
-_COLUMNS_AT_ONCE: Final = 6
 
 
 def file_column(files: Sequence[StagedFile]) -> "Expression":
@@ -79,18 +78,12 @@ def with_values(
         The declared columns, `FILE`, `REASON` and `RECORD`.
     """
     texts = {name: F.col(quoted(text_column(name))) for name in columns if name not in typed}
-    names = list(texts)
-    wrong = []
-    # One projection for a few columns. Java compiles no method of more than 8,000 bytes, and Spark makes one method of
-    # each projection. It keeps them apart, because the next one uses the values twice.
-    for start in range(0, len(names), _COLUMNS_AT_ONCE):
-        part = {name: columns[name] for name in names[start : start + _COLUMNS_AT_ONCE]}
-        values = {name: value_of(texts[name], column, has_no_blanks) for name, column in part.items()}
-        rows = rows.withColumns(values)
-        wrong.append(f"{_WRONG} {start}")
-        found = {name: F.col(quoted(name)) for name in part}
-        rows = rows.withColumn(wrong[-1], find_mismatch(part, texts, found, first=start))
-    first_wrong = F.coalesce(*map(quoted, wrong), F.lit(None).cast("int"))
+    # One projection each, because Spark would otherwise compute a value again wherever it is used.
+    rows = rows.withColumns({name: value_of(text, columns[name], has_no_blanks) for name, text in texts.items()})
+    read = {name: columns[name] for name in texts}
+    wrong = find_mismatch(read, texts, {name: F.col(quoted(name)) for name in texts})
+    rows = rows.withColumn(_WRONG, wrong)
+    first_wrong = F.col(quoted(_WRONG))
     if brief:
         is_wrong = first_wrong.isNotNull()
         for reason in reasons:

@@ -81,6 +81,11 @@ class CleanWrite:
             counts[value] = counts.get(value, 0) + file.rows
         return counts
 
+    @property
+    def paths(self) -> list[str]:
+        """The written files."""
+        return [f"{self._uri}/{file.path}" for file in self._files]
+
     def write(self, frame: "DataFrame") -> None:
         """Write rows, which replace those that were written before.
 

@@ -164,13 +164,14 @@ class Build:
         """Run all checks, and return the metadata of the commit."""
         config, base = self.config, loaded[self.config.ingest.base]
         filters = add(flow.filtered, outcomes.dropped)
-        splits = {name: write.rows_by(SPLIT).get(name, 0) for name in SPLITS}
+        counts = write.rows_by(SPLIT)
+        splits = {name: counts.get(name, 0) for name in SPLITS}
         merging = {step.aggregate.name for step in config.ingest.steps if step.aggregate}
         dropping = {name: count for name, count in filters.items() if name not in merging}
         merged = sum(count for name, count in filters.items() if name in merging)
         guards.check_filtered(dropping, base.good - merged, config.ingest.max_filtered)
         rows, key = write.read(), config.ingest.key_columns
-        footers = read_footers(write.paths, key, self.spark, self.store.retry)
+        footers = read_footers(write.paths, write.bytes, key, self.spark, self.store.retry)
         if base.rows or not self.allow_empty:
             self._check_rows(rows, outcomes.kept, splits, footers)
         else:

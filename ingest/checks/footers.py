@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ingest.spark.executors import map_paths
 from millrace.errors import DataRejected
 from millrace.retry import RetryPolicy
-from millrace.storage import files_of, mapped_errors, open_input
+from millrace.storage import mapped_errors, open_input
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,11 +46,14 @@ class Footers:
         )
 
 
-def read_footers(paths: Sequence[str], key: Sequence[str], spark: "SparkSession", retry: RetryPolicy) -> Footers | None:
+def read_footers(
+    paths: Sequence[str], size: int, key: Sequence[str], spark: "SparkSession", retry: RetryPolicy
+) -> Footers | None:
     """Read the footers and the key's columns of files.
 
     Args:
         paths: The files, each sorted so that equal keys lie side by side.
+        size: Their size in bytes.
         key: The key's columns.
         spark: The session; much data is read on its executors.
         retry: The policy for reading the files.
@@ -58,10 +61,6 @@ def read_footers(paths: Sequence[str], key: Sequence[str], spark: "SparkSession"
     Returns:
         None if there is no file, or pyarrow cannot read one.
     """
-    size = 0
-    for path in paths:
-        with mapped_errors("file", path):
-            size += files_of(path, retry).size(path)
     found = map_paths(spark, partial(_read, tuple(key), retry), paths, size)
     if not found or any(isinstance(each, DataRejected) or each is None for each in found):
         return None

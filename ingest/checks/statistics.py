@@ -27,13 +27,11 @@ class Outcomes:
     """What became of all rows after the steps.
 
     Attributes:
-        rows: Number of rows, including dropped ones.
         kept: Number of rows that no filter dropped.
         dropped: Number of dropped rows by filter.
         replaced: Number of NaN and infinite values that became null, by column, including dropped rows.
     """
 
-    rows: int
     kept: int
     dropped: Mapping[str, int]
     replaced: Mapping[str, int]
@@ -76,8 +74,8 @@ def _columns_of(arguments: Mapping[str, Any]) -> Iterable[str]:
 def observe(frame: "DataFrame", flow: Flow) -> Observed:
     """Have the outcomes computed by the first job that uses the rows.
 
-    There are few figures, because Spark computes such figures by interpreting expressions: thirty of them took longer
-    than all joins of the flights.
+    There are few figures, because Spark computes such figures by interpreting expressions: one for each column of the
+    contract and each float column took longer than all joins of the flights.
 
     Args:
         frame: All rows of the flow.
@@ -116,7 +114,6 @@ def find_outcomes(observed: Observed, flow: Flow, rows: int, kept: int) -> Outco
             row = flow.frame.select(*(F.count_if(had_not_finite(name)) for name in flow.floats)).first()
         replaced = dict(zip(flow.floats, row or (), strict=True))
     return Outcomes(
-        rows=figures["rows"],
         kept=figures["kept"],
         dropped={name: figures[f"dropped {name}"] for name in flow.filters},
         replaced=add(flow.not_finite, replaced),

@@ -5,7 +5,6 @@ values may span lines, only Spark's CSV reader can separate the records; the raw
 its values. `ingest.grammar` decides about the fields.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -99,9 +98,8 @@ class DelimitedReader:
         """
         if self.options.multi_line or any(file.lines.has_other_digits for file in files):
             return frozenset()
-        read = Counter(self.shape.in_file.values())
         plain = {n for n, c in self.shape.declared.items() if c.type in INTEGERS and not c.text_keys}
-        return frozenset(n for n in plain if read[self.shape.in_file[n]] == 1 and self.shape.in_file[n] in written)
+        return frozenset(name for name in plain if self.shape.in_file[name] in written)
 
     def _field_of(self, name: str, written: tuple[str, ...]) -> "Column":
         in_file = self.shape.in_file[name]

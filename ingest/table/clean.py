@@ -82,6 +82,11 @@ class CleanWrite:
         return counts
 
     @property
+    def bytes(self) -> int:
+        """The size of the written files."""
+        return sum(file.bytes for file in self._files)
+
+    @property
     def paths(self) -> list[str]:
         """The written files."""
         return [f"{self._uri}/{file.path}" for file in self._files]

@@ -24,12 +24,14 @@ class NewFile:
     Attributes:
         path: Path in the table's folder.
         rows: Number of rows.
+        bytes: Size.
         partition: Value by partition column; None for rows without a value.
         action: Delta's own description of the file.
     """
 
     path: str
     rows: int
+    bytes: int
     partition: Mapping[str, str | None]
     action: Any = field(compare=False, repr=False)
 
@@ -130,7 +132,15 @@ class Transaction:
         for number in range(vector.size()):
             action = vector.apply(number)
             values = self._jvm.scala.jdk.javaapi.CollectionConverters.asJava(action.partitionValues())
-            found.append(NewFile(unquote(action.path()), int(action.numLogicalRecords().get()), dict(values), action))
+            found.append(
+                NewFile(
+                    unquote(action.path()),
+                    int(action.numLogicalRecords().get()),
+                    int(action.size()),
+                    dict(values),
+                    action,
+                )
+            )
         return found
 
     @property

@@ -36,7 +36,7 @@ def footers_of(spark: "SparkSession", store: Store, **changed: str) -> Footers:
     flow = Flow.start(spark.range(rows).selectExpr(*columns))
     with CleanWrite(spark, store, "small", None) as write:
         write.write(arrange(with_split(flow.frame, ingest).drop(DROPPED), KEY, 3))
-        footers = read_footers(write.paths, KEY, spark, NO_RETRY)
+        footers = read_footers(write.paths, write.bytes, KEY, spark, NO_RETRY)
         assert footers is not None
         known = of_footers(footers, rows, KEY, CONTRACT, "none")
         counted = measure(write.read(), rows, KEY, CONTRACT, "none")

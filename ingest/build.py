@@ -30,8 +30,10 @@ from ingest.table.clean import CleanWrite
 from ingest.table.increments import Increment
 from ingest.table.ledger import INCREMENT, next_entry
 from ingest.table.split import SPLITS
+from ingest.table.upsert import Upserted, replace_older
 from millrace.config import Config
 from millrace.config.checks.flow import SPLIT
+from millrace.config.sections.ingest import UPSERT
 from millrace.digests import digest_of, digest_of_code
 from millrace.errors import DataRejected
 from millrace.failpoints import fail_here
@@ -135,7 +137,8 @@ class Build:
             time.monotonic() - started,
         )
         fail_here("ingest.before_checks")
-        return write, self._check(write, loaded, flow, outcomes)
+        metadata = self._check(write, loaded, flow, outcomes)
+        return write, metadata | self._upsert(write, metadata)
 
     def _account_for(self, loaded: Mapping[str, LoadedSource]) -> None:
         """Count the rows of the sources, and write the rejects before any check: a refused run needs them, too.
@@ -166,7 +169,7 @@ class Build:
         filters = add(flow.filtered, outcomes.dropped)
         counts = write.rows_by(SPLIT)
         splits = {name: counts.get(name, 0) for name in SPLITS}
-        merging = {step.aggregate.name for step in config.ingest.steps if step.aggregate}
+        merging = {step.aggregate.name for step in config.ingest.steps if step.aggregate} | {UPSERT}
         dropping = {name: count for name, count in filters.items() if name not in merging}
         merged = sum(count for name, count in filters.items() if name in merging)
         guards.check_filtered(dropping, base.good - merged, config.ingest.max_filtered)
@@ -208,7 +211,7 @@ class Build:
         failures = guards.find_failures(config.contract, statistics, label, old.rows_of() if old else 0)
         if not failures and count:
             check_key(rows, key, statistics, is_unique=known is not None and self._has_unique_keys(known))
-            if old:
+            if old and not config.ingest.upsert:
                 table = self.spark.read.format("delta").option("versionAsOf", old.version).load(old.uri)
                 check_new_keys(rows, table, key)
             for name, of_split in splits.items():
@@ -229,6 +232,25 @@ class Build:
         """
         most = self.spark.conf.get("spark.sql.files.maxRecordsPerFile", "0")
         return self.config.ingest.split.by == "hash" and str(most) in ("0", "-1") and not footers.has_repeated_keys
+
+    def _upsert(self, write: CleanWrite, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace older rows of an incremental table, and return the changed counts for the commit."""
+        upsert, old = self.config.ingest.upsert, self.append_to
+        if upsert is None or not write.rows_in_files:
+            return {}
+        found = replace_older(write, self.config.ingest.key_columns, upsert) if old else Upserted(0, {})
+        left_out = sum(found.older.values())
+        filters = add(metadata["filters"], {UPSERT: left_out})
+        kept = metadata["rows_out"] - left_out
+        self.accounts.clean(filters, kept)
+        return {
+            "rows_out": kept,
+            "filtered": sum(filters.values()),
+            "filters": filters,
+            "splits": {name: count - found.older.get(name, 0) for name, count in metadata["splits"].items()},
+            "replaced": found.replaced,
+            "rows_total": metadata["rows_total"] - left_out - found.replaced,
+        }
 
     def _increment_metadata(self, base: LoadedSource, kept: int) -> dict[str, Any]:
         """The additional commit metadata of an incremental table."""

@@ -69,7 +69,8 @@ def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...])
         examples = _examples(repeated, key)
         if examples:
             reason = "rows have a key that is already in the table"
-            hint = "take the files out that were delivered again under other names, or rebuild the table with --full"
+            hint = "take the files out that were delivered again under other names, or rebuild the table with --full; "
+            hint += "if they are corrections, declare ingest.upsert"
             raise KeyBroken(key, reason=reason, count=repeated.count(), examples=examples, hint=hint)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import Window
@@ -9,15 +10,13 @@ from pyspark.sql import functions as F
 
 from ingest.cleaning.flow import DROPPED, Flow, is_kept
 from ingest.spark.columns import quoted
-from millrace.config.sections.ingest import ROW_KEY, Dedupe, Ingest
+from millrace.config.sections.ingest import DUPLICATES, ROW_KEY, UPSERT, Dedupe, Ingest, Upsert
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
 logger = logging.getLogger(__name__)
 
-DUPLICATES: Final = "duplicates"
-"""The name under which dropped copies of rows are counted."""
 _NUMBER: Final = "#number"
 
 
@@ -29,7 +28,7 @@ def dedupe(flow: Flow, step: Dedupe, stack: contextlib.ExitStack) -> Flow:
     """
     flow = flow.settle(stack) if flow.filters else flow
     by = [F.col(quoted(name)) for name in step.by]
-    order = [_digest(flow)]
+    order = [digest_of_row(F.struct(*map(quoted, sorted(flow.columns))))]
     if step.order is not None:
         column = F.col(quoted(step.order))
         order.insert(0, column.desc_nulls_last() if step.keep == "newest" else column.asc_nulls_last())
@@ -43,7 +42,7 @@ def dedupe(flow: Flow, step: Dedupe, stack: contextlib.ExitStack) -> Flow:
 def add_row_key(flow: Flow, ingest: Ingest, stack: contextlib.ExitStack) -> Flow:
     """Add `ROW_KEY`, a digest of all columns; equal rows are numbered, or dropped all but one."""
     flow = flow.settle(stack) if flow.filters else flow
-    digest = _digest(flow)
+    digest = digest_of_row(F.struct(*map(quoted, sorted(flow.columns))))
     frame = flow.frame.withColumn(ROW_KEY, digest)
     key = F.col(quoted(ROW_KEY))
     number = F.row_number().over(Window.partitionBy(key).orderBy(key))  # equal rows have no order
@@ -55,14 +54,18 @@ def add_row_key(flow: Flow, ingest: Ingest, stack: contextlib.ExitStack) -> Flow
     return flow.with_frame(frame.withColumn(ROW_KEY, numbered).drop(_NUMBER))
 
 
+def keep_newest(flow: Flow, key: Sequence[str], upsert: Upsert, stack: contextlib.ExitStack) -> Flow:
+    """Keep the newest of the rows with the same key."""
+    return dedupe(flow, Dedupe(by=tuple(key), keep="newest", order=upsert.order, name=UPSERT), stack)
+
+
 def _drop(flow: Flow, condition: "Column", name: str) -> Flow:
     marks = F.when(is_kept() & condition, F.lit(name)).otherwise(F.col(quoted(DROPPED)))
     return flow.with_frame(flow.frame.withColumn(DROPPED, marks), name)
 
 
-def _digest(flow: Flow) -> "Column":
-    """A digest of the names and values of all columns; their order does not change it."""
-    columns = F.struct(*map(quoted, sorted(flow.columns)))
+def digest_of_row(columns: "Column") -> "Column":
+    """A digest of the names and values of the fields of a struct; the fields should be sorted by name."""
     # By default the text of a timestamp has no microseconds.
     options = {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
     return F.md5(F.to_json(columns, options))

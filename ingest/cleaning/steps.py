@@ -13,7 +13,7 @@ from pyspark.sql.types import BooleanType, DataType, NumericType
 
 from ingest.cleaning.aggregates import aggregate
 from ingest.cleaning.calls import apply_call
-from ingest.cleaning.duplicates import add_row_key, dedupe
+from ingest.cleaning.duplicates import add_row_key, dedupe, keep_newest
 from ingest.cleaning.flow import DROPPED, Flow, is_kept
 from ingest.cleaning.windows import check_order, windows_of
 from ingest.errors import ExpressionInvalid, RowsMultiplied
@@ -48,6 +48,8 @@ def apply_steps(
     flow = Flow.start(sources[ingest.base])
     for number, step in enumerate(ingest.steps):
         flow = _apply(flow, step, f"ingest.steps.{number}", context)
+    if ingest.upsert:
+        return keep_newest(flow, ingest.key_columns, ingest.upsert, stack)
     return add_row_key(flow, ingest, stack) if ingest.key == "row" else flow
 
 
@@ -187,7 +189,7 @@ def uses_rows_once(ingest: Ingest) -> bool:
             return False
         if step.join and step.join.source == ingest.base:
             return False
-    return ingest.key != "row"
+    return ingest.key != "row" and ingest.upsert is None
 
 
 def find_not_unique(ingest: Ingest, sources: Mapping[str, "DataFrame"]) -> set[str]:

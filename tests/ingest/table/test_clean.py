@@ -9,7 +9,7 @@ import pytest
 from ingest.cleaning.flow import DROPPED, Flow
 from ingest.errors import CommitLost, ExpressionFailed
 from ingest.table.arrange import arrange, with_split
-from ingest.table.clean import CleanWrite
+from ingest.table.clean import _PROPERTIES, CleanWrite
 from millrace.config.sections.ingest import Ingest
 from millrace.errors import ArtifactNotFound, StorageError
 from millrace.storage import Store
@@ -109,8 +109,16 @@ def test_rows_that_another_program_adds_meanwhile(spark: "SparkSession", store: 
     with CleanWrite(spark, store, "small", parent, append=True) as write:
         write.write(things(spark, 3))
         things(spark, 2).write.format("delta").mode("append").save(parent.uri)
-        with pytest.raises(StorageError, match="has 10 rows, expected 8"):
+        with pytest.raises(CommitLost, match="added data"):
             commit(write, "b", 3)
+    parent = find_table(store, "small", "clean")
+    assert parent.rows_of() == 7
+    with CleanWrite(spark, store, "small", parent) as write:  # which replaces all rows
+        write.write(things(spark, 3))
+        things(spark, 2).write.format("delta").mode("append").save(parent.uri)
+        with pytest.raises(CommitLost, match="added data"):
+            commit(write, "c", 3)
+    assert find_table(store, "small", "clean").rows_of() == 9
 
 
 def test_other_columns_are_not_appended(spark: "SparkSession", store: Store) -> None:
@@ -124,9 +132,12 @@ def test_other_columns_are_not_appended(spark: "SparkSession", store: Store) -> 
         write.write(things(spark, 5, "id AS name"))
 
 
-def test_the_log_is_that_of_a_normal_write(spark: "SparkSession", store: Store) -> None:
+def test_the_log_is_that_of_a_normal_write(
+    spark: "SparkSession", store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_PROPERTIES, "delta.checkpointInterval", "2")  # instead of ten
     parent: TableVersion | None = None
-    for number in range(12):
+    for number in range(4):
         with CleanWrite(spark, store, "small", parent, append=number % 2 == 1) as write:
             write.write(things(spark, 2))
             parent = commit(write, str(number), 2)
@@ -136,5 +147,5 @@ def test_the_log_is_that_of_a_normal_write(spark: "SparkSession", store: Store) 
     info = next(action["commitInfo"] for action in actions if "commitInfo" in action)
     assert (info["operation"], info["operationParameters"]["mode"]) == ("WRITE", "Append")
     assert next(action["txn"] for action in actions if "txn" in action)["version"] == 1
-    assert list(log.glob("*10.checkpoint*.parquet"))
-    assert spark.read.format("delta").option("versionAsOf", 11).load(parent.uri).count() == 4
+    assert list(log.glob("*2.checkpoint*.parquet"))
+    assert spark.read.format("delta").option("versionAsOf", 3).load(parent.uri).count() == 4

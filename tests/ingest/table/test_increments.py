@@ -1,14 +1,11 @@
 """Incremental sources: each file's rows stand in the table once, whatever it is called and however often it comes."""
 
 import logging
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest import stage
 from ingest.checks.failures import ContractFailed
 from ingest.errors import KeyBroken, RecipeChanged, SourceEmpty
 from ingest.table.increments import WRITTEN, find_increment, find_ledger
@@ -18,6 +15,7 @@ from millrace.runs import RunRecord
 from millrace.storage import Store
 from millrace.tables.versions import find_table
 from tests.ingest.small import HEADER, Small, csv, gzipped, rows_of
+from tests.ingest.table.growing import Growing
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,29 +23,6 @@ if TYPE_CHECKING:
 
 def rows(first: int, count: int) -> bytes:
     return csv(HEADER, *(f"{n},name {n},{n % 7},{n / 8}" for n in range(first, first + count)))
-
-
-class Growing:
-    """A folder of snapshots, and the table that they fill."""
-
-    def __init__(self, folder: Path, spark: "SparkSession", store: Store) -> None:
-        self.small = Small(folder)
-        self.folder, self.spark, self.store = folder / "in", spark, store
-        self.folder.mkdir()
-        columns = {"id": "bigint", "name": "string", "size": "int", "weight": "double"}
-        self.small.sources["things"] = {"path": "in/*", "columns": columns, "incremental": True, "settle_s": 600}
-
-    def snapshot_of(self, name: str, data: bytes, age_s: float = 6_000) -> None:
-        path = self.folder / name
-        path.write_bytes(data)
-        os.utime(path, (time.time() - age_s,) * 2)
-
-    def run(self, **options: bool) -> RunRecord:
-        return stage.run(self.small.build(), self.spark, self.store, f"run{time.monotonic_ns()}", **options)
-
-    @property
-    def ids(self) -> list[int]:
-        return sorted(row["id"] for row in rows_of(self.store, "clean"))
 
 
 @pytest.fixture
@@ -64,20 +39,20 @@ def skipped_files(record: RunRecord) -> list[tuple[str, str]]:
 def test_only_new_content_is_added(growing: Growing, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     growing.small.contract["min_rows"] = 20
-    growing.snapshot_of("a.csv", rows(0, 20))
-    growing.snapshot_of("twice.csv", rows(0, 20))
+    growing.put("a.csv", rows(0, 20))
+    growing.put("twice.csv", rows(0, 20))
     first = growing.run()
     assert (first.outcome, first.version, first.rows_in, first.rows_out) == ("committed", 0, 20, 20)
     assert skipped_files(first) == [("twice.csv", "the same content as")]
 
-    growing.snapshot_of("renamed.csv", rows(0, 20))
-    growing.snapshot_of("b.csv.gz", gzipped(rows(20, 5) + b"x,bad,1,1\n"))
-    growing.snapshot_of("unfinished.csv", rows(90, 5), age_s=0)
+    growing.put("renamed.csv", rows(0, 20))
+    growing.put("b.csv.gz", gzipped(rows(20, 5) + b"x,bad,1,1\n"))
+    growing.put("unfinished.csv", rows(90, 5), age_s=0)
     growing.small.ingest["max_rejected"] = 0.5
     with pytest.raises(RecipeChanged, match="table 'small/clean': columns, steps, contract or functions changed"):
         growing.run()
     growing.small.ingest.pop("max_rejected")
-    growing.snapshot_of("b.csv.gz", gzipped(rows(20, 5)))
+    growing.put("b.csv.gz", gzipped(rows(20, 5)))
     second = growing.run()
     assert (second.outcome, second.version, second.rows_in, second.rows_out) == ("committed", 1, 5, 5)
     assert sorted(skipped_files(second)) == [
@@ -102,16 +77,16 @@ def test_what_may_not_be_added(growing: Growing) -> None:
     growing.small.contract["expectations"].append(
         {"expect_column_values_to_be_between": {"column": "weight", "max_value": 100, "mostly": 0.9}}
     )
-    growing.snapshot_of("a.csv", rows(0, 50))
+    growing.put("a.csv", rows(0, 50))
     growing.run()
-    growing.snapshot_of("b.csv", rows(45, 10))
+    growing.put("b.csv", rows(45, 10))
     with pytest.raises(KeyBroken, match="5 rows have a key that is already in the table") as broken:
         growing.run()
     assert "id=45" in str(broken.value)
-    growing.snapshot_of("b.csv", csv(HEADER, "60,a,1,1", "61,b,1,1000"))
+    growing.put("b.csv", csv(HEADER, "60,a,1,1", "61,b,1,1000"))
     with pytest.raises(ContractFailed, match="max_value 100"):  # of all 52 rows it would be a small share
         growing.run()
-    growing.snapshot_of("b.csv", csv(HEADER))
+    growing.put("b.csv", csv(HEADER))
     with pytest.raises(SourceEmpty):
         growing.run()
     assert (growing.ids, find_table(growing.store, "small", "clean").version) == (list(range(50)), 0)
@@ -123,9 +98,9 @@ def test_what_may_not_be_added(growing: Growing) -> None:
 
 @pytest.mark.spark
 def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
-    growing.snapshot_of("a.csv", rows(0, 5))
+    growing.put("a.csv", rows(0, 5))
     growing.run()
-    growing.snapshot_of("b.csv", rows(5, 5) + b"\n\n")
+    growing.put("b.csv", rows(5, 5) + b"\n\n")
     monkeypatch.setenv(ENVIRONMENT, "ingest.before_commit=raise")
     with pytest.raises(FailpointFired):
         growing.run()
@@ -139,7 +114,7 @@ def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: 
     anew = growing.run(full=True)
     assert (anew.version, anew.rows_in, anew.details["rows_total"]) == (2, 12, 10)
     assert growing.ids == list(range(10))
-    growing.snapshot_of("c.csv", rows(10, 5))
+    growing.put("c.csv", rows(10, 5))
     assert growing.run().version == 3
     assert growing.ids == list(range(15))
 
@@ -147,17 +122,17 @@ def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: 
 @pytest.mark.spark
 def test_a_bad_file_waits_until_it_is_mended(growing: Growing) -> None:
     growing.small.sources["things"] |= {"on_bad_file": "quarantine", "max_bad_files": 1}
-    growing.snapshot_of("bad.csv.gz", gzipped(rows(5, 5))[:-9])
+    growing.put("bad.csv.gz", gzipped(rows(5, 5))[:-9])
     with pytest.raises(SourceEmpty, match="none of its files"):
         growing.run()
-    growing.snapshot_of("a.csv", rows(0, 5))
+    growing.put("a.csv", rows(0, 5))
     assert [Path(name).name for name in growing.run().details["sources"]["things"]["bad_files"]] == ["bad.csv.gz"]  # type: ignore[index]
     again = growing.run()
     assert (again.outcome, list(again.details["bad_files"])) == (  # type: ignore[call-overload]
         "already_committed",
         [str(growing.folder / "bad.csv.gz")],
     )
-    growing.snapshot_of("bad.csv.gz", gzipped(rows(5, 5)))
+    growing.put("bad.csv.gz", gzipped(rows(5, 5)))
     assert (growing.run().rows_in, growing.ids) == (5, list(range(10)))
 
 

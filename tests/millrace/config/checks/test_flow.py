@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from millrace.config.checks.flow import UNKNOWN, ColumnFlow
+from millrace.config.checks.sql import check_aggregate
 from millrace.config.load import load_product
 from millrace.config.yaml.document import Document
 from millrace.errors import ConfigError
@@ -84,6 +85,9 @@ def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
         ("rand() + hour", "rand gives another value in each run", "use columns only"),
         ("uuid()", "uuid gives another value in each run", "a hash of the key"),
         ("monotonically_increasing_id()", "monotonically_increasing_id gives another value", ""),
+        ("concat(city, current_user())", "current_user depends on who runs the job", "write the value itself"),
+        ("concat(city, current_user)", "current_user depends on who runs the job", "write the value itself"),
+        ("concat(city, user())", "user depends on who runs the job", "write the value itself"),
         ("datediff(current_date, started)", "current_date gives another value in each run", ""),
         ("year(current_timestamp())", "current_timestamp gives another value in each run", ""),
         ("unix_timestamp() - hour", "unix_timestamp gives another value in each run", ""),
@@ -105,6 +109,22 @@ def test_expressions_that_spark_does_not_take(expression: str, found: str, allow
     (problem,) = caught.value.problems
     assert found in problem.found
     assert allowed in problem.allowed
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "any(late)",
+        "some(late)",
+        "bool_or(late)",
+        "sort_array(collect_list(hour) filter (where hour > 1))",
+        "array_max(collect_list(hour))",
+        "size(collect_set(hour))",
+        "mode(hour, true)",
+    ],
+)
+def test_aggregates_that_do_not_depend_on_the_order(expression: str) -> None:
+    assert check_aggregate(expression) is None
 
 
 def test_a_field_of_a_derived_structure(tmp_path: Path) -> None:
@@ -138,6 +158,14 @@ def test_steps_that_change_the_columns(tmp_path: Path) -> None:
         ("aggregate: {by: [city], columns: {n: hour}}", "aggregate.columns.n", "no aggregate function", "sum(x)"),
         ("aggregate: {by: [city], columns: {n: sum(our)}}", "aggregate.columns.n", "unknown column 'our'", "'hour'?"),
         ("aggregate: {by: [city], columns: {n: first(hour)}}", "aggregate.columns.n", "depends on the order", "min"),
+        ("aggregate: {by: [city], columns: {n: 'mode(hour, false)'}}", "aggregate.columns.n", "depends on the", "min"),
+        (
+            "dedupe: {by: [city], name: no-fare}",
+            "dedupe.name",
+            "'no-fare' is the name of another step, a filter",
+            "use",
+        ),
+        ("dedupe: {by: [city], name: upsert}", "dedupe.name", "'upsert' is a name of Millrace's own", "another name"),
         (
             "aggregate: {by: [city], columns: {n: collect_list(hour)}}",
             "aggregate.columns.n",
@@ -153,3 +181,29 @@ def test_steps_that_cannot_be(step: str, key: str, found: str, allowed: str, tmp
     assert problem.key == f"ingest.steps.3.{key}"
     assert found in problem.found
     assert allowed in problem.allowed
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "found"),
+    [
+        (
+            [("key: [city, started]", "key: [city, started]\n  upsert: {order: started}")],
+            "upsert",
+            "is not incremental",
+        ),
+        (
+            [
+                ("path: trips.csv", "path: '*.csv'\n    incremental: true"),
+                ("key: [city, started]", "key: [city, started]\n  upsert: {order: startet}"),
+            ],
+            "upsert.order",
+            "unknown column 'startet'",
+        ),
+    ],
+)
+def test_upserts_that_cannot_be(changes: list[tuple[str, str]], key: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        flow_of(tmp_path, *changes)
+    (problem,) = caught.value.problems
+    assert problem.key == f"ingest.{key}"
+    assert found in problem.found

@@ -1,0 +1,133 @@
+"""Replaces rows of an incremental table by newer rows with the same key, in the version that adds the other new rows.
+
+The written rows, and the rows of all files that hold one of their keys, are written again without the older one of
+two rows; the commit replaces these files. Which row is newer does not depend on the order of deliveries, so the table
+equals one that is built from all files at once.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from pyspark.sql import functions as F
+
+from ingest.cleaning.duplicates import digest_of_row
+from ingest.spark.columns import quoted
+from ingest.spark.errors import mapped_actions
+from ingest.table.arrange import arrange_again, partitions_for
+from ingest.table.clean import CleanWrite
+from millrace.config.checks.flow import SPLIT
+from millrace.config.sections.ingest import Upsert
+from millrace.errors import StorageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+logger = logging.getLogger(__name__)
+
+_NEW: Final = "#new"
+_OLD: Final = "#old"
+_FILE: Final = "#file"
+
+
+@dataclass(frozen=True)
+class Upserted:
+    """What became of the written rows.
+
+    Attributes:
+        replaced: Number of rows of the table that newer rows replaced.
+        older: Number of written rows that were left out because the table has a newer row, by split.
+    """
+
+    replaced: int
+    older: Mapping[str, int]
+
+
+def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upserted:
+    """Compare the written rows with those of the table, and write them again if they share a key.
+
+    Args:
+        write: Its rows are written, have unique keys, and are to be appended to a table.
+        key: The key's columns.
+        upsert: Says which of two rows is newer.
+
+    Raises:
+        StorageError: The files could not be written, or have another number of rows than expected.
+        Unavailable: Spark failed.
+    """
+    new, table, written = write.read(), write.table_files(), write.rows
+    pairs = _sides(new, write.read(table), key, (upsert.order, SPLIT), with_file=True)
+    verdict = F.when(_is_tie(upsert.order), "tie").when(_is_newer(upsert.order), "new").otherwise("old")
+    split = F.col(quoted(_NEW))[SPLIT]
+    with mapped_actions("the upsert"):
+        found = pairs.groupBy(F.col(quoted(_FILE)), split, verdict).count().collect()
+    if not found:
+        return Upserted(0, {})
+    names = {_name(row[0]) for row in found}
+    files = [file for file in table if _name(file.path) in names]
+    columns = sorted(new.columns)
+    sides = _sides(new, write.read(files), key, columns, how="full")
+    older: dict[str, int] = {row[1]: 0 for row in found}
+    for _, name, which, count in found:
+        older[name] += count if which == "old" else 0
+    has_new, has_old = F.col(quoted(_NEW)).isNotNull(), F.col(quoted(_OLD)).isNotNull()
+    wins = has_new & (~has_old | _is_better(upsert.order, [name for name in columns if name != SPLIT]))
+    if any(row[2] == "tie" for row in found):
+        ties = has_new & has_old & _is_tie(upsert.order) & ~wins
+        with mapped_actions("the upsert"):
+            for name, count in sides.where(ties).groupBy(split).count().collect():
+                older[name] += count
+    both, left_out = sum(row[3] for row in found), sum(older.values())
+    if left_out == written:
+        logger.info("upsert: the table has all %d rows already, or newer ones", written)
+        write.merge(new, [], 0)
+        return Upserted(0, older)
+    rows = sides.select(F.when(wins, F.col(quoted(_NEW))).otherwise(F.col(quoted(_OLD))).alias("row")).select("row.*")
+    total = written + sum(file.rows for file in files) - both
+    arranged = arrange_again(rows.select(*map(quoted, new.columns)), key, partitions_for(total))
+    write.merge(arranged, files, written - left_out)
+    if write.rows_in_files != total:
+        raise StorageError(f"the files of the upsert have {write.rows_in_files} rows, expected {total}")
+    logger.info("upsert: replaced %d rows in %d files; left out %d older ones", both - left_out, len(files), left_out)
+    return Upserted(both - left_out, older)
+
+
+def _sides(
+    new: "DataFrame",
+    old: "DataFrame",
+    key: Sequence[str],
+    columns: Sequence[str],
+    *,
+    how: str = "inner",
+    with_file: bool = False,
+) -> "DataFrame":
+    """Rows with the same key side by side, as structs `_NEW` and `_OLD`; one of them is null if no row matches."""
+    names = [f"#key{number}" for number in range(len(key))]
+    keys = [F.col(quoted(column)).alias(name) for column, name in zip(key, names, strict=True)]
+    row = F.struct(*map(quoted, columns))
+    file = [F.col("_metadata.file_path").alias(_FILE)] if with_file else []
+    return new.select(*keys, row.alias(_NEW)).join(old.select(*keys, row.alias(_OLD), *file), names, how)
+
+
+def _is_tie(order: str) -> "Column":
+    return F.col(quoted(_NEW))[order].eqNullSafe(F.col(quoted(_OLD))[order])
+
+
+def _is_newer(order: str) -> "Column":
+    new, old = F.col(quoted(_NEW))[order], F.col(quoted(_OLD))[order]
+    return F.coalesce(new > old, new.isNotNull())  # null is older than any value
+
+
+def _is_better(order: str, columns: Sequence[str]) -> "Column":
+    """Condition: the new row is newer; of rows with the same order, the one with the lesser digest."""
+    new, old = (
+        digest_of_row(F.struct(*(F.col(quoted(side))[name].alias(name) for name in columns))) for side in (_NEW, _OLD)
+    )
+    return F.when(_is_tie(order), new < old).otherwise(_is_newer(order))
+
+
+def _name(path: str) -> str:
+    """The last two parts of a file's path or address, which name it in the table."""
+    return "/".join(unquote(path).split("/")[-2:])

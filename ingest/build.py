@@ -17,15 +17,16 @@ from ingest.checks import contract, guards
 from ingest.checks.failures import ContractFailed
 from ingest.checks.footers import Footers, read_footers
 from ingest.checks.keys import check_key, check_new_keys
-from ingest.checks.statistics import Outcomes, find_empty, find_outcomes, measure, observe, of_footers
+from ingest.checks.statistics import Outcomes, find_empty, find_outcomes, measure, observe, of_footers, warn_of_nulls
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, Flow, add, is_kept
 from ingest.cleaning.steps import apply_steps, find_not_unique, uses_rows_once
 from ingest.records import Accounts
 from ingest.sources.load import LoadedSource, ReadOnce, check_rejected, load_sources
 from ingest.sources.staged import StagedSource
 from ingest.spark.observed import Observed
+from ingest.spark.ordered import is_in_order, keeping_order
 from ingest.table import commit
-from ingest.table.arrange import arrange, arrange_again, partitions_for, with_split
+from ingest.table.arrange import HASH, arrange, arrange_again, can_arrange_first, partitions_for, with_split
 from ingest.table.clean import CleanWrite
 from ingest.table.increments import Increment
 from ingest.table.ledger import INCREMENT, next_entry
@@ -37,7 +38,7 @@ from millrace.config.sections.ingest import UPSERT
 from millrace.digests import digest_of, digest_of_code
 from millrace.errors import DataRejected
 from millrace.failpoints import fail_here
-from millrace.storage import Store
+from millrace.storage import Store, uri_of
 from millrace.tables.versions import TableVersion
 
 if TYPE_CHECKING:
@@ -47,6 +48,25 @@ logger = logging.getLogger(__name__)
 
 MOST_FILES: int = 2
 """The rows are written again if there are more than this many times as many files as their number needs."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The job that makes the rows.
+
+    Attributes:
+        loaded: The sources that are read already.
+        read: The base source, if this job reads it.
+        flow: The flow after the steps.
+        observed: Its rows, with their split, and the figures that the job computes.
+        entered: Most rows that the job can have.
+    """
+
+    loaded: Mapping[str, LoadedSource]
+    read: ReadOnce | None
+    flow: Flow
+    observed: Observed
+    entered: int
 
 
 @dataclass(frozen=True)
@@ -96,7 +116,40 @@ class Build:
             DataRejected: The data broke a rule.
             Unavailable: Storage or Spark failed.
         """
-        started, ingest = time.monotonic(), self.config.ingest
+        started, name = time.monotonic(), self.config.ingest.base
+        plan = self._plan(staged)
+        loaded, flow = plan.loaded, plan.flow
+        write = self.stack.enter_context(
+            CleanWrite(self.spark, self.store, self.config.product, self.parent, append=self.append_to is not None)
+        )
+        try:
+            self._write(plan.observed, write, partitions_for(plan.entered))
+        except DataRejected:
+            if plan.read:  # the rejected rows may say more about the data
+                self._account_for({**loaded, name: plan.read.finish(self.stack)})
+            raise
+        if plan.read:
+            loaded = {**loaded, name: plan.read.finish(self.stack)}
+            self._account_for(loaded)
+        left = loaded[name].good - sum(flow.filtered.values())
+        outcomes = find_outcomes(plan.observed, flow, left, write.rows)
+        filters = add(flow.filtered, outcomes.dropped)
+        self.accounts.clean(filters, outcomes.kept)
+        logger.info(
+            "cleaned %d rows: %d kept, %d filtered, %d rejected, in %.1f s",
+            loaded[name].rows,
+            outcomes.kept,
+            sum(filters.values()),
+            loaded[name].rejected,
+            time.monotonic() - started,
+        )
+        fail_here("ingest.before_checks")
+        metadata = self._check(write, loaded, flow, outcomes)
+        return write, metadata | self._upsert(write, metadata)
+
+    def _plan(self, staged: Mapping[str, StagedSource]) -> "_Plan":
+        """Read the sources that are not read by the job that writes, and plan that job."""
+        ingest = self.config.ingest
         base = staged[ingest.base]
         once = bool(base.files) and base.reader.counts_lines and uses_rows_once(ingest)
         loaded = load_sources({n: s for n, s in staged.items() if not (once and s is base)}, self.spark, self.stack)
@@ -108,37 +161,15 @@ class Build:
         if not read:
             self._account_for(loaded)
         frames[ingest.base] = read.frame if read else loaded[ingest.base].frame
+        first = read is not None and can_arrange_first(ingest, base.columns)
+        if first:
+            rows = with_split(frames[ingest.base], ingest, is_marked=False)
+            frames[ingest.base] = arrange(rows, partitions_for(base.rows))
         flow = apply_steps(ingest, frames, not_unique, self.stack)
         guards.check_fit(self.config.contract, flow.kept.schema)
         entered = base.rows if read else loaded[ingest.base].good - sum(flow.filtered.values())
-        observed = observe(with_split(flow.frame, ingest), flow)
-        write = self.stack.enter_context(
-            CleanWrite(self.spark, self.store, self.config.product, self.parent, append=self.append_to is not None)
-        )
-        try:
-            self._write(observed, write, partitions_for(entered))
-        except DataRejected:
-            if read:  # the rejected rows may say more about the data
-                self._account_for({**loaded, ingest.base: read.finish(self.stack)})
-            raise
-        if read:
-            loaded[ingest.base] = read.finish(self.stack)
-            self._account_for(loaded)
-        left = loaded[ingest.base].good - sum(flow.filtered.values())
-        outcomes = find_outcomes(observed, flow, left, write.rows)
-        filters = add(flow.filtered, outcomes.dropped)
-        self.accounts.clean(filters, outcomes.kept)
-        logger.info(
-            "cleaned %d rows: %d kept, %d filtered, %d rejected, in %.1f s",
-            loaded[ingest.base].rows,
-            outcomes.kept,
-            sum(filters.values()),
-            loaded[ingest.base].rejected,
-            time.monotonic() - started,
-        )
-        fail_here("ingest.before_checks")
-        metadata = self._check(write, loaded, flow, outcomes)
-        return write, metadata | self._upsert(write, metadata)
+        observed = observe(flow.frame if first else with_split(flow.frame, ingest), flow)
+        return _Plan(loaded, read, flow, observed, entered)
 
     def _account_for(self, loaded: Mapping[str, LoadedSource]) -> None:
         """Count the rows of the sources, and write the rejects before any check: a refused run needs them, too.
@@ -157,9 +188,13 @@ class Build:
 
     def _write(self, observed: Observed, write: CleanWrite, partitions: int) -> None:
         key = self.config.ingest.key_columns
-        write.write(arrange(observed.frame.where(is_kept()).drop(DROPPED, NOT_FINITE), key, partitions))
-        if partitions > MOST_FILES * partitions_for(write.rows):
-            write.write(arrange_again(write.read(), key, partitions_for(write.rows)))
+        rows = observed.frame.where(is_kept()).drop(DROPPED, NOT_FINITE)
+        with keeping_order(self.spark):
+            if not is_in_order(rows, SPLIT):
+                rows = arrange(rows, partitions)
+            write.write(rows.drop(HASH))
+            if partitions > MOST_FILES * partitions_for(write.rows):
+                write.write(arrange_again(write.read(), key, partitions_for(write.rows)))
 
     def _check(
         self, write: CleanWrite, loaded: Mapping[str, LoadedSource], flow: Flow, outcomes: Outcomes
@@ -174,6 +209,7 @@ class Build:
         merged = sum(count for name, count in filters.items() if name in merging)
         guards.check_filtered(dropping, base.good - merged, config.ingest.max_filtered)
         rows, key = write.read(), config.ingest.key_columns
+        columns = [name for name in rows.columns if name != SPLIT]
         footers = read_footers(write.paths, write.bytes, key, self.spark, self.store.retry)
         if base.rows or not self.allow_empty:
             self._check_rows(rows, outcomes.kept, splits, footers)
@@ -192,7 +228,7 @@ class Build:
             "filters": filters,
             "splits": splits,
             "split": config.ingest.split.model_dump(mode="json"),
-            **_warn_of_nulls(outcomes, _find_empty(rows, outcomes.kept, flow.columns, footers)),
+            **warn_of_nulls(outcomes, find_empty(rows, columns, footers, outcomes.kept)),
             **({} if base.rows else {"empty": True}),
             **self._increment_metadata(base, outcomes.kept),
         }
@@ -212,7 +248,7 @@ class Build:
         if not failures and count:
             check_key(rows, key, statistics, is_unique=known is not None and self._has_unique_keys(known))
             if old and not config.ingest.upsert:
-                table = self.spark.read.format("delta").option("versionAsOf", old.version).load(old.uri)
+                table = self.spark.read.format("delta").option("versionAsOf", old.version).load(uri_of(old.uri))
                 check_new_keys(rows, table, key)
             for name, of_split in splits.items():
                 if not of_split and not old:
@@ -259,19 +295,3 @@ class Build:
         entry = next_entry(self.increment.recipe, self.increment.ledger, base.snapshot.files)
         before = self.append_to.rows_of() if self.append_to else 0
         return {INCREMENT: entry, "rows_total": before + kept}
-
-
-def _find_empty(rows: "DataFrame", count: int, columns: list[str], footers: Footers | None) -> list[str]:
-    if footers is None or not set(columns) <= footers.nulls.keys():
-        return find_empty(rows, columns)
-    return [name for name in columns if footers.nulls[name] == count]
-
-
-def _warn_of_nulls(outcomes: Outcomes, empty: list[str]) -> dict[str, Any]:
-    """Log the values that became null and the columns without values, and return both for the run record."""
-    not_finite = {name: count for name, count in outcomes.replaced.items() if count}
-    for name, count in not_finite.items():
-        logger.warning("column '%s': %d values were NaN or infinite and became null", name, count)
-    if empty:
-        logger.warning("columns without a single value: %s", ", ".join(empty))
-    return {"not_finite": not_finite, "empty_columns": empty}

@@ -1,5 +1,6 @@
 """The figures that the checks and the run record need: of the job that writes the rows, and of the written files."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,8 @@ from millrace.errors import StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+logger = logging.getLogger(__name__)
 
 PEEKED_ROWS: Final = 100
 
@@ -171,13 +174,17 @@ def of_footers(
     return Statistics(rows, 0, {name: rows - nulls[name] for name in counted}, {})
 
 
-def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
-    """Find the columns without a single value; usually the first rows are enough to find none.
+def find_empty(frame: "DataFrame", columns: list[str], footers: Footers | None = None, count: int = 0) -> list[str]:
+    """Find the columns without a single value; without footers, usually the first rows are enough to find none.
 
     Args:
         frame: Kept rows.
         columns: Names of the columns to check.
+        footers: Figures of the files with these rows, if they are known.
+        count: Number of these rows.
     """
+    if footers is not None and set(columns) <= footers.nulls.keys():
+        return [name for name in columns if footers.nulls[name] == count]
     with mapped_actions("the steps"):
         # Only whether there is a value: Python cannot hold every timestamp of Spark.
         rows = frame.select(*(F.col(quoted(name)).isNull() for name in columns)).limit(PEEKED_ROWS).collect()
@@ -186,3 +193,13 @@ def find_empty(frame: "DataFrame", columns: list[str]) -> list[str]:
             return []
         counts = frame.agg(*(F.count(quoted(name)) for name in candidates)).collect()[0]
     return [name for name, count in zip(candidates, counts, strict=True) if not count]
+
+
+def warn_of_nulls(outcomes: Outcomes, empty: list[str]) -> dict[str, Any]:
+    """Log the values that became null and the columns without values, and return both for the run record."""
+    not_finite = {name: count for name, count in outcomes.replaced.items() if count}
+    for name, count in not_finite.items():
+        logger.warning("column '%s': %d values were NaN or infinite and became null", name, count)
+    if empty:
+        logger.warning("columns without a single value: %s", ", ".join(empty))
+    return {"not_finite": not_finite, "empty_columns": empty}

@@ -12,13 +12,13 @@ from ingest.spark.columns import quoted
 from ingest.spark.errors import first_line
 from ingest.staging.lines import LineCount
 from ingest.staging.shape import Shape
-from ingest.staging.staged_file import StagedFile, uri_of
+from ingest.staging.staged_file import StagedFile
 from millrace.config.checks.reader_options import read_options
 from millrace.config.sections.sources import Jdbc, Source
 from millrace.digests import digest_of
 from millrace.errors import ConfigError, Unavailable, shorten
 from millrace.retry import NO_RETRY, RetryPolicy
-from millrace.storage import files_of
+from millrace.storage import files_of, uri_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

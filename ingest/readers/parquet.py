@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from ingest.errors import FileUnreadable
 from ingest.readers.typed import FileContent, TypedReader
 from ingest.staging.lines import LineCount
-from ingest.staging.staged_file import StagedFile, copying, key_of, uri_of
+from ingest.staging.staged_file import StagedFile, copying, key_of
 from millrace.retry import NO_RETRY, RetryPolicy
-from millrace.storage import files_of, is_of_storage, open_input
+from millrace.storage import files_of, is_of_storage, open_input, uri_of
 
 _TYPES: Final = {
     pa.bool_(): "boolean", pa.int8(): "tinyint", pa.int16(): "smallint", pa.int32(): "int", pa.int64(): "bigint",

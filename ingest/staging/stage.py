@@ -8,10 +8,10 @@ from ingest.staging.archives import Part, find_parts
 from ingest.staging.header import check_header
 from ingest.staging.lines import LineCounter, LongLine, without_long_lines
 from ingest.staging.shape import Shape
-from ingest.staging.staged_file import StagedFile, copying, key_of, make_readable, uri_of
+from ingest.staging.staged_file import StagedFile, copying, key_of, make_readable
 from millrace.config.checks.reader_options import ReaderOptions
 from millrace.retry import NO_RETRY, RetryPolicy
-from millrace.storage import files_of
+from millrace.storage import files_of, uri_of
 
 
 def stage(

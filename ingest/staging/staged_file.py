@@ -16,7 +16,7 @@ from ingest.staging.archives import CHUNK_BYTES
 from ingest.staging.lines import LineCount, LongLine
 from millrace.errors import StorageError
 from millrace.retry import NO_RETRY, RetryPolicy
-from millrace.storage import LocalFiles, files_of, open_input
+from millrace.storage import LocalFiles, files_of, open_input, uri_of
 
 _PLAIN_PATH: Final = re.compile(r"hdfs://[\w.:-]+(/[A-Za-z0-9=][\w.=+-]*)+")
 _PACKED: Final = (".gz", ".bz2", ".deflate", ".lz4", ".snappy", ".zst", ".zstd", ".lzo", ".xz")
@@ -58,11 +58,6 @@ def make_readable(path: str, target: str, retry: RetryPolicy = NO_RETRY) -> str:
         with copying(path, target), open_input(path, retry) as source, files.open_output(target) as copy:
             shutil.copyfileobj(source, copy, CHUNK_BYTES)
     return uri_of(target)
-
-
-def uri_of(path: str) -> str:
-    """The address of a staged file for Spark."""
-    return path if "://" in path else f"file://{path}"  # not percent-encoded: Spark does not decode it
 
 
 def key_of(path: str, uri: str) -> str:

@@ -1,13 +1,15 @@
 """Arranges rows in the order of the table: by split, then by a hash of the key, the same in every run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F
 
 from ingest.cleaning.flow import is_kept
 from ingest.spark.columns import hash_of, quoted
-from ingest.table.split import split_of
+from ingest.spark.ordered import sort_by
+from ingest.table.split import SPLITS, split_of
 from millrace.config.checks.flow import SPLIT
 from millrace.config.sections.ingest import Ingest
 from millrace.errors import ConfigError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 HASH: Final = "#hash"
+_PLACE: Final = "#place"
+_SPLIT_BITS: Final = 61
+"""The place of a row is the rank of its split, and this many bits of its hash behind it."""
 ROWS_PER_PARTITION: Final = 250_000
 
 
@@ -24,40 +29,63 @@ def partitions_for(rows: int) -> int:
     return max(1, -(-rows // ROWS_PER_PARTITION))
 
 
-def with_split(frame: "DataFrame", ingest: Ingest) -> "DataFrame":
+def can_arrange_first(ingest: Ingest, columns: Collection[str]) -> bool:
+    """Whether the place of a row is known before the steps, and the steps only add columns to it.
+
+    Narrow rows are then sorted, and joined afterwards.
+
+    Args:
+        ingest: The steps.
+        columns: The columns of the base source.
+    """
+    needed = {*ingest.key_columns, *([ingest.split.column] if ingest.split.by == "time" else [])}
+    changed = {name for step in ingest.steps for name in (*(step.derive or {}), *(step.rename or {}))}
+    changed |= {name for step in ingest.steps for name in (*(step.drop or ()), *(step.rename or {}).values())}
+    has_joins = any(step.join for step in ingest.steps)
+    adds_only = not any(step.call or step.dedupe or step.aggregate for step in ingest.steps)
+    return has_joins and adds_only and needed <= set(columns) and not needed & changed
+
+
+def with_split(frame: "DataFrame", ingest: Ingest, *, is_marked: bool = True) -> "DataFrame":
     """Add `SPLIT` and `HASH`, which are null in dropped rows.
 
     Args:
         frame: Rows after the steps, including dropped ones.
         ingest: Names the key and the split.
+        is_marked: Whether dropped rows are marked.
 
     Raises:
         ConfigError: The column of a time split is not a date or timestamp.
     """
     _check_split_column(frame, ingest)
+    if not is_marked:
+        frame = frame.withColumn(HASH, hash_of(ingest.key_columns))
+        return frame.withColumn(SPLIT, split_of(ingest.split, F.col(quoted(HASH))))
     # The expressions of a dropped row's key may fail.
     frame = frame.withColumn(HASH, F.when(is_kept(), hash_of(ingest.key_columns)))
     return frame.withColumn(SPLIT, F.when(is_kept(), split_of(ingest.split, F.col(quoted(HASH)))))
 
 
-def arrange(frame: "DataFrame", key: Sequence[str], partitions: int) -> "DataFrame":
-    """Partition rows by hash and sort them by split, hash and key, so that two runs write equal files.
+def arrange(frame: "DataFrame", partitions: int) -> "DataFrame":
+    """Partition rows by hash and sort them by split and hash, so that two runs write equal files.
+
+    Only the first 61 bits of the hash count. That two rows of a split share them is as likely as 1 to 400,000 for ten
+    million rows; the order of such rows may differ from run to run.
 
     Args:
         frame: Kept rows, with `SPLIT` and `HASH`.
-        key: The key's columns.
         partitions: Number of partitions.
-
-    Returns:
-        The rows without `HASH`.
     """
     frame = frame.repartition(partitions, F.col(quoted(HASH)))
-    return frame.sortWithinPartitions(SPLIT, quoted(HASH), *map(quoted, key)).drop(HASH)
+    split, ranks = F.col(SPLIT), list(enumerate(sorted(SPLITS)))
+    rank = reduce(lambda other, pair: F.when(split == pair[1], F.lit(pair[0])).otherwise(other), ranks, F.lit(None))
+    place = rank.cast("bigint") * F.lit(1 << _SPLIT_BITS) + F.shiftright(quoted(HASH), 64 - _SPLIT_BITS)
+    return sort_by(frame.withColumn(_PLACE, place), _PLACE, SPLIT).drop(_PLACE)
 
 
 def arrange_again(frame: "DataFrame", key: Sequence[str], partitions: int) -> "DataFrame":
     """Arrange rows of the table, which have no `HASH`."""
-    return arrange(frame.withColumn(HASH, hash_of(key)), key, partitions)
+    return arrange(frame.withColumn(HASH, hash_of(key)), partitions).drop(HASH)
 
 
 def _check_split_column(frame: "DataFrame", ingest: Ingest) -> None:

@@ -14,7 +14,7 @@ from ingest.table.commit import PLAIN, newest, own_version
 from ingest.table.transaction import NewFile, Transaction
 from millrace.config.checks.flow import SPLIT
 from millrace.errors import MillraceError, StorageError
-from millrace.storage import Store, mapped_errors
+from millrace.storage import Store, mapped_errors, uri_of
 from millrace.tables.versions import CLEAN, TableVersion, table_parts
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class CleanWrite:
         logger.info("wrote %d rows in %.1f s; no reader sees them yet", self.rows, time.monotonic() - started)
 
     def _start(self, frame: "DataFrame") -> Transaction:
-        self._transaction = transaction = Transaction(self._spark, self._uri)
+        self._transaction = transaction = Transaction(self._spark, uri_of(self._uri))
         number, version = transaction.number(TXN_APP), self._parent.version if self._parent else -1
         self._is_overtaken = number >= self._number or transaction.version != version
         if not self._append:

@@ -14,7 +14,7 @@ from ingest.spark.executors import map_paths
 from millrace.config import Config
 from millrace.digests import digest_of
 from millrace.errors import ArtifactNotFound
-from millrace.storage import Store, digest_at, mapped_errors
+from millrace.storage import Store, digest_at, mapped_errors, uri_of
 from millrace.tables import versions as tables
 from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table, table_parts
 
@@ -64,7 +64,7 @@ def write_rejects(frame: "DataFrame", store: Store, product: str, key: str) -> N
     started = time.monotonic()
     writer = frame.write.format("delta").mode("append").option("mergeSchema", "true")
     writer = writer.options(**PLAIN, txnAppId=key, txnVersion=1)
-    path = store.uri(*table_parts(product, REJECTS))
+    path = uri_of(store.uri(*table_parts(product, REJECTS)))
     try:
         writer.save(path)
     except (PySparkException, Py4JError):

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from ingest.cleaning.duplicates import digest_of_row
 from ingest.spark.columns import quoted
 from ingest.spark.errors import mapped_actions
+from ingest.spark.ordered import keeping_order
 from ingest.table.arrange import arrange_again, partitions_for
 from ingest.table.clean import CleanWrite
 from millrace.config.checks.flow import SPLIT
@@ -87,7 +88,8 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
     rows = sides.select(F.when(wins, F.col(quoted(_NEW))).otherwise(F.col(quoted(_OLD))).alias("row")).select("row.*")
     total = written + sum(file.rows for file in files) - both
     arranged = arrange_again(rows.select(*map(quoted, new.columns)), key, partitions_for(total))
-    write.merge(arranged, files, written - left_out)
+    with keeping_order(new.sparkSession):
+        write.merge(arranged, files, written - left_out)
     if write.rows_in_files != total:
         raise StorageError(f"the files of the upsert have {write.rows_in_files} rows, expected {total}")
     logger.info("upsert: replaced %d rows in %d files; left out %d older ones", both - left_out, len(files), left_out)

@@ -16,6 +16,7 @@ from millrace.storage.store import (
     open_input,
     resolve_root,
     upload,
+    uri_of,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "record_numbers",
     "resolve_root",
     "upload",
+    "uri_of",
 ]

@@ -65,6 +65,11 @@ def open_input(path: str, retry: RetryPolicy = NO_RETRY) -> BinaryIO:
     return files_of(path, retry).open_input(path)
 
 
+def uri_of(path: str) -> str:
+    """The address of a file or folder for Spark, whose default file system may be another one, such as HDFS."""
+    return path if "://" in path else f"file://{path}"  # not percent-encoded: Spark does not decode it
+
+
 def is_plain(name: str) -> bool:
     """Whether a user's name is a single, visible file name, without slashes."""
     return name != "" and name[0] != "." and not any(mark in name for mark in "/\\\0")

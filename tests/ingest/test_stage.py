@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest import stage
+from ingest import build, stage
 from ingest.changes import find_done
 from ingest.checks.failures import ContractFailed
 from ingest.errors import ExpressionFailed, SourceEmpty, TooManyFiltered
@@ -241,17 +241,25 @@ def test_steps_that_drop_more_than_is_allowed(spark: "SparkSession", tmp_path: P
     assert run(small.build(), spark, store).filtered == 15
 
 
+@pytest.mark.parametrize(
+    ("place", "arranged"),
+    [
+        ("row_number() over (partition by size order by weight desc, id)", [1, 1]),
+        ("cast(id div 7 as int) + 1", [1, 2]),  # rows are arranged before the join, and again if it loses the order
+    ],
+)
 def test_the_same_rows_in_the_same_order_whatever_the_partitions(
-    spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, arranged: list[int]
 ) -> None:
     monkeypatch.setattr(arrange, "ROWS_PER_PARTITION", 50)
-    number = "row_number() over (partition by size order by weight desc, id)"
+    calls = [0]
+    monkeypatch.setattr(build, "arrange", lambda *args: calls.append(calls.pop() + 1) or arrange.arrange(*args))
     small = (
         Small(tmp_path)
         .source(things(200))
         .steps(
             {"join": {"source": "kinds", "on": {"size": "kind"}, "columns": {"title": "title"}}},
-            {"derive": {"place": number}},
+            {"derive": {"place": place}},
             {"filter": {"name": "first", "keep": "place < 25"}},
         )
     )
@@ -274,6 +282,8 @@ def test_the_same_rows_in_the_same_order_whatever_the_partitions(
             for name, old in before.items():
                 spark.conf.set(name, str(old))
         found.append(rows_of(Store(str(tmp_path / shuffle)), "clean"))
+        calls.append(0)
+    assert calls[:2] == arranged
     assert content(Store(str(tmp_path / "2"))) == content(Store(str(tmp_path / "7")))
     assert found[0] == found[1]
     assert len(found[0]) == 168

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from millrace.config.sections.train import Features
 from millrace.features.spec import Category, Cyclic, Numeric, table_dtype
+from millrace.storage import uri_of
 from millrace.tables.versions import TableVersion
 from train.errors import NotTrainable
 from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
@@ -27,7 +28,7 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
     """
     from pyspark.sql import functions as F
 
-    frame = spark.read.format("delta").option("versionAsOf", table.version).load(table.uri)
+    frame = spark.read.format("delta").option("versionAsOf", table.version).load(uri_of(table.uri))
     frame = frame.where(F.col("split") == "train")
     numeric, empty_numbers = _numeric(frame, features, table)
     vocabularies = _vocabularies(frame, features, table)

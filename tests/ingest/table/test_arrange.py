@@ -1,13 +1,13 @@
 """The arrangement: one order, whatever the partitions and cores that rows came from."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyspark.sql import functions as F
 
 from ingest.cleaning.flow import DROPPED, Flow
 from ingest.spark.columns import hash_of, quoted
-from ingest.table.arrange import HASH, arrange, arrange_again, partitions_for, with_split
+from ingest.table.arrange import HASH, arrange, arrange_again, can_arrange_first, partitions_for, with_split
 from millrace.config.sections.ingest import Ingest
 from millrace.errors import ConfigError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 INGEST = Ingest(base="things", key=("id",))
+JOIN = {"join": {"source": "kinds", "on": {"name": "kind"}, "columns": {"title": "title"}}}
 
 
 def test_partitions() -> None:
@@ -33,7 +34,7 @@ def parts(frame: "DataFrame") -> list[list[tuple[str, int, int]]]:
 
 
 def arranged(frame: "DataFrame") -> "DataFrame":
-    return arrange(with_split(Flow.start(frame).frame, INGEST).drop(DROPPED), ["id"], 3)
+    return arrange(with_split(Flow.start(frame).frame, INGEST).drop(DROPPED), 3)
 
 
 def test_rows_lie_in_one_order(spark: "SparkSession") -> None:
@@ -43,6 +44,28 @@ def test_rows_lie_in_one_order(spark: "SparkSession") -> None:
     assert len(first) == 3
     assert all(part == sorted(part) for part in first)
     assert sorted(row[2] for part in first for row in part) == list(range(300))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([JOIN], True),
+        ([JOIN, {"derive": {"more": "id + 1"}}, {"filter": {"name": "few", "keep": "more < 5"}}], True),
+        ([], False),
+        ([JOIN, {"derive": {"id": "id + 1"}}], False),
+        ([{"rename": {"number": "id"}}, JOIN, {"derive": {"id": "number + 1"}}], False),
+        ([JOIN, {"rename": {"id": "time", "time": "id"}}], False),
+        ([JOIN, {"drop": ["time"]}], False),
+        ([JOIN, {"call": {"function": "tests.ingest.functions:shout"}}], False),
+        ([JOIN, {"dedupe": {"by": ["name"]}}], False),
+        ([JOIN, {"aggregate": {"by": ["id", "time"], "columns": {"n": "count(*)"}}}], False),
+    ],
+)
+def test_when_rows_may_be_arranged_before_the_steps(steps: list[dict[str, Any]], expected: bool) -> None:
+    split = {"by": "time", "column": "time", "validation_from": "2024-01-01", "test_from": "2024-02-01"}
+    ingest = Ingest.model_validate({"base": "things", "key": ["id"], "split": split, "steps": steps})
+    assert can_arrange_first(ingest, ["id", "time", "name"]) == expected
+    assert not can_arrange_first(ingest, ["id", "name"])
 
 
 def test_dropped_rows_have_no_split(spark: "SparkSession") -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ingest.cleaning.flow import DROPPED, Flow
 from ingest.errors import CommitLost, ExpressionFailed
-from ingest.table.arrange import arrange, with_split
+from ingest.table.arrange import HASH, arrange, with_split
 from ingest.table.clean import _PROPERTIES, CleanWrite
 from millrace.config.sections.ingest import Ingest
 from millrace.errors import ArtifactNotFound, StorageError
@@ -26,7 +26,7 @@ INGEST = Ingest(base="things", key=("id",))
 
 def things(spark: "SparkSession", count: int, columns: str = "concat('n', id) AS name") -> "DataFrame":
     flow = Flow.start(spark.range(count).selectExpr("id", columns))
-    return arrange(with_split(flow.frame, INGEST).drop(DROPPED), ["id"], 2)
+    return arrange(with_split(flow.frame, INGEST).drop(DROPPED), 2).drop(HASH)
 
 
 def files_in(store: Store) -> list[str]:

@@ -45,7 +45,7 @@ class TestWrites:
     @pytest.fixture
     def rows(self, spark: "SparkSession") -> "DataFrame":
         flow = Flow.start(spark.range(40).selectExpr("id", "concat('n', id) AS name"))
-        return arrange(with_split(flow.frame, Ingest(base="things", key=("id",))).drop(DROPPED), ["id"], 1)
+        return arrange(with_split(flow.frame, Ingest(base="things", key=("id",))).drop(DROPPED), 1).drop(HASH)
 
     def write(
         self,

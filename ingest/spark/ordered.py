@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _EXCLUDED: Final = "spark.sql.optimizer.excludedRules"
+_SHUFFLES: Final = "spark.databricks.delta.optimizeWrite.enabled"
+"""Delta's setting that shuffles rows before it writes them."""
 _REMOVES_SORTS: Final = "org.apache.spark.sql.catalyst.optimizer.EliminateSorts"
 """Spark's rule that removes a sort below a join, because joins promise no order."""
 
@@ -41,7 +43,10 @@ def sort_by(frame: "DataFrame", number: str, like: str) -> "DataFrame":
 
 def is_in_order(frame: "DataFrame", column: str) -> bool:
     """Whether Spark plans the rows of each partition in the order of a column; to be called while `keeping_order`."""
-    ordering = frame._jdf.queryExecution().sparkPlan().outputOrdering()
+    plan = frame._jdf.queryExecution().executedPlan()  # with the shuffles that joins need
+    if plan.getClass().getSimpleName() == "AdaptiveSparkPlanExec":
+        plan = plan.initialPlan()
+    ordering = plan.outputOrdering()
     if ordering.isEmpty():
         return False
     children = ordering.head().children()
@@ -51,16 +56,18 @@ def is_in_order(frame: "DataFrame", column: str) -> bool:
 
 @contextlib.contextmanager
 def keeping_order(spark: "SparkSession") -> Iterator[None]:
-    """Have Spark keep the sorts of all frames that are planned meanwhile."""
-    before = spark.conf.get(_EXCLUDED, "")
-    spark.conf.set(_EXCLUDED, ",".join(filter(None, (before, _REMOVES_SORTS))))
+    """Have Spark keep the order of all frames that are planned and written meanwhile."""
+    rules, shuffles = spark.conf.get(_EXCLUDED, None), spark.conf.get(_SHUFFLES, None)
+    spark.conf.set(_EXCLUDED, ",".join(filter(None, (rules, _REMOVES_SORTS))))
+    spark.conf.set(_SHUFFLES, "false")
     try:
         yield
     finally:
-        if before:
-            spark.conf.set(_EXCLUDED, before)
-        else:
-            spark.conf.unset(_EXCLUDED)
+        for name, before in ((_EXCLUDED, rules), (_SHUFFLES, shuffles)):
+            if before is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, before)
 
 
 def _object(package: Any, name: str) -> Any:

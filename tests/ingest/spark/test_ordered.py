@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 EXCLUDED = "spark.sql.optimizer.excludedRules"
+SHUFFLES = "spark.databricks.delta.optimizeWrite.enabled"
 
 
 def sorted_frame(spark: "SparkSession") -> "DataFrame":
@@ -58,7 +59,24 @@ def test_an_order_that_is_lost_is_noticed(spark: "SparkSession") -> None:
     with keeping_order(spark):
         assert not is_in_order(sorted_frame(spark).repartition(2), "name")
         assert not is_in_order(spark.range(5).withColumn("name", F.lit("a")), "name")
-        assert not is_in_order(joined(spark).hint("x").join(spark.range(9).hint("merge"), "id"), "name")
+        for way in ("merge", "shuffle_hash"):  # both shuffle rows, and the second one keeps the order of its input
+            other = spark.range(9).withColumnRenamed("id", "place").hint(way)
+            assert not is_in_order(joined(spark).join(other, "place", "left"), "name")
+
+
+def test_delta_does_not_shuffle_rows(spark: "SparkSession", tmp_path: Path) -> None:
+    spark.conf.set(SHUFFLES, "true")
+    try:
+        with keeping_order(spark):
+            assert spark.conf.get(SHUFFLES) == "false"
+            joined(spark).write.format("delta").partitionBy("name").save(str(tmp_path / "out"))
+        assert spark.conf.get(SHUFFLES) == "true"
+    finally:
+        spark.conf.unset(SHUFFLES)
+    files = list((tmp_path / "out").rglob("name=*/*.parquet"))
+    assert len(files) == 8
+    places = [pq.ParquetFile(file).read()["place"].to_pylist() for file in files]
+    assert all(each == sorted(each) for each in places if None not in each)
 
 
 @pytest.mark.parametrize("before", ["", "org.apache.spark.sql.catalyst.optimizer.LimitPushDown"])

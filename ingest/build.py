@@ -16,13 +16,14 @@ from pyspark.sql import functions as F
 from ingest.checks import contract, guards
 from ingest.checks.failures import ContractFailed
 from ingest.checks.footers import Footers, read_footers
-from ingest.checks.keys import check_key, check_new_keys
+from ingest.checks.keys import check_key, check_new_keys, has_unique_keys
 from ingest.checks.statistics import Outcomes, find_empty, find_outcomes, measure, observe, of_footers, warn_of_nulls
 from ingest.cleaning.flow import DROPPED, NOT_FINITE, Flow, add, is_kept
 from ingest.cleaning.steps import apply_steps, find_not_unique, uses_rows_once
 from ingest.records import Accounts
 from ingest.sources.load import LoadedSource, ReadOnce, check_rejected, load_sources
 from ingest.sources.staged import StagedSource
+from ingest.spark.columns import quoted
 from ingest.spark.observed import Observed
 from ingest.spark.ordered import is_in_order, keeping_order
 from ingest.table import commit
@@ -192,7 +193,9 @@ class Build:
         with keeping_order(self.spark):
             if not is_in_order(rows, SPLIT):
                 rows = arrange(rows, partitions)
-            write.write(rows.drop(HASH))
+            # An appended delivery must have the columns of the table, in their order.
+            names = [name for name in rows.columns if name not in (HASH, SPLIT)]
+            write.write(rows.select(*map(quoted, names), SPLIT))
             if partitions > MOST_FILES * partitions_for(write.rows):
                 write.write(arrange_again(write.read(), key, partitions_for(write.rows)))
 
@@ -246,7 +249,7 @@ class Build:
         statistics = statistics or measure(rows, count, key, config.contract, label)
         failures = guards.find_failures(config.contract, statistics, label, old.rows_of() if old else 0)
         if not failures and count:
-            check_key(rows, key, statistics, is_unique=known is not None and self._has_unique_keys(known))
+            check_key(rows, key, statistics, is_unique=has_unique_keys(self.spark, config.ingest.split, known))
             if old and not config.ingest.upsert:
                 table = self.spark.read.format("delta").option("versionAsOf", old.version).load(uri_of(old.uri))
                 check_new_keys(rows, table, key)
@@ -259,15 +262,6 @@ class Build:
             failures = contract.run_suite(config.contract, rows, config.product, key)
         if failures:
             raise ContractFailed(config.product, failures)
-
-    def _has_unique_keys(self, footers: Footers) -> bool:
-        """Whether equal keys would lie side by side in the files, and none do.
-
-        Equal keys have equal hashes, so they are in one partition and, unless the split depends on another column, in
-        one split. A partition has one file for each split, unless Spark is told to make smaller files.
-        """
-        most = self.spark.conf.get("spark.sql.files.maxRecordsPerFile", "0")
-        return self.config.ingest.split.by == "hash" and str(most) in ("0", "-1") and not footers.has_repeated_keys
 
     def _upsert(self, write: CleanWrite, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Replace older rows of an incremental table, and return the changed counts for the commit."""

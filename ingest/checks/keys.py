@@ -4,15 +4,17 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from ingest.checks.footers import Footers
 from ingest.checks.statistics import Statistics
 from ingest.errors import KeyBroken
 from ingest.spark.columns import hash_of, quoted
 from ingest.spark.errors import mapped_actions
 from millrace.config.checks.flow import SPLIT
+from millrace.config.sections.ingest import HashSplit, TimeSplit
 from millrace.errors import MAX_EXAMPLES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics, *, is_unique: bool = False) -> None:
@@ -50,6 +52,19 @@ def check_key(frame: "DataFrame", key: tuple[str, ...], statistics: Statistics, 
             count = repeated.agg(F.sum("count")).collect()[0][0]
             hint = "add columns to the key until it is unique, or filter the duplicate rows"
             raise KeyBroken(key, reason="rows have a key that is not unique", count=count, examples=examples, hint=hint)
+
+
+def has_unique_keys(spark: "SparkSession", split: HashSplit | TimeSplit, footers: Footers | None) -> bool:
+    """Whether equal keys would lie side by side in the files, and none do.
+
+    Equal keys have equal hashes, so they are in one partition and, unless the split depends on another column, in one
+    split. A partition has one file for each split, unless Spark is told to make smaller files. The hash is that of a
+    text, and in other zones than UTC two times can have the same text.
+    """
+    if footers is None or split.by != "hash" or spark.conf.get("spark.sql.session.timeZone") != "UTC":
+        return False
+    most = spark.conf.get("spark.sql.files.maxRecordsPerFile", "0")
+    return str(most) in ("0", "-1") and not footers.has_repeated_keys
 
 
 def check_new_keys(frame: "DataFrame", table: "DataFrame", key: tuple[str, ...]) -> None:

@@ -49,7 +49,8 @@ def apply_steps(
     for number, step in enumerate(ingest.steps):
         flow = _apply(flow, step, f"ingest.steps.{number}", context)
     if ingest.upsert:
-        return keep_newest(flow, ingest.key_columns, ingest.upsert, stack)
+        with mapped_analysis("ingest.upsert.order", ingest.upsert.order):
+            return keep_newest(flow, ingest.key_columns, ingest.upsert, stack)
     return add_row_key(flow, ingest, stack) if ingest.key == "row" else flow
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException, PythonException
+from pyspark.errors.exceptions.captured import convert_exception
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid
 from millrace.errors import ConfigError, Unavailable, shorten
@@ -74,6 +75,9 @@ def error_of_data(what: str, error: Exception) -> ExpressionFailed | ConfigError
     A job that writes files fails with an error of its own; the error of the row is a cause of it.
     """
     cause: BaseException | None = error
+    if isinstance(error, Py4JJavaError):  # of a class that PySpark does not know; its causes it may know
+        java = error.java_exception.getCause()
+        cause = convert_exception(java) if java is not None else None
     while isinstance(cause, PySparkException):
         state, condition = cause.getSqlState() or "", cause.getCondition() or ""
         if state.startswith(SYNTAX_STATE) or condition.startswith("INVALID_DATETIME_PATTERN"):

@@ -50,8 +50,11 @@ def is_in_order(frame: "DataFrame", column: str) -> bool:
     if ordering.isEmpty():
         return False
     children = ordering.head().children()
-    names = [children.apply(position) for position in range(children.size())]
-    return any(getattr(child, "name", None) and child.name() == column for child in names)
+    expressions = [children.apply(position) for position in range(children.size())]
+    return any(
+        expression.getClass().getSimpleName() == "AttributeReference" and expression.name() == column
+        for expression in expressions
+    )
 
 
 @contextlib.contextmanager

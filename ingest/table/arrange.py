@@ -69,8 +69,8 @@ def with_split(frame: "DataFrame", ingest: Ingest, *, is_marked: bool = True) ->
 def arrange(frame: "DataFrame", partitions: int) -> "DataFrame":
     """Partition rows by hash and sort them by split and hash, so that two runs write equal files.
 
-    Only the first 61 bits of the hash count. That two rows of a split share them is as likely as 1 to 400,000 for ten
-    million rows; the order of such rows may differ from run to run.
+    Only the first 61 bits of the hash count. Two of ten million rows in one split share them with a probability of 1 to
+    46,000; the order of such rows may differ from run to run.
 
     Args:
         frame: Kept rows, with `SPLIT` and `HASH`.

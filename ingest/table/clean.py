@@ -29,7 +29,7 @@ _PROPERTIES: Final = {
     **PLAIN,
     # The log is the only record of which files were read, so its entries must not expire.
     "delta.enableExpiredLogCleanup": "false",
-    # By default Delta lets another program append rows between the check of a run and its commit.
+    # A commit fails if another program appended rows since the run started.
     "delta.isolationLevel": "Serializable",
 }
 
@@ -37,8 +37,8 @@ _PROPERTIES: Final = {
 class CleanWrite:
     """The rows of a new version, in files that no reader sees before `commit`.
 
-    As a context manager it removes these files at the end if they were not committed. Files of a run that was killed
-    stay until Delta's VACUUM.
+    As a context manager it removes these files at the end if they were not committed. Files of a run that was killed,
+    and those of a Spark job that failed, stay until Delta's VACUUM.
 
     The commit is fenced: its transaction number in Delta's log is the parent's version plus one, and it is not written
     if the log has this number already, or gets it first. A run that was paused while another run wrote the table
@@ -229,9 +229,9 @@ class CleanWrite:
 
     def _discard(self, files: list[NewFile]) -> None:
         """Remove files that are not a part of the table; what cannot be removed stays for VACUUM."""
-        try:
-            for file in files:
+        for file in files:
+            try:
                 with mapped_errors("file", file.path):
                     self._store.files.remove(f"{self._uri}/{file.path}")
-        except MillraceError as error:
-            logger.warning("files that are not in the table could not be removed: %s", error)
+            except MillraceError as error:
+                logger.warning("a file that is not in the table could not be removed: %s", error)

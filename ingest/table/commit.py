@@ -47,7 +47,10 @@ def commit_key(config: Config, digests: Mapping[str, str]) -> str:
     for section in sources.values():
         for name in _IGNORED_KEYS:
             section.pop(name, None)
-    parts = (config.product, "ingest", sources, config.ingest, config.contract, dict(digests))
+    ingest = config.ingest.model_dump(mode="json", by_alias=True)
+    if config.ingest.upsert is None:
+        del ingest["upsert"]
+    parts = (config.product, "ingest", sources, ingest, config.contract, dict(digests))
     return digest_of(*parts)
 
 

@@ -225,6 +225,8 @@ class ColumnFlow:
             return set()
         for mistake in check_functions(expression):
             self.report(path, mistake.found, mistake.allowed)
+        if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
+            self.report(path, "* stands for columns of Millrace's own, too", "name the columns")
         bound = {name.name for lambda_ in tree.find_all(exp.Lambda) for name in lambda_.expressions}
         known = {name.lower(): name for name in self.columns}
         used = set()

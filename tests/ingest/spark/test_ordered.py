@@ -62,6 +62,8 @@ def test_an_order_that_is_lost_is_noticed(spark: "SparkSession") -> None:
         for way in ("merge", "shuffle_hash"):  # both shuffle rows, and the second one keeps the order of its input
             other = spark.range(9).withColumnRenamed("id", "place").hint(way)
             assert not is_in_order(joined(spark).join(other, "place", "left"), "name")
+        other = spark.range(9).selectExpr("cast(id AS string) AS text").hint("merge")
+        assert not is_in_order(joined(spark).join(other, F.col("id").cast("string") == other["text"], "left"), "name")
 
 
 def test_delta_does_not_shuffle_rows(spark: "SparkSession", tmp_path: Path) -> None:

@@ -149,3 +149,10 @@ def test_the_log_is_that_of_a_normal_write(
     assert next(action["txn"] for action in actions if "txn" in action)["version"] == 1
     assert list(log.glob("*2.checkpoint*.parquet"))
     assert spark.read.format("delta").option("versionAsOf", 3).load(parent.uri).count() == 4
+
+
+def test_a_row_that_fails_an_expression_behind_the_shuffle(spark: "SparkSession", store: Store) -> None:
+    """Spark's job then fails with an error of the writer; the error of the row is a cause of it."""
+    frame = things(spark, 300).selectExpr("id", "1 / (id - 297) AS name", "split")
+    with CleanWrite(spark, store, "small", None) as write, pytest.raises(ExpressionFailed, match="DIVIDE_BY_ZERO"):
+        write.write(frame)

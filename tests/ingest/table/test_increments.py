@@ -120,6 +120,21 @@ def test_killed_before_the_commit_then_made_anew(growing: Growing, monkeypatch: 
 
 
 @pytest.mark.spark
+def test_deliveries_whose_rows_are_arranged_at_another_time(growing: Growing) -> None:
+    """Rows are arranged before a join only if its key is unique; all deliveries have the columns in one order."""
+    kinds = csv("kind,title", *(f"{n},t{n}" for n in range(7)))
+    columns = {"kind": "int", "title": "string"}
+    growing.small.source(kinds, name="kinds", file="kinds.csv", columns=columns)
+    growing.small.steps({"join": {"source": "kinds", "on": {"size": "kind"}, "columns": {"title": "title"}}})
+    growing.put("a.csv", rows(0, 5))
+    growing.run()
+    growing.small.source(kinds + b"9,x\n9,y\n", name="kinds", file="kinds.csv", columns=columns)
+    growing.put("b.csv", rows(5, 5))
+    assert growing.run().version == 1
+    assert growing.ids == list(range(10))
+
+
+@pytest.mark.spark
 def test_a_bad_file_waits_until_it_is_mended(growing: Growing) -> None:
     growing.small.sources["things"] |= {"on_bad_file": "quarantine", "max_bad_files": 1}
     growing.put("bad.csv.gz", gzipped(rows(5, 5))[:-9])

@@ -148,7 +148,7 @@ class Build:
         metadata = self._check(write, loaded, flow, outcomes)
         return write, metadata | self._upsert(write, metadata)
 
-    def _plan(self, staged: Mapping[str, StagedSource]) -> "_Plan":
+    def _plan(self, staged: Mapping[str, StagedSource]) -> _Plan:
         """Read the sources that are not read by the job that writes, and plan that job."""
         ingest = self.config.ingest
         base = staged[ingest.base]

@@ -128,9 +128,7 @@ class ColumnFlow:
         if not is_incremental:
             found = f"the source '{self.config.ingest.base}' is not incremental, so each run replaces all rows"
             self.report(("ingest", "upsert"), found, "use a dedupe step, or set incremental: true")
-        path = ("ingest", "upsert", "order")
-        if self.require(path, order) and self.columns[order].startswith(("map", "variant")):
-            self.report(path, f"column '{order}' is a {self.columns[order]}", "expected a type with an order")
+        self.require(("ingest", "upsert", "order"), order)
 
     def _time_split(self, column: str) -> None:
         path = ("ingest", "split", "column")

@@ -128,7 +128,8 @@ def check_aggregate(expression: str) -> Mistake | None:
 def _uses_order(call: exp.Expr) -> bool:
     if isinstance(call, exp.Mode) and str(call.args.get("deterministic")).lower() == "true":
         return False
-    return not call.find_ancestor(*_WITHOUT_ORDER)
+    is_array = isinstance(call, exp.ArrayAgg | exp.ArrayUniqueAgg)
+    return not (is_array and call.find_ancestor(*_WITHOUT_ORDER))
 
 
 def _is_time(before: Token | None, behind: Token | None) -> bool:

@@ -166,6 +166,12 @@ def test_steps_that_change_the_columns(tmp_path: Path) -> None:
             "'no-fare' is the name of another step, a filter",
             "use",
         ),
+        (
+            "aggregate: {by: [city], columns: {n: 'array_max(array(first(hour), 1))'}}",
+            "aggregate.columns.n",
+            "depends on the order",
+            "min",
+        ),
         ("dedupe: {by: [city], name: upsert}", "dedupe.name", "'upsert' is a name of Millrace's own", "another name"),
         (
             "aggregate: {by: [city], columns: {n: collect_list(hour)}}",

@@ -13,7 +13,7 @@ from millrace.logs import CONTEXT
 from millrace.storage import Store
 from pipelines.hadoop.cluster import Cluster, Size
 from pipelines.jobs.session import build_session
-from tests.java import start_quickly
+from tests.java import for_long, start_quickly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,8 @@ def _restored_logging() -> "Iterator[None]":
 def spark() -> "Iterator[SparkSession]":
     """A Spark session with two cores. Its Python workers find the packages even if pytest runs in another folder."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    session = build_session(Spark(master="local[2]", driver_memory="1g"), app_name="tests")
+    with for_long():
+        session = build_session(Spark(master="local[2]", driver_memory="1g"), app_name="tests")
     yield session
     session.stop()
 

@@ -33,6 +33,8 @@ SETTINGS: Final = {
     # How long to wait for a NameNode that restarts; without these two, ten seconds.
     "spark.hadoop.dfs.client.retry.policy.enabled": "true",
     "spark.hadoop.dfs.client.retry.policy.spec": "1000,20,5000,60,10000,25",
+    # The place in Python of each column: only for error messages, and half of the calls to the JVM.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.ui.enabled": "false",
     "spark.python.worker.reuse": "true",
     "spark.python.worker.faulthandler.enabled": "true",

@@ -103,8 +103,6 @@ def _validate(rules: list[Rule], frame: "DataFrame", name: str, key: tuple[str, 
     from great_expectations.expectations.registry import get_expectation_impl
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    # An expectation that cannot be computed becomes a failure; Spark's own log line about it would quote values.
-    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_spark(name, persist=False)

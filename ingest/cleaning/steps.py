@@ -51,7 +51,10 @@ def apply_steps(
     if ingest.upsert:
         with mapped_analysis("ingest.upsert.order", ingest.upsert.order):
             return keep_newest(flow, ingest.key_columns, ingest.upsert, stack)
-    return add_row_key(flow, ingest, stack) if ingest.key == "row" else flow
+    if ingest.key != "row":
+        return flow
+    with mapped_analysis("ingest.key", ingest.key):
+        return add_row_key(flow, ingest, stack)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ def _apply(flow: Flow, step: Step, where: str, context: _Context) -> Flow:
 
 def _merge(flow: Flow, step: Step, where: str, context: _Context) -> Flow:
     if step.dedupe:
-        return dedupe(flow, step.dedupe, context.stack)
+        compared = (*step.dedupe.by, *filter(None, [step.dedupe.order]))
+        with mapped_analysis(f"{where}.dedupe", ", ".join(compared)):  # not all types can be compared
+            return dedupe(flow, step.dedupe, context.stack)
     return aggregate(flow, step.aggregate, f"{where}.aggregate", context.stack) if step.aggregate else flow
 
 

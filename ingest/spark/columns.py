@@ -57,8 +57,10 @@ def hash_of(key: Sequence[str]) -> "Column":
     """A 64-bit hash of the key's values as text.
 
     It does not change if a column gets a wider type or if other columns are added or removed. A null changes the hash
-    and differs from every text; Spark's own hash skips nulls.
+    and differs from every text; Spark's own hash skips nulls. The numbers -0.0 and 0.0 are equal for Spark, as keys
+    and in joins, so they have one hash.
     """
-    values = [F.col(quoted(name)).cast("string") for name in key]
+    texts = [F.col(quoted(name)).cast("string") for name in key]
+    values = [F.when(text == "-0.0", F.lit("0.0")).otherwise(text) for text in texts]
     marked = [F.coalesce(F.concat(F.lit("="), value), F.lit("-")) for value in values]
     return F.xxhash64(*marked)

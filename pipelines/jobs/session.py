@@ -1,5 +1,6 @@
 """The only place that builds a SparkSession."""
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -54,6 +55,8 @@ def build_session(section: Spark, *, app_name: str) -> "SparkSession":
     python = section.conf.get("spark.pyspark.python") or os.environ.get("PYSPARK_PYTHON") or sys.executable
     os.environ["PYSPARK_PYTHON"] = str(python)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    # PySpark logs each failed query with its plan, which quotes values and declarations; our errors say what failed.
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     builder = SparkSession.builder.appName(app_name)
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ
     if not under_submit:

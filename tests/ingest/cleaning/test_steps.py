@@ -12,6 +12,7 @@ from ingest.cleaning.steps import apply_steps, find_not_unique
 from ingest.errors import ExpressionFailed, ExpressionInvalid, RowsMultiplied
 from ingest.spark.errors import mapped_actions
 from millrace.config.sections.ingest import Ingest
+from millrace.errors import ConfigError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -242,3 +243,22 @@ def test_rows_without_a_key(spark: "SparkSession", stack: contextlib.ExitStack, 
     assert all(re.fullmatch(r"[0-9a-f]{32}(-2)?", key) for key in keys)
     assert sum(key.endswith("-2") for key in keys) == kept - 8
     assert flow.filtered == ({} if rule == "keep" else {"duplicates": 1})
+
+
+@pytest.mark.parametrize(
+    ("step", "where"),
+    [
+        ({"dedupe": {"by": ["id"], "order": "place"}}, r"ingest\.steps\.1\.dedupe: id, place: "),
+        ({"dedupe": {"by": ["place"]}}, r"ingest\.steps\.1\.dedupe: place: "),
+        (
+            {"join": {"source": "kinds", "on": {"place": "kind"}, "columns": {"title": "title"}}},
+            r"ingest\.steps\.1\.join",
+        ),
+    ],
+    ids=["order", "by", "join"],
+)
+def test_columns_that_cannot_be_compared(
+    spark: "SparkSession", stack: contextlib.ExitStack, step: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(ConfigError, match=where):
+        run(spark, stack, {"derive": {"place": "map(kind, id)"}}, step)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ingest.errors import CommitLost, KeyBroken
+from millrace.errors import ConfigError
 from millrace.failpoints import ENVIRONMENT, FailpointFired
 from millrace.storage import Store
 from millrace.tables.versions import find_table
@@ -135,3 +136,12 @@ def test_without_upsert_it_is_an_error(orders: Growing) -> None:
     record: Any = orders.run(full=True)
     assert (record.rows_in, record.rows_out, record.filters) == (2, 1, {"upsert": 1})
     assert table(orders.store) == {1: ("new", 2)}
+
+
+def test_an_order_of_a_type_without_order(orders: Growing) -> None:
+    orders.small.steps({"derive": {"place": "map(name, changed)"}})
+    orders.small.ingest["upsert"] = {"order": "place"}
+    orders.put("1.csv", csv(HEADER, "1,a,1"))
+    with pytest.raises(ConfigError, match=r'upsert\.order: place: .*ordering on type "MAP') as caught:
+        orders.run()
+    assert "pyspark" not in str(caught.value)

@@ -15,7 +15,7 @@ from millrace.config.sections.ingest import Ingest
 from millrace.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 HASH: Final = "#hash"
 _PLACE: Final = "#place"
@@ -59,7 +59,11 @@ def with_split(frame: "DataFrame", ingest: Ingest, *, is_marked: bool = True) ->
     """
     _check_split_column(frame, ingest)
     if not is_marked:
-        frame = frame.withColumn(HASH, hash_of(ingest.key_columns))
+        # Rows without a key are dropped by a later step, or refused. They are spread, or one task would get them all.
+        others = F.xxhash64(*map(quoted, frame.columns))
+        frame = frame.withColumn(
+            HASH, F.when(_has_key(ingest.key_columns), hash_of(ingest.key_columns)).otherwise(others)
+        )
         return frame.withColumn(SPLIT, split_of(ingest.split, F.col(quoted(HASH))))
     # The expressions of a dropped row's key may fail.
     frame = frame.withColumn(HASH, F.when(is_kept(), hash_of(ingest.key_columns)))
@@ -86,6 +90,10 @@ def arrange(frame: "DataFrame", partitions: int) -> "DataFrame":
 def arrange_again(frame: "DataFrame", key: Sequence[str], partitions: int) -> "DataFrame":
     """Arrange rows of the table, which have no `HASH`."""
     return arrange(frame.withColumn(HASH, hash_of(key)), partitions).drop(HASH)
+
+
+def _has_key(key: Sequence[str]) -> "Column":
+    return reduce(lambda known, name: known & F.col(quoted(name)).isNotNull(), key, F.lit(True))
 
 
 def _check_split_column(frame: "DataFrame", ingest: Ingest) -> None:

@@ -74,6 +74,14 @@ def test_dropped_rows_have_no_split(spark: "SparkSession") -> None:
     assert marked.where(f"split is null and {quoted(HASH)} is null").count() == 100
 
 
+def test_rows_without_a_key_are_not_all_in_one_partition(spark: "SparkSession") -> None:
+    """A step may drop them later."""
+    frame = spark.range(900).select(F.col("id").alias("other"), F.lit(None).cast("bigint").alias("id"))
+    spread = arrange(with_split(frame, INGEST, is_marked=False), 3).groupBy(F.spark_partition_id()).count().collect()
+    assert len(spread) == 3
+    assert max(row[1] for row in spread) < 400
+
+
 def test_a_derived_time_that_is_none(spark: "SparkSession") -> None:
     split = {"by": "time", "column": "when", "validation_from": "2024-01-01", "test_from": "2024-02-01"}
     ingest = Ingest.model_validate({"base": "things", "key": ["id"], "split": split})

@@ -207,10 +207,7 @@ class Build:
         filters = add(flow.filtered, outcomes.dropped)
         counts = write.rows_by(SPLIT)
         splits = {name: counts.get(name, 0) for name in SPLITS}
-        merging = {step.aggregate.name for step in config.ingest.steps if step.aggregate} | {UPSERT}
-        dropping = {name: count for name, count in filters.items() if name not in merging}
-        merged = sum(count for name, count in filters.items() if name in merging)
-        guards.check_filtered(dropping, base.good - merged, config.ingest.max_filtered)
+        guards.check_filtered(filters, base.good, config.ingest)
         rows, key = write.read(), config.ingest.key_columns
         columns = [name for name in rows.columns if name != SPLIT]
         footers = read_footers(write.paths, write.bytes, key, self.spark, self.store.retry)

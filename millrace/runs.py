@@ -44,17 +44,24 @@ class RunRecord(BaseModel):
     details: dict[str, object] = Field(default_factory=dict)
     """Details of this stage: metrics, digests, sources."""
 
+    @property
+    def lost_rows(self) -> str:
+        """What is wrong with the row counts; empty if they add up."""
+        if self.rows_in == self.rows_out + self.rejected + self.filtered:
+            return ""
+        return (
+            f"{self.stage}: {self.rows_in} rows in, but {self.rows_out} out + {self.rejected} rejected "
+            f"+ {self.filtered} filtered"
+        )
+
     def check_accounts(self) -> "RunRecord":
         """Return the record if its row counts add up.
 
         Raises:
             AssertionError: Rows were lost or doubled, which is a bug and not a fault of the data.
         """
-        if self.rows_in != self.rows_out + self.rejected + self.filtered:
-            raise AssertionError(
-                f"{self.stage}: {self.rows_in} rows in, but {self.rows_out} out + {self.rejected} rejected "
-                f"+ {self.filtered} filtered"
-            )
+        if self.lost_rows:
+            raise AssertionError(self.lost_rows)
         return self
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ingest.checks.failures import Failure
 from ingest.checks.statistics import Statistics, contract_columns
 from ingest.errors import ContractUnfit, TooManyFiltered
-from millrace.config.sections.ingest import Contract
+from millrace.config.sections.ingest import UPSERT, Contract, Ingest
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
@@ -93,16 +93,34 @@ def find_failures(
     return failures
 
 
-def check_filtered(filters: Mapping[str, int], entered: int, allowed: float) -> None:
-    """Check that filters, inner joins and functions dropped at most the allowed share of the rows.
+def check_filtered(filters: Mapping[str, int], good: int, ingest: Ingest) -> None:
+    """Check that filters, inner joins, functions and `dedupe` dropped at most the allowed share of the rows.
+
+    Behind an `aggregate` step the rows are its groups, so the steps before and behind it are checked apart.
 
     Args:
-        filters: Number of dropped rows, by filter, join or function.
-        entered: Number of well-formed rows before the steps.
-        allowed: Largest share.
+        filters: Number of rows that each step dropped or merged, by its name.
+        good: Number of well-formed rows of the base source.
+        ingest: The steps, and the allowed share.
 
     Raises:
         TooManyFiltered: They dropped more rows.
     """
-    if sum(filters.values()) > allowed * entered:
-        raise TooManyFiltered(filters, rows=entered, allowed=allowed)
+    left = {name: count for name, count in filters.items() if name != UPSERT}
+    dropped: dict[str, int] = {}
+    for step in ingest.steps:
+        if step.aggregate:
+            _check_share(dropped, good, ingest.max_filtered)
+            good -= sum(dropped.values()) + left.pop(step.aggregate.name, 0)
+            dropped = {}
+        else:
+            names = [each.name for each in (step.filter, step.dedupe) if each]
+            names += [f"join:{step.join.source}"] if step.join else []
+            names += [step.call.function] if step.call else []
+            dropped |= {name: left.pop(name) for name in names if name in left}
+    _check_share(dropped | left, good, ingest.max_filtered)
+
+
+def _check_share(dropped: Mapping[str, int], entered: int, allowed: float) -> None:
+    if sum(dropped.values()) > allowed * entered:
+        raise TooManyFiltered(dropped, rows=entered, allowed=allowed)

@@ -67,5 +67,6 @@ def _drop(flow: Flow, condition: "Column", name: str) -> Flow:
 def digest_of_row(columns: "Column") -> "Column":
     """A digest of the names and values of the fields of a struct; the fields should be sorted by name."""
     # By default the text of a timestamp has no microseconds.
-    options = {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+    seconds = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
+    options = {"ignoreNullFields": "false", "timestampFormat": f"{seconds}XXX", "timestampNTZFormat": seconds}
     return F.md5(F.to_json(columns, options))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DataType, NumericType
+from pyspark.sql.types import BooleanType
 
 from ingest.cleaning.aggregates import aggregate
 from ingest.cleaning.calls import apply_call
@@ -19,6 +19,7 @@ from ingest.cleaning.windows import check_order, windows_of
 from ingest.errors import ExpressionInvalid, RowsMultiplied
 from ingest.spark.columns import hash_of, quoted
 from ingest.spark.errors import mapped_actions, mapped_analysis
+from millrace.config.checks.types import are_comparable
 from millrace.config.sections.ingest import Filter, Ingest, Join, Step
 
 if TYPE_CHECKING:
@@ -172,16 +173,15 @@ def _join(flow: Flow, join: Join, where: str, context: _Context) -> Flow:
 
 
 def _check_types(flow: Flow, join: Join, where: str, other: "DataFrame") -> None:
-    """Refuse to compare a string with a number: Spark would cast, and fail at the first string that is no number."""
+    """Refuse to compare types that Spark would cast.
+
+    It would fail at the first string that is no number, and round numbers, so that unequal ones match.
+    """
     for mine, theirs in join.on.items():
-        left, right = flow.frame.schema[mine].dataType, other.schema[theirs].dataType
-        if not _comparable(left, right):
-            found = f"{mine} ({left.simpleString()}) = {theirs} ({right.simpleString()})"
+        left, right = (f.schema[n].dataType.simpleString() for f, n in ((flow.frame, mine), (other, theirs)))
+        if not are_comparable(left, right):
+            found = f"{mine} ({left}) = {theirs} ({right})"
             raise ExpressionInvalid(f"{where}.on", found, reason="the types differ; derive a column with a cast first")
-
-
-def _comparable(left: DataType, right: DataType) -> bool:
-    return left == right or (isinstance(left, NumericType) and isinstance(right, NumericType))
 
 
 def uses_rows_once(ingest: Ingest) -> bool:

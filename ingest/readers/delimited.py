@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from ingest.grammar.parse import BLANKS, text_of
 from ingest.readers import Checked
-from ingest.readers.raw import file_column, read_lines, text_column, text_reason, with_values
-from ingest.spark.columns import CORRUPT, FILE, TEXT, ddl, quoted
+from ingest.readers.raw import file_column, read_lines, text_reason, with_values
+from ingest.spark.columns import CORRUPT, FILE, TEXT, ddl, quoted, text_column
 from ingest.staging.shape import Shape
 from ingest.staging.stage import stage
 from ingest.staging.staged_file import StagedFile
@@ -73,7 +73,9 @@ class DelimitedReader:
         types = dict.fromkeys(map(_field, range(len(written))), "string")
         types |= {_field(written.index(self.shape.in_file[name])): columns[name].type for name in typed}
         schema = f"{ddl(types)}, {quoted(CORRUPT)} string"
-        settings = {**self.options.spark, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
+        # An empty field is null, with quotes and without, whatever other text is null.
+        settings = {"emptyValue": self.options.spark.get("nullValue", ""), **self.options.spark}
+        settings |= {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
         if self.options.multi_line:
             lines = _records(spark, files, schema, {**settings, "header": str(self.options.header)})
         else:

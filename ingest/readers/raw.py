@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import functions as F
 
 from ingest.grammar.parse import find_mismatch, mark, value_of
-from ingest.spark.columns import FILE, NOT_UTF8, NUL, REASON, RECORD, TEXT, quoted
+from ingest.spark.columns import FILE, NOT_UTF8, NUL, REASON, RECORD, TEXT, quoted, text_column
 from ingest.staging.lines import BLANK
 from ingest.staging.staged_file import StagedFile
 from millrace.config.sections.columns import Column
@@ -48,11 +48,6 @@ def text_reason(files: Sequence[StagedFile]) -> "Expression":
     for condition, name in reversed(conditions):
         reason = F.when(condition, F.lit(name)).otherwise(reason)
     return reason
-
-
-def text_column(name: str) -> str:
-    """Name of the internal column with the text of a declared column."""
-    return f"#text of {name}"
 
 
 def with_values(

@@ -26,6 +26,11 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def text_column(name: str) -> str:
+    """Name of the internal column with the text of a declared column."""
+    return f"#text of {name}"
+
+
 def ddl(columns: Mapping[str, str]) -> str:
     """Columns and their types as a DDL schema for Spark's readers."""
     return ", ".join(f"{quoted(name)} {type_name}" for name, type_name in columns.items())

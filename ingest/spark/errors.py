@@ -17,6 +17,25 @@ DATA_STATE: Final = "22"
 SYNTAX_STATE: Final = "42"
 """Class of the SQLSTATEs for syntax errors and unknown names."""
 
+_NO_VALUES: Final = frozenset(
+    {
+        "sourceType",
+        "targetType",
+        "ansiConfig",
+        "config",
+        "configKey",
+        "functionName",
+        "alternative",
+        "precision",
+        "scale",
+        "suggestion",
+        "operation",
+        "func",
+        "funcName",
+    }
+)
+"""Parameters of Spark's messages about data that never hold a value of the data; others may."""
+
 
 def first_line(error: Exception) -> str:
     """The message of an error, without plans, stack traces and advice."""
@@ -91,4 +110,14 @@ def error_of_data(what: str, error: Exception) -> ExpressionFailed | ConfigError
 def _with_fragment(error: PySparkException) -> str:
     fragments = [context.fragment() for context in error.getQueryContext() or ()]
     where = f" in: {shorten(fragments[0], 120)}" if fragments and fragments[0] else ""
-    return f"{shorten(first_line(error), 250)}{where}"
+    return f"{shorten(_without_values(error), 250)}{where}"
+
+
+def _without_values(error: PySparkException) -> str:
+    """The first line of a message without values of the data, and without advice about Spark's own settings."""
+    text = first_line(error)
+    for name, value in (error.getMessageParameters() or {}).items():
+        if name not in _NO_VALUES and value:
+            text = text.replace(value, "(a value)")
+    advice = text.find(' If necessary set "spark.')
+    return text if advice < 0 else text[:advice]

@@ -1,5 +1,6 @@
 """Finds the files of a source: next to the product file, on HDFS, or in an installed package."""
 
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from millrace.storage import Entry, files_of, find_entries, has_pattern, mapped_
 
 PACKAGE_SCHEME: Final = "package://"
 SCHEMES: Final = ("file", "package", "hdfs")
+_MOST_FOLDERS: Final = 20
+"""Most folders that are looked at for the log of a Delta table."""
 
 
 def check_sources(config: Config, document: Document) -> list[Problem]:
@@ -81,4 +84,20 @@ def find_inputs(source: Source, folder: Path, key: str, retry: RetryPolicy = NO_
             what = "no file matches" if has_pattern(path) else "there is no file in"
             raise InputMissing(f"{key}: {what} {path}")
         found |= {entry.path: entry for entry in entries}
+    if source.format == "parquet":
+        _refuse_delta_tables(list(found), key, retry)
     return list(found.values())
+
+
+def _refuse_delta_tables(paths: Sequence[str], key: str, retry: RetryPolicy) -> None:
+    """Refuse the files of a Delta table: those of earlier versions lie beside those of the current one."""
+    above_partitions = sorted({path.split("=", 1)[0].rpartition("/")[0] for path in paths})
+    parents = sorted({path.rpartition("/")[0] for path in paths})
+    for folder in dict.fromkeys((*above_partitions[:_MOST_FOLDERS], *parents[:_MOST_FOLDERS])):
+        with mapped_errors("path", folder):
+            is_table = files_of(folder, retry).exists(f"{folder}/_delta_log")
+        if is_table:
+            raise ConfigError(
+                f"{key}: {folder} is a Delta table; read as Parquet, it would have the rows of earlier versions, too",
+                hint="write the version that you need to Parquet files, for example with deltalake or Spark",
+            )

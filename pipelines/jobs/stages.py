@@ -167,7 +167,7 @@ def _run_in_cluster(
 
 
 def _failure(stage: str, run_id: str, product: Product | None, error: BaseException, seconds: float) -> RunRecord:
-    return RunRecord(
+    record = RunRecord(
         stage=stage,
         run_id=run_id,
         product=product.config.product if product else "",
@@ -178,7 +178,10 @@ def _failure(stage: str, run_id: str, product: Product | None, error: BaseExcept
         hint=getattr(error, "hint", ""),
         details=getattr(error, "details", {}),
         **getattr(error, "counts", {}),
-    ).check_accounts()
+    )
+    if record.lost_rows:  # the error that ended the run says more about it
+        logger.error("this is a bug in millrace; please report it: %s", record.lost_rows)
+    return record
 
 
 def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, allow_empty: bool = False) -> None:

@@ -5,15 +5,14 @@ from typing import Final
 
 from sqlglot import exp
 
-from millrace.config.checks.sql import Mistake, check_aggregate, check_functions, parse
+from millrace.config.checks.sql import Mistake, check_aggregate, check_functions, check_row, parse
+from millrace.config.checks.types import are_comparable
 from millrace.config.sections.ingest import DUPLICATES, ROW_KEY, UPSERT, Aggregate, Call, Filter, Join, Step, TimeSplit
 from millrace.config.sections.product import Config
 from millrace.config.yaml.document import Document
 from millrace.dotted import find_function, suggestion
 from millrace.errors import Problem
-from millrace.features.spec import TABLE_DTYPES
 
-NUMBERS: Final = ("float32", "float64", "int64", "decimal")
 SPLIT: Final = "split"
 """Name of the column that ingest adds: the split of a row."""
 UNKNOWN: Final = "unknown"
@@ -70,7 +69,7 @@ class ColumnFlow:
         if step.join:
             self._join(step.join, (*path, "join"))
         for name, expression in (step.derive or {}).items():
-            used = self._expression(expression, (*path, "derive", name))
+            used = self._row_expression(expression, (*path, "derive", name))
             self._add((*path, "derive", name), name, UNKNOWN, used)
         if step.filter:
             self._filter(step.filter, (*path, "filter"))
@@ -160,9 +159,9 @@ class ColumnFlow:
             key = (*path, "on", mine)
             if self.require(key, mine) and self.require(key, theirs, other):
                 types = self.columns[mine], other[theirs]
-                if UNKNOWN not in types and _family(types[0]) != _family(types[1]):
+                if UNKNOWN not in types and not are_comparable(*types):
                     found = f"'{mine}' is a {types[0]}, '{theirs}' of {join.source} a {types[1]}"
-                    self.report(key, found, "derive a column with a cast first")
+                    self.report(key, found, "derive a column of the same type with a cast first")
         for name, theirs in join.columns.items():
             if name in self.columns:
                 self.report(
@@ -203,7 +202,7 @@ class ColumnFlow:
             self._add((*path, "columns", name), name, UNKNOWN, columns)
 
     def _filter(self, filter_: Filter, path: tuple[str, ...]) -> None:
-        self._expression(filter_.keep, (*path, "keep"))
+        self._row_expression(filter_.keep, (*path, "keep"))
 
     def _call(self, call: Call, path: tuple[str, ...]) -> None:
         mistake = find_function(call.function)
@@ -214,6 +213,11 @@ class ColumnFlow:
                 del self.columns[name]
         for name, type_name in call.adds.items():
             self._add((*path, "adds", name), name, type_name)
+
+    def _row_expression(self, expression: str, path: tuple[str, ...]) -> set[str]:
+        if mistake := check_row(expression):
+            self.report(path, mistake.found, mistake.allowed)
+        return self._expression(expression, path)
 
     def _expression(self, expression: str, path: tuple[str, ...]) -> set[str]:
         """Add a problem for each unknown column, and return the columns that are used."""
@@ -235,7 +239,3 @@ class ColumnFlow:
             elif name not in bound:
                 self.report(path, f"unknown column '{name}'", suggestion(name, set(self.columns)))
         return used
-
-
-def _family(type_name: str) -> str:
-    return "number" if TABLE_DTYPES.get(type_name, type_name[:7]) in NUMBERS else type_name

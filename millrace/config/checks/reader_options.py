@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from millrace.config.sections.columns import pattern_mistake
+from millrace.config.sections.patterns import pattern_mistake
 from millrace.config.sections.product import Config
 from millrace.config.sections.sources import Source
 from millrace.config.yaml.document import Document
@@ -140,7 +140,7 @@ def _allowed(option: str, value: str) -> str | None:
     if option in _NUMBERS and not value.lstrip("-").isdecimal():
         return "expected a whole number"
     if option in ("dateFormat", "timestampFormat"):
-        return pattern_mistake(value) or None
+        return pattern_mistake(value, option.removesuffix("Format")) or None
     if option == "unescapedQuoteHandling" and value not in _QUOTE_HANDLING:
         return suggestion(value, _QUOTE_HANDLING)
     return None if option != "encoding" or _is_encoding(value) else "expected a text encoding, such as utf-8 or latin-1"

@@ -82,6 +82,8 @@ def parse(expression: str) -> exp.Expr | Mistake:
         tree = sqlglot.parse_one(f"({expression}\n)", dialect="spark")
     except SqlglotError as error:
         return Mistake(NOT_SQL, _in_words(error, expression))
+    except (ValueError, IndexError):  # of the parser, for functions such as map
+        return Mistake(NOT_SQL, "expected another number of arguments of a function")
     if isinstance(tree, exp.Tuple) or tree.find(exp.Query):
         return Mistake(NOT_SQL, "expected one value, not a list or a query")
     return tree
@@ -109,6 +111,17 @@ def check_functions(expression: str) -> list[Mistake]:
         elif is_call and token.token_type == TokenType.VAR and name not in functions.names | _SYNTAX:
             mistakes.append(Mistake(f"Spark has no function '{token.text}'", suggestion(name, functions.names)))
     return mistakes
+
+
+def check_row(expression: str) -> Mistake | None:
+    """Find an aggregate function in an expression for one row; in a window it is allowed."""
+    tree = parse(expression)
+    if isinstance(tree, Mistake):
+        return None
+    alone = next((call for call in tree.find_all(exp.AggFunc) if not call.find_ancestor(exp.Window)), None)
+    if alone is None:
+        return None
+    return Mistake(f"{alone.sql('spark')} needs many rows", "use an aggregate step, or a window: ... OVER (...)")
 
 
 def check_aggregate(expression: str) -> Mistake | None:

@@ -5,27 +5,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from millrace.config.sections.names import SqlType, as_tuple
+from millrace.config.sections.patterns import pattern_mistake
 from millrace.section import Section
 
 INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
 FLOATS: Final = ("float", "double")
-
-
 _MICROSECOND_DIGITS: Final = 6
-_PATTERN_LETTERS: Final = "GyMLdDEaHhKkmsSVzOXxQqF"
-
-
-def pattern_mistake(pattern: str) -> str:
-    """What is wrong with a datetime pattern of Spark: letters that it does not know, or no whole date; empty if all
-    is well."""
-    letters = {letter for part in pattern.split("'")[::2] for letter in part if letter.isalpha()}
-    unknown = sorted(letters - {*_PATTERN_LETTERS})
-    if unknown:
-        known = "y is the year, M the month, d the day, H the hour, m the minute, s the second, S its fraction"
-        return f"unknown letter '{unknown[0]}'; {known}; other text is in single quotes"
-    if not ("y" in letters and ("D" in letters or (letters & {"M", "L"} and "d" in letters))):
-        return "expected a year (y), a month (M) and a day (d)"
-    return ""
 
 
 def _as_word(value: Any) -> Any:
@@ -94,7 +79,7 @@ class Column(Section):
         if self.unit and self.pattern:
             raise ValueError("expected unit or pattern, not both")
         for pattern in self.pattern:
-            if mistake := pattern_mistake(pattern):
+            if mistake := pattern_mistake(pattern, self.type):
                 raise ValueError(f"pattern '{pattern}': {mistake}")
             if self.exact and pattern.count("S") > _MICROSECOND_DIGITS:
                 raise ValueError(f"pattern '{pattern}' is finer than microseconds, which exact does not allow")

@@ -31,7 +31,7 @@ def mapped_errors(kind: str, name: str) -> Iterator[None]:
         who = f": {error.strerror}" if error.errno is None and error.strerror else ""
         raise ConfigError(
             f"no permission for {error.filename or name}{who}",
-            hint="give this user permission for the store",
+            hint="give this user permission for it",
         ) from error
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "")

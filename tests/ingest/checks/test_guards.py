@@ -123,7 +123,28 @@ def test_columns_without_a_value(spark: "SparkSession") -> None:
 def test_the_share_that_may_be_dropped(allowed: float, fails: bool) -> None:
     filters = {"old": 2, "join:kinds": 3}
     with pytest.raises(TooManyFiltered, match="drop 5 of 10 rows") if fails else nullcontext():
-        check_filtered(filters, 10, allowed)
+        check_filtered(filters, 10, Ingest(base="things", key=("id",), max_filtered=allowed))
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"few": 3, "aggregate": 95, "late": 0}, None),
+        ({"few": 60, "aggregate": 38, "late": 0}, "drop 60 of 100 rows"),
+        ({"few": 0, "aggregate": 98, "late": 2}, "drop 2 of 2 rows"),
+        ({"few": 0, "aggregate": 98, "late": 1, "upsert": 50}, None),
+        ({"few": 0, "aggregate": 98, "duplicates": 2}, "drop 2 of 2 rows"),
+    ],
+)
+def test_rows_that_an_aggregate_merges_are_not_dropped(filters: dict[str, int], message: str | None) -> None:
+    steps = [
+        {"filter": {"name": "few", "keep": "x > 1"}},
+        {"aggregate": {"by": ["id"], "columns": {"n": "count(*)"}}},
+        {"filter": {"name": "late", "keep": "n > 1"}},
+    ]
+    ingest = Ingest.model_validate({"base": "things", "key": ["id"], "steps": steps})
+    with pytest.raises(TooManyFiltered, match=message) if message else nullcontext():
+        check_filtered(filters, 100, ingest)
 
 
 UNFIT: list[tuple[str, dict[str, Any], str]] = [

@@ -228,8 +228,11 @@ def test_columns_change_places(spark: "SparkSession", stack: contextlib.ExitStac
     assert flow.kept.where("id = 1 and at = 'a' and weight = 10 and kind = '2024-01-01'").count() == 1
 
 
-def test_rows_that_differ_by_a_microsecond_are_no_copies(spark: "SparkSession", stack: contextlib.ExitStack) -> None:
-    moments = "VALUES (timestamp'2024-01-01 00:00:00.123001'), (timestamp'2024-01-01 00:00:00.123002') AS t(at)"
+@pytest.mark.parametrize("of_type", ["timestamp", "timestamp_ntz"])
+def test_rows_that_differ_by_a_microsecond_are_no_copies(
+    spark: "SparkSession", stack: contextlib.ExitStack, of_type: str
+) -> None:
+    moments = f"VALUES ({of_type}'2024-01-01 00:00:00.123001'), ({of_type}'2024-01-01 00:00:00.123002') AS t(at)"
     ingest = Ingest.model_validate({"base": "things", "key": "row", "duplicates": "drop"})
     flow = apply(ingest, {"things": source(spark, moments)}, stack).settle(stack)
     assert (flow.filtered, flow.kept.select("row_key").distinct().count()) == ({"duplicates": 0}, 2)
@@ -243,6 +246,17 @@ def test_rows_without_a_key(spark: "SparkSession", stack: contextlib.ExitStack, 
     assert all(re.fullmatch(r"[0-9a-f]{32}(-2)?", key) for key in keys)
     assert sum(key.endswith("-2") for key in keys) == kept - 8
     assert flow.filtered == ({} if rule == "keep" else {"duplicates": 1})
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [("bigint", "double"), ("decimal(38,2)", "decimal(38,20)")])
+def test_numbers_that_spark_would_round_are_not_joined(
+    spark: "SparkSession", stack: contextlib.ExitStack, mine: str, theirs: str
+) -> None:
+    """Else unequal numbers match, and a key that is unique in its own type matches twice."""
+    other = f"VALUES (cast(1 as {theirs}), 'x') AS k(kind, title)"
+    steps = {"derive": {"wide": f"cast(id as {mine})"}}, join(on={"wide": "kind"})
+    with pytest.raises(ExpressionInvalid, match=r"steps\.1\.join\.on: wide .* = kind .*: the types differ"):
+        run(spark, stack, *steps, other=other)
 
 
 @pytest.mark.parametrize(

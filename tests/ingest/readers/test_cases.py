@@ -198,3 +198,41 @@ def test_json_text_in_a_declared_way(spark: "SparkSession", tmp_path: Path, stac
         (8, "2024-01-31 08:16:00", False, None),
         (None, None, True, 1.0),
     ]
+
+
+@pytest.mark.case("C")
+def test_a_json_number_is_read_as_json_says(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
+    """Texts are written in the declared way; numbers are not."""
+    columns = {
+        "id": {"type": "int", "thousands": "."},
+        "price": {"type": "double", "decimal": ",", "thousands": "."},
+        "exact": {"type": "decimal(10,3)", "decimal": ","},
+    }
+    data = csv(
+        '{"id": 1, "price": 1.234, "exact": 1.234}',
+        '{"id": "2.000", "price": "1.234,5", "exact": "1,234"}',
+        '{"id": 3, "price": 1234.5, "exact": "1.234"}',
+        '{"id": 4.000, "price": 1, "exact": 1}',
+        '{"id": 5, "price": 12e-1, "exact": null}',
+    )
+    small = product(tmp_path, data, columns, format="json").learning("price", "id")
+    small.features["inputs"] = {"price": {"as": "numeric"}}
+    source = load(small, spark, stack)["things"]
+    rows = source.frame.selectExpr("id", "price", "cast(exact as string)").orderBy("id").collect()
+    assert list(map(tuple, rows)) == [(1, 1.234, "1.234"), (5, 1.2, None), (2000, 1234.5, "1.234")]
+    assert source.rejects is not None
+    assert sorted(row["reason"][:13] for row in source.rejects.collect()) == ["column 'exact", "column 'id': "]
+
+
+@pytest.mark.parametrize("multi_line", [False, True])
+@pytest.mark.parametrize("null", [{}, {"nullValue": "NA"}])
+def test_an_empty_field_is_null_with_and_without_quotes(
+    spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack, null: dict[str, str], multi_line: bool
+) -> None:
+    columns = {"id": "int", "name": "string", "size": "int", "day": "date"}
+    data = csv("id,name,size,day", "1,,,", '2,"","",""', '3," ",3,2024-01-31')
+    small = product(tmp_path, data, columns, options={**null, "multiLine": multi_line})
+    source = load(small, spark, stack)["things"]
+    rows = source.frame.selectExpr("id", "name", "size", "cast(day as string)").orderBy("id").collect()
+    assert list(map(tuple, rows)) == [(1, None, None, None), (2, None, None, None), (3, " ", 3, "2024-01-31")]
+    assert source.rejected == 0

@@ -1,5 +1,6 @@
 """Spark's errors: whose fault it was decides what they become."""
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,28 @@ def test_a_value_that_does_not_fit(spark: "SparkSession") -> None:
         with mapped_actions("what"):
             frame.collect()
     assert "try_divide" in caught.value.hint
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            "cast(name as int)",
+            r'\[CAST_INVALID_INPUT\] The value \(a value\) of the type "STRING" cannot be cast to "INT"',
+        ),
+        ("cast(cast(concat('47', substr(name, 8)) as bigint) * 100000 as int)", r"\[CAST_OVERFLOW\]"),
+        ("to_date(name, 'yyyy')", "CANNOT_PARSE|INVALID"),
+    ],
+)
+def test_a_message_has_no_values(
+    spark: "SparkSession", query: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frame = spark.createDataFrame([("secret-4711",)], "name string").selectExpr(query)
+    with pytest.raises(ExpressionFailed, match=message) as caught, mapped_actions("what"):
+        frame.collect()
+    assert not re.search("4711|spark[.]sql", str(caught.value))
+    assert "4711" not in capfd.readouterr().err
 
 
 @pytest.mark.spark

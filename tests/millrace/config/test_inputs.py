@@ -61,3 +61,15 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes_are_told_with_their_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_product(write_product(tmp_path, change))
+
+
+@pytest.mark.parametrize("path", ["table", "table/*.parquet", "table/day=1/*.parquet", "table/day=*"])
+def test_a_delta_table_is_not_read_as_parquet(tmp_path: Path, path: str) -> None:
+    """Its folder has the files of earlier versions, too."""
+    for name in ("table/a.parquet", "table/day=1/b.parquet", "table/_delta_log/00000000000000000000.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"PAR1")
+    declared = {"path": [path], "columns": {"a": "int"}, "format": "parquet"}
+    with pytest.raises(ConfigError, match=r"k: .*/table is a Delta table; read as Parquet, it would have the rows of"):
+        find_inputs(Source.model_validate(declared), tmp_path, "k")
+    assert find_inputs(source(path), tmp_path, "k")

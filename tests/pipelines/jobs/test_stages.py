@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millrace.config import load_product
-from millrace.errors import InputMissing
+from millrace.errors import DataRejected, InputMissing
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from pipelines.jobs import stages
@@ -136,3 +136,20 @@ def test_a_result_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert json.loads(out) == {"reason": "two\nlines", "path": "a"}
+
+
+def test_a_failure_whose_counts_are_wrong_keeps_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(stage: str, job: object) -> RunRecord:
+        error = DataRejected("the key is not unique")
+        error.counts = {"rows_in": 3, "rows_out": 4}
+        raise error
+
+    monkeypatch.setattr(stages, "_run_one", fail)
+    monkeypatch.setattr(stages, "_start_spark", lambda product: None)
+    for name in ("trips", "cities"):
+        (tmp_path / f"{name}.csv").touch()
+    code, (record,) = run_stages(("ingest",), Request(write_product(tmp_path), settings=[f"store.root={tmp_path}/s"]))
+    assert (code, record.reason, record.rows_out) == (3, "the key is not unique", 4)
+    assert "this is a bug in millrace; please report it: ingest: 3 rows in, but 4 out" in capsys.readouterr().err

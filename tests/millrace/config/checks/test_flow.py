@@ -82,6 +82,8 @@ def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
     [
         ("foo(hour)", "Spark has no function 'foo'", "did you mean"),
         ("coalesc(hour, 1)", "Spark has no function 'coalesc'", "did you mean 'coalesce'?"),
+        ("map(city)", "not a Spark SQL expression", "another number of arguments"),
+        ("hour > count(*)", "COUNT(*) needs many rows", "use an aggregate step, or a window"),
         ("to_json(struct(*))", "* stands for columns of Millrace's own", "name the columns"),
         ("rand() + hour", "rand gives another value in each run", "use columns only"),
         ("uuid()", "uuid gives another value in each run", "a hash of the key"),

@@ -21,7 +21,7 @@ from millrace.config.sections.sources import Source
         ({"type": "date", "pattern": "YYYY-MM-DD"}, "unknown letter 'Y'; y is the year"),
         ({"type": "timestamp", "pattern": "HH:mm"}, "expected a year"),
         ({"type": "date", "pattern": "foo{"}, "unknown letter 'f'|unknown letter 'o'"),
-        ({"type": "timestamp", "pattern": "yyyy-MM-dd SSSSSSSSS", "exact": True}, "finer than microseconds"),
+        ({"type": "timestamp", "pattern": "yyyy-MM-dd HH:mm:ss.SSSSSSSSS", "exact": True}, "finer than microseconds"),
         ({"type": "boolean", "false_values": ["TRUE"]}, "'true' cannot have two meanings"),
         ({"type": "boolean", "null_values": ["false"]}, "'false' cannot have two meanings"),
         ({"type": "decimal(50,2)"}, "p from 1 to 38"),

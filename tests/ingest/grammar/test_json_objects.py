@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 
-from ingest.readers.json_lines import MOST_OTHERS, find_kinds, parse_lines
+from ingest.grammar.json_objects import MOST_OTHERS, find_kinds, parse_lines
 from ingest.spark.columns import FILE, REASON, TEXT
 
 ANY = frozenset({"string", "number", "boolean", "object", "array"})
@@ -66,6 +66,6 @@ def test_the_texts_of_a_line() -> None:
         "known": (None, None, "bytes that are not UTF-8"),
     }
     reasons = tuple("bytes that are not UTF-8" if line == "known" else None for line in lines)
-    (found,) = parse_lines(KEYS, FITTING, iter([batch(*lines, reasons=reasons)]))
+    (found,) = parse_lines(KEYS, FITTING, {}, iter([batch(*lines, reasons=reasons)]))
     got = {row[TEXT]: (row["#text of id"], row["#text of x"], row[REASON]) for row in found.to_pylist()}
     assert got == lines

@@ -69,7 +69,7 @@ def _whole(column: Column) -> str:
     if column.thousands is None:
         return _DIGITS
     separator = re.escape(column.thousands)
-    return rf"(?:[0-9]{{1,3}}(?:{separator}[0-9]{{3}}){{1,{_MOST_GROUPS}}}+|{_DIGITS})"
+    return rf"(?:[1-9][0-9]{{0,2}}(?:{separator}[0-9]{{3}}){{1,{_MOST_GROUPS}}}+|{_DIGITS})"
 
 
 def _plain(text: "Expression", column: Column) -> "Expression":

@@ -21,7 +21,7 @@ from millrace.storage import Entry, digest_at, mapped_errors
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_PARTITION_FOLDER: Final = re.compile(r"([A-Za-z_]\w*)=(.+)")
+_PARTITION_FOLDER: Final = re.compile(r"([^=]+)=(.+)")
 NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 """Hive's name for the folder of rows whose partition column is null."""
 
@@ -111,5 +111,5 @@ def values_of(path: str, columns: Mapping[str, Column]) -> dict[str, str | None]
     """Read the values of declared columns from the names of the folders above a file."""
     parts = filter(None, map(_PARTITION_FOLDER.fullmatch, path.split("/")[:-1]))
     names = {column.in_file(name): name for name, column in columns.items()}
-    found = {names[part[1]]: unquote(part[2]) for part in parts if part[1] in names}
+    found = {names[key]: unquote(part[2]) for part in parts if (key := unquote(part[1])) in names}
     return {name: None if value == NO_VALUE else value for name, value in found.items()}

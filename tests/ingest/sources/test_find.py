@@ -107,6 +107,9 @@ def test_values_in_the_names_of_folders() -> None:
     columns = {name: Column(type=type_name) for name, type_name in types.items()}
     path = "/data/dt=2024-01-31/site=a%2Fb=c/other=1/year=__HIVE_DEFAULT_PARTITION__/dt=x.csv"
     assert values_of(path, columns) == {"dt": "2024-01-31", "site": "a/b=c", "year": None}
+    named = {"day": Column.model_validate({"type": "date", "from": "Order-Day"})}
+    named["count"] = Column.model_validate({"type": "int", "from": "row count"})
+    assert values_of("/data/Order-Day=2024-01-31/row%20count=7/x.csv", named) == {"day": "2024-01-31", "count": "7"}
 
 
 def test_the_same_bytes_in_another_folder_are_other_rows(tmp_path: Path) -> None:

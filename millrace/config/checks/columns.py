@@ -1,7 +1,7 @@
 """Checks every column name in a product file against the columns of its sources and steps."""
 
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from millrace.config.checks.flow import UNKNOWN, ColumnFlow
 from millrace.config.sections.product import Config
@@ -54,13 +54,16 @@ def _check_evaluation(flow: ColumnFlow) -> None:
             flow.report(("evaluate", "gates", metric), f"unknown metric '{metric}'", suggestion(metric, known))
 
 
+_AS_DOUBLE: Final = "expected a float, double, integer or boolean; derive a column with cast(... as double)"
+
+
 def _check_label(flow: ColumnFlow) -> None:
     path, label, task = ("features", "label"), flow.config.features.label, flow.config.train.task
     if not flow.require(path, label) or flow.columns[label] == UNKNOWN:
         return
     dtype = TABLE_DTYPES.get(flow.columns[label], "")
     if task == "regression" and dtype not in ("int64", "float32", "float64", "bool"):
-        flow.report(path, f"a {flow.columns[label]} cannot be the label of a regression", "expected a number")
+        flow.report(path, f"a {flow.columns[label]} cannot be the label of a regression", _AS_DOUBLE)
     if task != "regression" and dtype not in ("int64", "bool", "string"):
         flow.report(
             path,

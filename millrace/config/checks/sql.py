@@ -170,7 +170,7 @@ def _in_words(error: SqlglotError, expression: str) -> str:
     elif description.startswith("Expected"):
         what = description[0].lower() + description[1:]
     elif description == "Expecting )" and at_end:
-        what = "a closing bracket is missing"
+        what = "a closing bracket is missing; within { } an expression with a comma must be in quotes"
     else:
         what = f"syntax error near '{near}'" if near and not at_end else "syntax error"
     if at_end or not near:

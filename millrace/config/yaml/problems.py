@@ -28,6 +28,9 @@ _ALLOWED: Final = {
 }
 """What is allowed, by the type of the pydantic error or the first word of the type."""
 
+_SYNONYMS: Final = {"format": "pattern", "nullValue": "null_values", "name": "from", "dtype": "type"}
+"""Keys of other tools, with ours."""
+
 
 def problems_of(error: ValidationError, root: type[BaseModel], document: Document) -> list[Problem]:
     """Describe every validation error; a value that matches none of several types gives one problem."""
@@ -56,14 +59,30 @@ def _problem(details: ErrorDetails, root: type[BaseModel], document: Document) -
     if kind.startswith("union_tag"):
         path = (*path, str(context["discriminator"]).rpartition("| ")[2].strip("'"))
     found, allowed = _key_mistake(details, path, root) or (f"found {_show(details['input'])}", _allowed(details))
+    allowed = _special(details, path) or allowed
     return Problem(document.location(path), ".".join(path) or "(top)", found, allowed)
+
+
+def _special(details: ErrorDetails, path: tuple[str, ...]) -> str:
+    """What is allowed, for mistakes whose cause is another one than the value; empty for others."""
+    value = details["input"]
+    text = value if isinstance(value, str) else path[-1] if path else ""
+    if text.count("(") != text.count(")"):
+        return 'within { } a comma ends a value; put the value in quotes, such as "decimal(10,2)"'
+    if path[-1:] == ("nullValue",) and isinstance(value, list):
+        return "expected one text; null_values of a column takes more"
+    if path[:1] == ("sources",) and "columns" in path[2:-1] and details["type"] == "string_pattern_mismatch":
+        return "expected letters, digits and _, such as dep_delay; from: takes the name in the file"
+    return ""
 
 
 def _key_mistake(details: ErrorDetails, path: tuple[str, ...], root: type[BaseModel]) -> tuple[str, str] | None:
     """What was found and what is allowed, if the mistake is a key or the tag that selects the kind of a section."""
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key '{path[-1]}'", suggestion(path[-1], _allowed_keys(root, details["loc"]))
+        keys = _allowed_keys(root, details["loc"])
+        ours = _SYNONYMS.get(path[-1])
+        return f"unknown key '{path[-1]}'", suggestion(ours if ours in keys else path[-1], keys)
     if kind == "missing":
         return f"'{path[-1]}' is missing", "it has no default"
     if kind == "union_tag_not_found":

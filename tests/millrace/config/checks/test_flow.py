@@ -98,7 +98,11 @@ def test_expressions_that_spark_takes(expression: str, tmp_path: Path) -> None:
         ("started > cast('now' as timestamp)", "now gives another value in each run", ""),
         ("hour +", "not a Spark SQL expression", "a value is missing behind +, at the end"),
         ("hour = = 3", "not a Spark SQL expression", "a value is missing behind =, column 8"),
-        ("(hour", "not a Spark SQL expression", "a closing bracket is missing, at the end"),
+        (
+            "(hour",
+            "not a Spark SQL expression",
+            "a closing bracket is missing; within { } an expression with a comma must be in quotes",
+        ),
         ("case when hour then 1", "not a Spark SQL expression", "expected END after CASE, column 21"),
         ("hour minutes seconds", "not a Spark SQL expression", "syntax error near 'seconds', column 14"),
         ("hour > 1 and\n  people people people", "not a Spark SQL", "syntax error near 'people', line 2, column"),

@@ -375,6 +375,25 @@ def test_a_mistake_is_told(mistake: Mistake, tmp_path: Path) -> None:
     assert mistake.allowed in reported.allowed
 
 
+@pytest.mark.parametrize(
+    ("new", "key", "allowed"),
+    [
+        ("people: decimal(10,2)", "people", 'within { } a comma ends a value; put the value in quotes, such as "dec'),
+        ("people: decimal(10,2)", "2)", "within { } a comma ends a value"),
+        ('"Num people": int', "Num people", "from: takes the name in the file"),
+        ("people: {type: date, format: yyyy}", "people.format", "did you mean 'pattern'?"),
+    ],
+)
+def test_what_people_write_in_columns(new: str, key: str, allowed: str, tmp_path: Path) -> None:
+    problems = problems_of(write_product(tmp_path, ("people: int", new)))
+    assert allowed in {problem.key: problem.allowed for problem in problems}[f"sources.cities.columns.{key}"]
+
+
+def test_several_words_for_null(tmp_path: Path) -> None:
+    options = ("path: cities.csv", "path: cities.csv\n    options: {nullValue: [NA, x]}")
+    assert "null_values of a column takes more" in problems_of(write_product(tmp_path, options))[0].allowed
+
+
 def test_a_correct_file_has_no_problem(tmp_path: Path) -> None:
     assert load_product(write_product(tmp_path)).config.product == "trips"
 

@@ -144,14 +144,14 @@ class CleanWrite:
 
         Args:
             frame: The new rows, and the rows of these files that stay; arranged.
-            files: Files of `table_files`; with none, nothing is written, and the table keeps its rows.
-            rows: Number of new rows.
+            files: Files of `table_files`.
+            rows: Number of new rows; with none, and no files, nothing is written.
 
         Raises:
             StorageError: The files could not be written.
             Unavailable: Spark failed.
         """
-        if files:
+        if files or rows:
             self.write(frame)
         else:
             self._discard(self._files)

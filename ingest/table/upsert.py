@@ -1,8 +1,8 @@
 """Replaces rows of an incremental table by newer rows with the same key, in the version that adds the other new rows.
 
-The written rows, and the rows of all files that hold one of their keys, are written again without the older one of
-two rows; the commit replaces these files. Which row is newer does not depend on the order of deliveries, so the table
-equals one that is built from all files at once.
+The written rows, and the rows of all files that hold an older row with one of their keys, are written again without
+the older one of two rows; the commit replaces these files. Which row is newer does not depend on the order of
+deliveries, so the table equals one that is built from all files at once.
 """
 
 import logging
@@ -66,13 +66,19 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
         found = pairs.groupBy(F.col(quoted(_FILE)), split, verdict).count().collect()
     if not found:
         return Upserted(0, {})
-    names = {_name(row[0]) for row in found}
-    files = [file for file in table if _name(file.path) in names]
     columns = sorted(new.columns)
-    sides = _sides(new, write.read(files), key, columns, how="full")
     older: dict[str, int] = {row[1]: 0 for row in found}
     for _, name, which, count in found:
         older[name] += count if which == "old" else 0
+    # A file all of whose rows are newer stays as it is.
+    changed = {_name(file) for file, _, which, _ in found if which != "old"}
+    files = [file for file in table if _name(file.path) in changed]
+    stays = {_name(file) for file, *_ in found} - changed
+    lost = sum(count for file, _, _, count in found if _name(file) in stays)
+    if stays:
+        newer = write.read([file for file in table if _name(file.path) in stays])
+        new = new.join(newer.select(*map(quoted, key)), list(key), "left_anti").select(*map(quoted, new.columns))
+    sides = _sides(new, write.read(files), key, columns, how="full")
     has_new, has_old = F.col(quoted(_NEW)).isNotNull(), F.col(quoted(_OLD)).isNotNull()
     wins = has_new & (~has_old | _is_better(upsert.order, [name for name in columns if name != SPLIT]))
     if any(row[2] == "tie" for row in found):
@@ -86,13 +92,18 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
         write.merge(new, [], 0)
         return Upserted(0, older)
     rows = sides.select(F.when(wins, F.col(quoted(_NEW))).otherwise(F.col(quoted(_OLD))).alias("row")).select("row.*")
-    total = written + sum(file.rows for file in files) - both
+    total = written - lost + sum(file.rows for file in files) - (both - lost)
     arranged = arrange_again(rows.select(*map(quoted, new.columns)), key, partitions_for(total))
     with keeping_order(new.sparkSession):
         write.merge(arranged, files, written - left_out)
     if write.rows_in_files != total:
         raise StorageError(f"the files of the upsert have {write.rows_in_files} rows, expected {total}")
-    logger.info("upsert: replaced %d rows in %d files; left out %d older ones", both - left_out, len(files), left_out)
+    logger.info(
+        "upsert: replaced %d rows, wrote %d files again; the table has newer rows than %d",
+        both - left_out,
+        len(files),
+        left_out,
+    )
     return Upserted(both - left_out, older)
 
 

@@ -138,6 +138,26 @@ def test_without_upsert_it_is_an_error(orders: Growing) -> None:
     assert table(orders.store) == {1: ("new", 2)}
 
 
+def test_files_with_newer_rows_only_stay(orders: Growing) -> None:
+    orders.put("1.csv", csv(HEADER, *(f"{n},old,5" for n in range(60))))
+    orders.run()
+    before = {file.path for file in find_table(orders.store, "small", "clean").files}
+    orders.put("2.csv", csv(HEADER, *(f"{n},older,1" for n in range(20)), "100,added,1"))
+    second = orders.run()
+    assert (second.rows_out, second.filters["upsert"], second.details["replaced"]) == (1, 20, 0)
+    after = {file.path for file in find_table(orders.store, "small", "clean").files}
+    assert before < after
+    assert len(after) == len(before) + 1
+    assert table(orders.store) == {n: ("old", 5) for n in range(60)} | {100: ("added", 1)}
+    # One file has an older row with a key of the delivery; the others have newer ones.
+    orders.put("3.csv", csv(HEADER, *(f"{n},older,1" for n in range(20)), "100,again,2"))
+    third = orders.run()
+    assert (third.rows_out, third.filters["upsert"], third.details["replaced"]) == (1, 20, 1)
+    assert before < {file.path for file in find_table(orders.store, "small", "clean").files}
+    assert table(orders.store) == {n: ("old", 5) for n in range(60)} | {100: ("again", 2)}
+    assert third.details["rows_total"] == 61
+
+
 def test_an_order_of_a_type_without_order(orders: Growing) -> None:
     orders.small.steps({"derive": {"place": "map(name, changed)"}})
     orders.small.ingest["upsert"] = {"order": "place"}

@@ -10,10 +10,12 @@ from millrace.config.sections.sources import Source
 from millrace.config.yaml.document import Document
 from millrace.errors import ConfigError, InputMissing, Problem
 from millrace.retry import NO_RETRY, RetryPolicy
-from millrace.storage import Entry, files_of, find_entries, has_pattern, mapped_errors, resolve_root
+from millrace.storage import Entry, files_of, find_entries, has_pattern, mapped_errors, open_input, resolve_root
 
 PACKAGE_SCHEME: Final = "package://"
 SCHEMES: Final = ("file", "package", "hdfs")
+_MOST_CHECKED: Final = 20
+"""Most files of a source that are opened before Spark starts."""
 _MOST_FOLDERS: Final = 20
 """Most folders that are looked at for the log of a Delta table."""
 
@@ -87,6 +89,18 @@ def find_inputs(source: Source, folder: Path, key: str, retry: RetryPolicy = NO_
     if source.format == "parquet":
         _refuse_delta_tables(list(found), key, retry)
     return list(found.values())
+
+
+def check_readable(entries: Sequence[Entry], retry: RetryPolicy = NO_RETRY) -> None:
+    """Open some of the files, so that a missing permission is reported before Spark starts.
+
+    Raises:
+        ConfigError: No permission for a file.
+        StorageError: A file cannot be opened.
+    """
+    for entry in entries[:_MOST_CHECKED]:
+        with mapped_errors("file", entry.path), open_input(entry.path, retry):
+            pass
 
 
 def _refuse_delta_tables(paths: Sequence[str], key: str, retry: RetryPolicy) -> None:

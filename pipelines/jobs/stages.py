@@ -14,11 +14,10 @@ from millrace.config import Product, load_product
 from millrace.errors import MillraceError, Terminated
 from millrace.failpoints import fail_here
 from millrace.logs import add_context, configure_logging
-from millrace.models.store import ModelStore
 from millrace.runs import RunRecord, new_run_id, save_record
 from millrace.storage import Store, StoreUnusable
-from millrace.tables.versions import CLEAN, find_table
 from pipelines.jobs.exits import exit_code, report_error
+from pipelines.jobs.inputs import check_inputs
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.jobs.remote import Submission, is_inside
 
@@ -125,7 +124,7 @@ def run_stages(names: tuple[str, ...], request: Request) -> tuple[int, list[RunR
             add_context(run_id=run_id, stage="start")
             product = load_product(request.config, profile=request.profile, settings=request.settings)
             store = Store(product.config.store.root)
-            _check_inputs(names, product, store, allow_empty=request.allow_empty)
+            check_inputs(names, product, store, allow_empty=request.allow_empty)
             # The storage is reachable. If it fails from now on, the run waits for it.
             store = Store(product.config.store.root, wait_s=product.config.store.wait_s)
             if product.config.spark.deploy_mode == "cluster" and not is_inside():
@@ -182,27 +181,6 @@ def _failure(stage: str, run_id: str, product: Product | None, error: BaseExcept
     if record.lost_rows:  # the error that ended the run says more about it
         logger.error("this is a bug in millrace; please report it: %s", record.lost_rows)
     return record
-
-
-def _check_inputs(names: tuple[str, ...], product: Product, store: Store, *, allow_empty: bool = False) -> None:
-    """Check the inputs before Spark starts.
-
-    Raises:
-        InputMissing: A file of a used source is missing, or there is no table yet.
-    """
-    store.exists()
-    if names[0] == "ingest":
-        store.check_writable()
-        ingest = product.config.ingest
-        for name in ingest.used_sources:
-            # Files of an incremental source may be moved away after they were ingested.
-            if name != ingest.base or not (allow_empty or product.config.sources[name].incremental):
-                product.source_files(name)
-    else:
-        find_table(store, product.config.product, CLEAN)
-        store.check_writable()
-    if names[0] == "score":
-        ModelStore(store).open(product.config.product)
 
 
 def _keep_failure(store: Store, failed: RunRecord) -> None:

@@ -1,12 +1,13 @@
 """Where sources are: beside the product file, anywhere on a disk, in an installed package."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from millrace.config import load_product
-from millrace.config.inputs import find_inputs, resolve_path
+from millrace.config.inputs import check_readable, find_inputs, resolve_path
 from millrace.config.sections.sources import Source
 from millrace.errors import ConfigError, InputMissing
 from tests.millrace.products import write_product
@@ -73,3 +74,20 @@ def test_a_delta_table_is_not_read_as_parquet(tmp_path: Path, path: str) -> None
     with pytest.raises(ConfigError, match=r"k: .*/table is a Delta table; read as Parquet, it would have the rows of"):
         find_inputs(Source.model_validate(declared), tmp_path, "k")
     assert find_inputs(source(path), tmp_path, "k")
+
+
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("1\n")
+    entries = find_inputs(source("a.csv"), tmp_path, "k")
+    check_readable(entries)
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)  # root may read everything
+    try:
+        with pytest.raises(ConfigError, match=r"^no permission for .*/a\.csv") as caught:
+            check_readable(entries)
+    finally:
+        os.seteuid(user)
+    assert caught.value.hint == "give this user permission for it"

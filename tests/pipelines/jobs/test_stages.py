@@ -12,6 +12,7 @@ from millrace.errors import DataRejected, InputMissing
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from pipelines.jobs import stages
+from pipelines.jobs.inputs import check_inputs
 from pipelines.jobs.stages import STAGES, Request, main, print_result, run_stages
 from tests.millrace.products import write_product
 
@@ -74,11 +75,11 @@ def test_a_source_that_no_step_uses_may_be_away(tmp_path: Path) -> None:
     product = load_product(write_product(tmp_path, ("ingest:\n", f"{spare}ingest:\n")))
     for name in ("trips", "cities"):
         (tmp_path / f"{name}.csv").touch()
-    stages._check_inputs(("ingest",), product, Store(f"{tmp_path}/store"))
+    check_inputs(("ingest",), product, Store(f"{tmp_path}/store"))
     (tmp_path / "trips.csv").unlink()
-    stages._check_inputs(("ingest",), product, Store(f"{tmp_path}/store"), allow_empty=True)
+    check_inputs(("ingest",), product, Store(f"{tmp_path}/store"), allow_empty=True)
     with pytest.raises(InputMissing, match="there is no file"):
-        stages._check_inputs(("ingest",), product, Store(f"{tmp_path}/store"))
+        check_inputs(("ingest",), product, Store(f"{tmp_path}/store"))
 
 
 def test_what_was_asked_reaches_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_what_was_asked_reaches_ingest(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_signal_ends_the_run_in_order(
     number: signal.Signals, code: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "_check_inputs", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(stages, "check_inputs", lambda *_, **__: signal.raise_signal(number))
     before = signal.getsignal(signal.SIGTERM)
     done, (record,) = run_stages(STAGES, Request(write_product(tmp_path), settings=[f"store.root={tmp_path}/store"]))
     assert (done, record.outcome, record.reason) == (code, "interrupted", reason)

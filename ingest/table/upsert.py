@@ -8,7 +8,7 @@ deliveries, so the table equals one that is built from all files at once.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from pyspark.sql import functions as F
@@ -59,34 +59,30 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
         Unavailable: Spark failed.
     """
     new, table, written = write.read(), write.table_files(), write.rows
-    pairs = _sides(new, write.read(table), key, (upsert.order, SPLIT), with_file=True)
-    verdict = F.when(_is_tie(upsert.order), "tie").when(_is_newer(upsert.order), "new").otherwise("old")
-    split = F.col(quoted(_NEW))[SPLIT]
-    with mapped_actions("the upsert"):
-        found = pairs.groupBy(F.col(quoted(_FILE)), split, verdict).count().collect()
-    if not found:
+    pairs = _find_pairs(new, write.read(table), key, upsert.order)
+    if not pairs:
         return Upserted(0, {})
     columns = sorted(new.columns)
-    older: dict[str, int] = {row[1]: 0 for row in found}
-    for _, name, which, count in found:
-        older[name] += count if which == "old" else 0
+    older: dict[str, int] = {pair.split: 0 for pair in pairs}
+    for pair in pairs:
+        older[pair.split] += pair.number if pair.newer == "old" else 0
     # A file all of whose rows are newer stays as it is.
-    changed = {_name(file) for file, _, which, _ in found if which != "old"}
+    changed = {pair.file for pair in pairs if pair.newer != "old"}
+    stays = {pair.file for pair in pairs} - changed
     files = [file for file in table if _name(file.path) in changed]
-    stays = {_name(file) for file, *_ in found} - changed
-    lost = sum(count for file, _, _, count in found if _name(file) in stays)
+    lost = sum(pair.number for pair in pairs if pair.file in stays)
     if stays:
         newer = write.read([file for file in table if _name(file.path) in stays])
         new = new.join(newer.select(*map(quoted, key)), list(key), "left_anti").select(*map(quoted, new.columns))
     sides = _sides(new, write.read(files), key, columns, how="full")
     has_new, has_old = F.col(quoted(_NEW)).isNotNull(), F.col(quoted(_OLD)).isNotNull()
     wins = has_new & (~has_old | _is_better(upsert.order, [name for name in columns if name != SPLIT]))
-    if any(row[2] == "tie" for row in found):
+    if any(pair.newer == "tie" for pair in pairs):
         ties = has_new & has_old & _is_tie(upsert.order) & ~wins
         with mapped_actions("the upsert"):
-            for name, count in sides.where(ties).groupBy(split).count().collect():
+            for name, count in sides.where(ties).groupBy(F.col(quoted(_NEW))[SPLIT]).count().collect():
                 older[name] += count
-    both, left_out = sum(row[3] for row in found), sum(older.values())
+    both, left_out = sum(pair.number for pair in pairs), sum(older.values())
     if left_out == written:
         logger.info("upsert: the table has all %d rows already, or newer ones", written)
         write.merge(new, [], 0)
@@ -105,6 +101,30 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
         left_out,
     )
     return Upserted(both - left_out, older)
+
+
+class _Pairs(NamedTuple):
+    """The number of pairs of a written row and a row of the table with the same key.
+
+    Attributes:
+        file: The file with the rows of the table, by `_name`.
+        split: The split of the written rows.
+        newer: Which of the two rows is newer: new, old, or tie.
+        number: The number of pairs.
+    """
+
+    file: str
+    split: str
+    newer: str
+    number: int
+
+
+def _find_pairs(new: "DataFrame", old: "DataFrame", key: Sequence[str], order: str) -> "list[_Pairs]":
+    newer = F.when(_is_tie(order), "tie").when(_is_newer(order), "new").otherwise("old")
+    pairs = _sides(new, old, key, (order, SPLIT), with_file=True)
+    groups = pairs.groupBy(F.col(quoted(_FILE)), F.col(quoted(_NEW))[SPLIT], newer)
+    with mapped_actions("the upsert"):
+        return [_Pairs(_name(file), split, which, number) for file, split, which, number in groups.count().collect()]
 
 
 def _sides(

@@ -13,7 +13,6 @@ from ingest.sources.load import LoadedSource, check_rejected, load_sources
 from ingest.sources.rejects import REJECT_COLUMNS
 from ingest.sources.staged import stage_sources
 from millrace.digests import sha256_of
-from millrace.errors import ConfigError
 from tests.ingest.small import HEADER, Small, csv, gzipped, load, things, zipped
 
 if TYPE_CHECKING:
@@ -160,11 +159,3 @@ def test_lines_that_spark_loses(
     monkeypatch.setattr(DelimitedReader, "read", losing)
     with pytest.raises(LinesLost, match=r"things\.csv holds 3 lines of data, but Spark parsed 2"):
         load(Small(tmp_path).source(things(3)), spark, stack)
-
-
-def test_a_pattern_that_is_none(spark: "SparkSession", tmp_path: Path, stack: contextlib.ExitStack) -> None:
-    columns = {"id": "int", "size": "int", "day": "date"}
-    data = csv("id,size,day", "1,1,2024-01-01")
-    small = Small(tmp_path).source(data, columns=columns, options={"dateFormat": "yyyy-MM-dd QQQQQQ"})
-    with pytest.raises(ConfigError, match=r"reading the sources: .*yyyy-MM-dd QQQQQQ"):
-        load(small, spark, stack)

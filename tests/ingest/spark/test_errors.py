@@ -8,7 +8,7 @@ from py4j.protocol import Py4JError
 
 from ingest.errors import ExpressionFailed, ExpressionInvalid
 from ingest.spark.errors import mapped_actions, mapped_analysis, space_hint
-from millrace.errors import Unavailable
+from millrace.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,13 @@ def test_a_message_has_no_values(
         frame.collect()
     assert not re.search("4711|spark[.]sql", str(caught.value))
     assert "4711" not in capfd.readouterr().err
+
+
+@pytest.mark.spark
+def test_a_pattern_that_is_none(spark: "SparkSession") -> None:
+    frame = spark.range(1).selectExpr("to_date(concat('2024-01-0', id), 'yyyy-MM-dd QQQQQQ')")
+    with pytest.raises(ConfigError, match=r"^what: .*yyyy-MM-dd QQQQQQ"), mapped_actions("what"):
+        frame.collect()
 
 
 @pytest.mark.spark

@@ -70,7 +70,6 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
     changed = {pair.file for pair in pairs if pair.newer != "old"}
     stays = {pair.file for pair in pairs} - changed
     files = [file for file in table if _name(file.path) in changed]
-    lost = sum(pair.number for pair in pairs if pair.file in stays)
     if stays:
         newer = write.read([file for file in table if _name(file.path) in stays])
         new = new.join(newer.select(*map(quoted, key)), list(key), "left_anti").select(*map(quoted, new.columns))
@@ -88,7 +87,7 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
         write.merge(new, [], 0)
         return Upserted(0, older)
     rows = sides.select(F.when(wins, F.col(quoted(_NEW))).otherwise(F.col(quoted(_OLD))).alias("row")).select("row.*")
-    total = written - lost + sum(file.rows for file in files) - (both - lost)
+    total = written + sum(file.rows for file in files) - both
     arranged = arrange_again(rows.select(*map(quoted, new.columns)), key, partitions_for(total))
     with keeping_order(new.sparkSession):
         write.merge(arranged, files, written - left_out)

@@ -38,10 +38,6 @@ hadoop-status: hadoop ## Show the state and address of each daemon
 	@$(BIN)/millrace hadoop status
 
 test: setup hadoop clients zip ## Check style, types and import contracts, then run all tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict $(PACKAGES)
-	$(BIN)/lint-imports
 	@$(BIN)/python scripts/tests.py
 
 fmt: setup ## Format the code, and let ruff fix what it can

@@ -1,7 +1,7 @@
-"""Run the two halves of the tests in parallel: end-to-end tests, and all others.
+"""Check style, types and imports, and run the tests in two halves, all at the same time.
 
-Starting Spark, TensorFlow or a server leaves half of two cores idle. The output of the second half is printed after
-the first half has ended.
+One half are the tests that share Spark's session and HDFS, so that both start once. Its output is printed after the
+other half has ended. A check that fails ends the tests.
 """
 
 import signal
@@ -10,15 +10,16 @@ import sys
 import tempfile
 from types import FrameType
 
-HALVES = {"e2e": ("-m", "e2e", "-o", "cache_dir=.pytest_cache/e2e"), "others": ("-m", "not e2e")}
+HALVES = {"others": ("-m", "not shared"), "shared": ("-m", "shared", "-o", "cache_dir=.pytest_cache/shared")}
+CHECKS = ("make", "--no-print-directory", "lint", "types", "imports")
 
 
 def main() -> int:
-    """Run both halves, then report the coverage.
+    """Run the checks and both halves, then report the coverage.
 
     Returns:
-        The exit code of the half that failed, or that of the coverage report: 2 below the floor in setup.cfg.
-        With arguments, such as the names of some tests, coverage is not reported.
+        The exit code of the check or half that failed, or that of the coverage report: 2 below the floor in setup.cfg.
+        With arguments, such as the names of some tests, nothing is checked, and coverage is not reported.
     """
     running: list[subprocess.Popen[bytes]] = []
 
@@ -34,6 +35,15 @@ def main() -> int:
             tests = ["run", f"--data-file=.coverage.{name}", "-m", "pytest", "--durations=20", *options, *sys.argv[1:]]
             output = None if not running else later
             running.append(subprocess.Popen([*coverage, *tests], stdout=output, stderr=output))
+        if not sys.argv[1:]:
+            checks = subprocess.run(CHECKS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            sys.stdout.buffer.write(b"\n" + checks.stdout)
+            sys.stdout.flush()
+            if checks.returncode:
+                stop(signal.SIGINT, None)
+                for process in running:
+                    process.wait()
+                return checks.returncode
         codes = [process.wait() for process in running]
         later.seek(0)
         sys.stdout.buffer.write(later.read())

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).parent.parent
+CONF: dict[str, str | int | float | bool] = {
+    # By default 100: the tests repeat many queries, and each would be compiled again.
+    "spark.sql.codegen.cache.maxEntries": "10000",
+}
 start_quickly()
 # The same examples in each run, and no limit of time for one of them: the machine may be busy.
 settings.register_profile("millrace", deadline=None, derandomize=True)
@@ -43,7 +47,7 @@ def spark() -> "Iterator[SparkSession]":
     """A Spark session with two cores. Its Python workers find the packages even if pytest runs in another folder."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     with for_long():
-        session = build_session(Spark(master="local[2]", driver_memory="1g"), app_name="tests")
+        session = build_session(Spark(master="local[2]", driver_memory="1g", conf=CONF), app_name="tests")
     yield session
     session.stop()
 
@@ -63,12 +67,15 @@ def hdfs(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
     cluster.stop()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Use a thread for the timeout of HDFS tests: a signal cannot interrupt a call into the native client.
+    """Mark tests that share Spark's session or HDFS, and use a thread for the timeout of HDFS tests.
 
-    Such a timeout ends the whole run.
+    A signal cannot interrupt a call into the native client. A timeout by thread ends the whole run.
     """
     for item in items:
+        if {"spark", "hdfs"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("shared")
         if item.get_closest_marker("hdfs"):
             marker = item.get_closest_marker("timeout")
             item.add_marker(pytest.mark.timeout(marker.args[0] if marker else 300, method="thread"))

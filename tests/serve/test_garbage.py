@@ -30,7 +30,7 @@ from tests.serve import models
 from tests.serve.client import listening
 from tests.serve.models import POISON, ROW
 
-COUNT = 1000
+COUNT = 200
 Post = Callable[[int, bytes], None]
 
 

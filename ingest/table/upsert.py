@@ -62,10 +62,6 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
     pairs = _find_pairs(new, write.read(table), key, upsert.order)
     if not pairs:
         return Upserted(0, {})
-    columns = sorted(new.columns)
-    older: dict[str, int] = {pair.split: 0 for pair in pairs}
-    for pair in pairs:
-        older[pair.split] += pair.number if pair.newer == "old" else 0
     # A file all of whose rows are newer stays as it is.
     changed = {pair.file for pair in pairs if pair.newer != "old"}
     stays = {pair.file for pair in pairs} - changed
@@ -73,14 +69,10 @@ def replace_older(write: CleanWrite, key: Sequence[str], upsert: Upsert) -> Upse
     if stays:
         newer = write.read([file for file in table if _name(file.path) in stays])
         new = new.join(newer.select(*map(quoted, key)), list(key), "left_anti").select(*map(quoted, new.columns))
+    columns = sorted(new.columns)
     sides = _sides(new, write.read(files), key, columns, how="full")
-    has_new, has_old = F.col(quoted(_NEW)).isNotNull(), F.col(quoted(_OLD)).isNotNull()
-    wins = has_new & (~has_old | _is_better(upsert.order, [name for name in columns if name != SPLIT]))
-    if any(pair.newer == "tie" for pair in pairs):
-        ties = has_new & has_old & _is_tie(upsert.order) & ~wins
-        with mapped_actions("the upsert"):
-            for name, count in sides.where(ties).groupBy(F.col(quoted(_NEW))[SPLIT]).count().collect():
-                older[name] += count
+    wins = _new_wins(upsert.order, [name for name in columns if name != SPLIT])
+    older = _count_older(pairs, sides, wins, upsert.order)
     both, left_out = sum(pair.number for pair in pairs), sum(older.values())
     if left_out == written:
         logger.info("upsert: the table has all %d rows already, or newer ones", written)
@@ -126,6 +118,19 @@ def _find_pairs(new: "DataFrame", old: "DataFrame", key: Sequence[str], order: s
         return [_Pairs(_name(file), split, which, number) for file, split, which, number in groups.count().collect()]
 
 
+def _count_older(pairs: "list[_Pairs]", sides: "DataFrame", wins: "Column", order: str) -> dict[str, int]:
+    """Count the written rows that are older than the table's, by split. Only ties need another look at the rows."""
+    older = {pair.split: 0 for pair in pairs}
+    for pair in pairs:
+        older[pair.split] += pair.number if pair.newer == "old" else 0
+    if any(pair.newer == "tie" for pair in pairs):
+        ties = F.col(quoted(_NEW)).isNotNull() & F.col(quoted(_OLD)).isNotNull() & _is_tie(order) & ~wins
+        with mapped_actions("the upsert"):
+            for split, count in sides.where(ties).groupBy(F.col(quoted(_NEW))[SPLIT]).count().collect():
+                older[split] += count
+    return older
+
+
 def _sides(
     new: "DataFrame",
     old: "DataFrame",
@@ -150,6 +155,12 @@ def _is_tie(order: str) -> "Column":
 def _is_newer(order: str) -> "Column":
     new, old = F.col(quoted(_NEW))[order], F.col(quoted(_OLD))[order]
     return F.coalesce(new > old, new.isNotNull())  # null is older than any value
+
+
+def _new_wins(order: str, columns: Sequence[str]) -> "Column":
+    """Condition: there is a new row, and no old one that is newer."""
+    has_new, has_old = F.col(quoted(_NEW)).isNotNull(), F.col(quoted(_OLD)).isNotNull()
+    return has_new & (~has_old | _is_better(order, columns))
 
 
 def _is_better(order: str, columns: Sequence[str]) -> "Column":

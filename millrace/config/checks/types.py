@@ -7,7 +7,12 @@ _DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
 _MAX_PRECISION: Final = 38
 _DIGITS: Final = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 20}
 """Decimal digits that hold every value, as Spark counts them."""
-_FLOATS: Final = ("float", "double")
+_BESIDE_FLOATS: Final = {
+    "float": ("double", "tinyint", "smallint"),
+    "double": ("float", "tinyint", "smallint", "int"),
+}
+"""Types whose values a float (24 bits) and a double (53 bits) hold. Without ANSI, Spark compares int and float as
+float."""
 
 
 def are_comparable(left: str, right: str) -> bool:
@@ -18,9 +23,9 @@ def are_comparable(left: str, right: str) -> bool:
     """
     if left == right:
         return True
-    if left in _FLOATS or right in _FLOATS:
-        others = {left, right} - {*_FLOATS}
-        return others <= {"tinyint", "smallint", "int"}  # a double holds 53 bits
+    for one, other in ((left, right), (right, left)):
+        if one in _BESIDE_FLOATS:
+            return other in _BESIDE_FLOATS[one]
     digits = [_digits(left), _digits(right)]
     known = [each for each in digits if each is not None]
     if len(known) < len(digits):

@@ -103,6 +103,10 @@ class Source(Section):
         unknown = [name for name in self.optional if name not in self.columns]
         if unknown:
             raise ValueError(f"optional: '{unknown[0]}' is not among the columns")
+        if "max_bad_files" in self.model_fields_set and self.on_bad_file != "quarantine":
+            raise ValueError("max_bad_files has an effect only with on_bad_file: quarantine")
+        if "settle_s" in self.model_fields_set and not self.incremental:
+            raise ValueError("settle_s has an effect only with incremental: true")
         return self
 
     @model_validator(mode="after")

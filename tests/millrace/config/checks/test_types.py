@@ -43,7 +43,8 @@ TEXTS = (
         ("bigint", "double", False),
         ("bigint", "float", False),
         ("int", "double", True),
-        ("int", "float", True),
+        ("int", "float", False),
+        ("smallint", "float", True),
         ("float", "double", True),
         ("tinyint", "bigint", True),
         ("decimal(10,2)", "double", False),
@@ -61,7 +62,18 @@ def test_pairs(left: str, right: str, expected: bool) -> None:
 
 
 @pytest.mark.spark
-def test_spark_compares_exactly_if_they_are_comparable(spark: "SparkSession") -> None:
+@pytest.mark.parametrize("ansi", ["true", "false"])
+def test_spark_compares_exactly_if_they_are_comparable(spark: "SparkSession", ansi: str) -> None:
+    usual = spark.conf.get("spark.sql.ansi.enabled", "true")
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        compare(spark)
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", str(usual))
+
+
+def compare(spark: "SparkSession") -> None:
+    """Compare every pair of texts as every pair of types with Python's exact numbers."""
     frame = spark.createDataFrame([(text,) for text in TEXTS], "text string")
     frame = frame.selectExpr("text", *(f"try_cast(text as {name}) as `{name}`" for name in TYPES))
     left, right = frame.alias("l"), frame.alias("r")

@@ -27,6 +27,8 @@ def test_a_path_is_a_list_of_one() -> None:
         ({"format": "jdbc", "path": "a", "jdbc": {"url": "jdbc:x", "table": "t"}}, "format jdbc has no path"),
         ({"path": ["a", "b"], "sha256": "0" * 64}, "digest of one file"),
         ({"path": "a", "optional": ["b"]}, "optional: 'b' is not among the columns"),
+        ({"path": "a", "max_bad_files": 3}, "max_bad_files has an effect only with on_bad_file: quarantine"),
+        ({"path": "a", "settle_s": 0}, "settle_s has an effect only with incremental: true"),
     ],
 )
 def test_mistakes(given: dict[str, Any], message: str) -> None:

@@ -158,6 +158,12 @@ def test_steps_that_change_the_columns(tmp_path: Path) -> None:
         ("aggregate: {by: [city, city], columns: {n: count(*)}}", "aggregate.by.1", "duplicate column 'city'", "once"),
         ("aggregate: {by: [city], columns: {n: mode(hour)}}", "aggregate.columns.n", "depends on the order", "min"),
         ("aggregate: {by: [city], columns: {n: first_value(hour)}}", "aggregate.columns.n", "depends on the order", ""),
+        (
+            "join: {source: cities, on: {distance: people}, columns: {found: founded}}",
+            "join.on.distance",
+            "'distance' is a double, 'people' of cities a bigint",
+            "derive a column of the same type",
+        ),
         ("rename: {city: distance}", "rename.city", "column 'city' exists already", "use another name"),
         ("dedupe: {by: [citty]}", "dedupe.by.0", "unknown column 'citty'", "did you mean 'city'?"),
         ("dedupe: {by: [city], order: ours}", "dedupe.order", "unknown column 'ours'", "did you mean 'hour'?"),
@@ -189,7 +195,7 @@ def test_steps_that_change_the_columns(tmp_path: Path) -> None:
 )
 def test_steps_that_cannot_be(step: str, key: str, found: str, allowed: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        flow_of(tmp_path, (DROP, step))
+        flow_of(tmp_path, (DROP, step), ("people: int,", "people: bigint,"))
     problem = caught.value.problems[0]
     assert problem.key == f"ingest.steps.3.{key}"
     assert found in problem.found

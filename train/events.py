@@ -8,13 +8,23 @@ import contextlib
 import contextvars
 import json
 import logging
+import os
+import queue
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Client, Connection, Listener
-from typing import Any
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
+
+HANDSHAKE_S: Final = 10.0
+"""How long a connection may take to authenticate itself."""
+DRAIN_S: Final = 5.0
+"""How long to wait for the last events of ranks that have ended."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -39,45 +49,87 @@ class EventSender:
         with contextlib.suppress(OSError):
             self._connection.send_bytes(json.dumps({"event": event, **fields}).encode())
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
 
 @contextlib.contextmanager
 def listen(host: str, key: bytes, on_event: OnEvent) -> Iterator[EventAddress]:
     """Receive the events of ranks while the block runs; yields the address for the ranks.
 
+    Events are handled in a thread of their own, so that a slow `on_event` does not stop a rank. At the end of the
+    block, what the ranks have sent is handled before it is left.
+
     Args:
         host: Address of this machine that ranks can connect to.
         key: Secret key of this run.
-        on_event: Called with each event, one at a time.
+        on_event: Called with each event, one at a time. An error in it is logged, and the next event is handled.
     """
-    lock = threading.Lock()
+    events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    receiving: list[threading.Thread] = []
     context = contextvars.copy_context()  # a new thread has an empty context: log lines would not name the stage
-
-    def handle(event: dict[str, Any]) -> None:
-        with lock:
-            context.run(on_event, event)
-
-    with Listener((host, 0), authkey=key) as listener:
-        accepting = threading.Thread(target=_accept, args=(listener, handle), daemon=True)
+    handling = threading.Thread(target=context.run, args=(_handle, events, on_event), daemon=True)
+    with socket.create_server((host, 0)) as server:
+        accepting = threading.Thread(target=_accept, args=(server, key, events, receiving), daemon=True)
+        handling.start()
         accepting.start()
-        yield EventAddress(host, listener.address[1], key)
-
-
-def _accept(listener: Listener, on_event: OnEvent) -> None:
-    while True:
         try:
-            connection = listener.accept()
-        except Exception as error:
-            if isinstance(error, OSError) and not isinstance(error, ConnectionError):
-                return
-            logger.debug("rejected a connection: %s", error)
-            continue
-        threading.Thread(target=_receive, args=(connection, on_event), daemon=True).start()
+            yield EventAddress(host, server.getsockname()[1], key)
+        finally:
+            _shut(server)  # closing alone would not wake the thread that accepts
+            accepting.join()
+            until = time.monotonic() + DRAIN_S
+            for thread in receiving:
+                thread.join(max(0.0, until - time.monotonic()))
+            events.put(None)
+            handling.join()
 
 
-def _receive(connection: "Connection[Any, Any]", on_event: OnEvent) -> None:
-    with contextlib.suppress(EOFError, OSError):
+def _handle(events: "queue.SimpleQueue[dict[str, Any] | None]", on_event: OnEvent) -> None:
+    while (event := events.get()) is not None:
+        try:
+            on_event(event)
+        except Exception as error:  # the next event may be the one that says why a rank failed
+            logger.warning("event '%s' of a rank was not handled: %s", event.get("event"), error)
+
+
+def _accept(
+    server: socket.socket,
+    key: bytes,
+    events: "queue.SimpleQueue[dict[str, Any] | None]",
+    receiving: list[threading.Thread],
+) -> None:
+    with contextlib.suppress(OSError):  # it was shut down
         while True:
-            on_event(json.loads(connection.recv_bytes()))
+            accepted, _ = server.accept()
+            thread = threading.Thread(target=_receive, args=(accepted, key, events), daemon=True)
+            receiving.append(thread)
+            thread.start()
+
+
+def _receive(accepted: socket.socket, key: bytes, events: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
+    """Authenticate a connection, then receive its events. Each has its own thread: a silent one stops nobody."""
+    with accepted, Connection(os.dup(accepted.fileno())) as connection:
+        limit = threading.Timer(HANDSHAKE_S, _shut, (accepted,))
+        limit.daemon = True
+        limit.start()
+        try:
+            deliver_challenge(connection, key)
+            answer_challenge(connection, key)
+        except (OSError, EOFError, AuthenticationError) as error:
+            logger.debug("rejected a connection: %s", error)
+            return
+        finally:
+            limit.cancel()
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                events.put(json.loads(connection.recv_bytes()))
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class Output:

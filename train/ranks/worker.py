@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,10 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
     rank = int(os.environ.get("HOROVOD_RANK", "0"))
     if args.events is None:
         raise ValueError("a rank needs the address of the driver's events")
+    heartbeat = watchdog(args.train.deadline_s)  # before anything that may hang
     sender = EventSender(args.events)
     try:
-        return _train_rank(args, sender)
+        return _train_rank(args, sender, heartbeat)
     except Exception as error:
         hint = error.hint if isinstance(error, MillraceError) else ""
         stack = traceback.format_exc()
@@ -54,6 +56,7 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
         )
         raise
     finally:
+        sender.close()
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -74,8 +77,7 @@ def error_summary(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _train_rank(args: RankArguments, sender: EventSender) -> dict[str, Any] | None:
-    heartbeat = watchdog(args.train.deadline_s)
+def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[], None]) -> dict[str, Any] | None:
     retry = RetryPolicy(args.wait_s, on_wait=heartbeat)  # a rank that waits for the storage is not stuck
     if args.previous is not None:
         args = replace(args, previous=replace(args.previous, retry=retry))

@@ -92,8 +92,8 @@ class DataRejected(MillraceError):
 class FeatureMismatch(DataRejected):
     """A value, column or table does not fit the feature spec."""
 
-    def __init__(self, feature: str, *, expected: str, found: str) -> None:
-        super().__init__(f"{feature}: expected {expected}, found {shorten(found)}")
+    def __init__(self, feature: str, *, expected: str, found: str, hint: str = "") -> None:
+        super().__init__(f"{feature}: expected {expected}, found {shorten(found)}", hint=hint)
         self.feature = feature
         self.expected = expected
         self.found = found

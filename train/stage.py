@@ -2,22 +2,19 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.config import Config, Product
-from millrace.config.sections.train import METRICS
 from millrace.digests import digest_of, digest_of_code
 from millrace.dotted import digest_of_module
 from millrace.errors import FeatureMismatch
 from millrace.failpoints import fail_here
 from millrace.features.spec import FeatureSpec, table_dtype
 from millrace.models.files import checked_copy
-from millrace.models.manifest import Lineage, ModelManifest, ModelVersion
+from millrace.models.manifest import Lineage, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.progress import progress
 from millrace.runs import RunRecord
@@ -27,13 +24,13 @@ from millrace.tables.versions import CLEAN, TableVersion, find_table
 from train.data.plan import EpochPlan, SplitPlan
 from train.errors import GateFailed, NotTrainable
 from train.evaluation.gates import check_gates
-from train.evaluation.metrics import flatten
 from train.export.replay import replay
-from train.export.saved_model import SAMPLE, output_dtypes
+from train.preprocessing.layers import describe
 from train.preprocessing.measure import measure
-from train.preprocessing.spec import build_spec
+from train.preprocessing.spec import build_spec, check_columns
 from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
+from train.records import STAGE, log_metrics, manifest_of, packages, record_of
 from train.world import World
 
 if TYPE_CHECKING:
@@ -41,18 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STAGE: Final = "train"
 SPLITS: Final = ("train", "validation", "test")
-PACKAGES: Final = (
-    "tensorflow-cpu",
-    "tensorflow",
-    "keras",
-    "horovod",
-    "pyspark",
-    "numpy",
-    "pyarrow",
-    "deltalake",
-)
 
 
 @dataclass(frozen=True)
@@ -102,7 +88,7 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     newest = models.open(config.product) if models.versions(config.product) else None
     if newest and newest.manifest.lineage.commit_key == key:
         logger.info("nothing to do: model version %d has this table version and configuration", newest.manifest.version)
-        return _record(run_id, config, table, newest.manifest, outcome="already_committed")
+        return record_of(run_id, config, table, newest.manifest, outcome="already_committed")
     run_folder = RunFolder(store, ("runs", config.product, run_id, STAGE))
     spec, result = _train(config, spark, table, newest, run_folder)
     lineage = Lineage(
@@ -115,19 +101,19 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
         config_sha256=digest_of(config),
         code_sha256=digest_of_code(),
         seed=config.train.seed,
-        packages=_packages(),
+        packages=packages(),
         parent=newest.manifest.version if newest else None,
     )
     fail_here("train.before_publish")
     with store.local_copy(*run_folder.parts, "model") as exported:
-        published = models.publish(exported, _manifest(config, spec, result, lineage))
+        published = models.publish(exported, manifest_of(config, spec, result, lineage))
     fail_here("train.after_publish")
     store.remove(*run_folder.parts, "model")
     is_mine = published.manifest.lineage.run_id == run_id
     message = "published model %s version %d" if is_mine else "another run published first: model %s version %d"
     logger.info(message, config.product, published.manifest.version)
     outcome = "committed" if is_mine else "already_committed"
-    record = _record(run_id, config, table, published.manifest, outcome=outcome)
+    record = record_of(run_id, config, table, published.manifest, outcome=outcome)
     return record.model_copy(update={"seconds": round(time.monotonic() - started, 2)})
 
 
@@ -158,6 +144,7 @@ def _train(
     run_folder.put_json("config.json", config.model_dump(mode="json", by_alias=True))
     statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
     spec = build_spec(config, table, statistics)
+    describe(spec, statistics)  # a cross may have too many combinations
     if statistics.empty:
         logger.warning("training without inputs that have no value: %s", ", ".join(statistics.empty))
     logger.info(
@@ -177,7 +164,7 @@ def _train(
     result = _fit(spark, args, config, run_folder)
     fail_here("train.before_gates")
     run_folder.put_json("report.json", result)
-    _log_metrics(result, config)
+    log_metrics(result, config.train.task)
     failures = check_gates(config.evaluate.gates, result["model"], result["previous"])
     if failures:
         raise GateFailed(failures)
@@ -190,6 +177,7 @@ def _train(
 def _check(config: Config, table: TableVersion) -> None:
     """Check, before Spark does any work, what would make the run fail later."""
     check_validated(table, digest_of(config.contract))
+    check_columns(config, table)
     World(0, config.ranks.world_size)
     for split in ("train", "test"):
         if table.rows_of(split) < config.ranks.world_size:
@@ -244,57 +232,3 @@ def _find_comparable(newest: ModelVersion | None, spec: FeatureSpec, table: Tabl
         return None
     checked_copy(newest)
     return newest
-
-
-def _log_metrics(result: dict[str, Any], config: Config) -> None:
-    for name in METRICS[config.train.task]:
-        values = {source: (result[source] or {}).get(name) for source in ("model", "baseline", "previous")}
-        shown = [f"{source} {value:.4f}" for source, value in values.items() if value is not None]
-        logger.info("test %s: %s", name, ", ".join(shown))
-
-
-def _manifest(config: Config, spec: FeatureSpec, metrics: dict[str, Any], lineage: Lineage) -> ModelManifest:
-    return ModelManifest(
-        name=config.product,
-        version=0,
-        description=config.description,
-        author=os.environ.get("USER", ""),
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        features=spec,
-        outputs=output_dtypes(spec),
-        metrics=metrics,
-        lineage=lineage,
-        files=(),
-    )
-
-
-def _packages() -> dict[str, str]:
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
-
-
-def _record(run_id: str, config: Config, table: TableVersion, manifest: ModelManifest, *, outcome: Any) -> RunRecord:
-    rows = table.rows_of()
-    metrics = {source: flatten(manifest.metrics.get(source) or {}) for source in ("model", "baseline", "previous")}
-    return RunRecord(
-        stage=STAGE,
-        run_id=run_id,
-        product=config.product,
-        outcome=outcome,
-        version=manifest.version,
-        rows_in=rows,
-        rows_out=rows,
-        details={
-            "table_version": table.version,
-            "metrics": metrics,
-            "empty_inputs": manifest.metrics.get("empty_inputs", []),
-            "best_epoch": manifest.metrics.get("best_epoch"),
-            "seconds": manifest.metrics.get("seconds"),
-            "sample": f"runs/{config.product}/{manifest.lineage.run_id}/{STAGE}/{SAMPLE}",
-        },
-    ).check_accounts()

@@ -46,7 +46,7 @@ class Numeric(Section):
 
     kind: Literal["numeric"] = Field("numeric", alias="as")
     log: bool = False
-    """Use log(1 + x) of a value before it is standardised; values must not be negative."""
+    """Use log(1 + x) of a value before it is standardised. A value of -1 or less counts as missing."""
 
 
 class Category(Section):
@@ -54,7 +54,7 @@ class Category(Section):
 
     kind: Literal["category"] = Field("category", alias="as")
     dim: int | None = Field(None, ge=1, le=512)
-    """Width of the embedding; the default is round(1.6 * (values in the vocabulary + 2) ** 0.56)."""
+    """Width of the embedding; the default is round(1.6 * (values in the vocabulary + 2) ** 0.56), at most 512."""
     max_vocabulary: int = Field(10_000, ge=1, le=10_000_000)
     """Only the most frequent values are kept; the rest share the out-of-vocabulary bucket."""
     min_count: int = Field(1, ge=1)

@@ -7,6 +7,7 @@ import pytest
 from deltalake import DeltaTable
 
 from millrace.config import Product, load_product
+from millrace.errors import FeatureMismatch
 from millrace.models.files import verify_files
 from millrace.models.store import ModelStore
 from millrace.storage import Store
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.spark, pytest.mark.tf]
+
+
+BASE = "  base: things\n"
+DERIVE = "  steps:\n    - derive: {age: cast(corners as int)}\n"
 
 
 def changed(product: Product, *settings: str) -> Product:
@@ -67,6 +72,19 @@ def test_too_few_rows_for_the_ranks_are_refused_before_they_start(
     write_clean(store, rows=5, files=1)
     with pytest.raises(NotTrainable, match=r"the test split .* has 1 rows, fewer than the 2 ranks"):
         stage.run(product, spark, store, "run-1")
+
+
+@pytest.mark.case("B11")
+@pytest.mark.parametrize("setting", ["features.inputs.age={as: numeric}", "features.label=age"])
+def test_a_column_that_the_table_does_not_have_yet(
+    spark: "SparkSession", store: Store, product: Product, table: TableVersion, setting: str
+) -> None:
+    """It is new in the steps of ingest, which did not run since."""
+    text = (product.folder / "shapes.yaml").read_text().replace(BASE, BASE + DERIVE)
+    (product.folder / "shapes.yaml").write_text(text)
+    with pytest.raises(FeatureMismatch, match=r"age: expected a column of table .*, found no such column in") as found:
+        stage.run(changed(product, setting), spark, store, "run-1")
+    assert "run ingest again" in found.value.hint
 
 
 def test_a_table_version_that_is_not_validated_is_refused(

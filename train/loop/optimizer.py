@@ -17,8 +17,10 @@ def synchronised_adam(learning_rate: Any) -> Any:
         """Adam with gradients averaged over all ranks."""
 
         def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> Any:
-            # The gradient of an embedding is sparse; the grouped reduction accepts dense tensors only.
-            dense = [tf.convert_to_tensor(gradient) for gradient in grads]
-            return super().apply(hvd.grouped_allreduce(dense, op=hvd.Average), trainable_variables)
+            # The gradient of an embedding is sparse; the grouped reduction accepts dense tensors only. A weight that
+            # the loss does not depend on has no gradient, on every rank; Keras warns of it and leaves it as it is.
+            dense = [tf.convert_to_tensor(gradient) for gradient in grads if gradient is not None]
+            averaged = iter(hvd.grouped_allreduce(dense, op=hvd.Average) if dense else ())
+            return super().apply([g if g is None else next(averaged) for g in grads], trainable_variables)
 
     return SynchronisedAdam(learning_rate=learning_rate)

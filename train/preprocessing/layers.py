@@ -1,15 +1,15 @@
 """Keras layers of the preprocessing: from raw typed columns to a matrix of numbers and a matrix of category indices.
 
 The same layers run before the training loop and inside the exported graph, so training and serving encode inputs in
-the same way. Values that are not finite count as missing.
+the same way. Values that are not finite as float32 count as missing. Numbers are computed as float64 until they are
+small: a float32 has 24 bits, too few for a time or an identifier.
 """
 
 from dataclasses import dataclass
-from math import tau
+from math import prod, tau
 from typing import Any, Final
 
-import numpy as np
-
+from millrace.errors import ConfigError
 from millrace.features.encoding import INT64_MIN
 from millrace.features.spec import PERIODS_US, Category, Cyclic, Feature, FeatureSpec, Numeric
 from train.preprocessing.statistics import Statistics
@@ -23,6 +23,8 @@ RESERVED: Final = 2
 """Number of indices before the vocabulary: one for missing, one for out of vocabulary."""
 MAX_CROSS: Final = 50_000_000
 """Largest product of sizes that a cross may have."""
+MAX_DIM: Final = 512
+"""Largest width of an embedding by default, as of one that is declared."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,30 @@ def numeric_width(feature: Feature) -> int:
 
 
 def describe(spec: FeatureSpec, statistics: Statistics) -> Encoding:
-    """Compute the widths of the encoded inputs, without building a graph."""
+    """Compute the widths of the encoded inputs, without building a graph.
+
+    Raises:
+        ConfigError: A cross has more combinations than `MAX_CROSS`.
+    """
     sizes = {name: len(words) + RESERVED for name, words in statistics.vocabularies.items()}
     categories = [
         EncodedCategory(
             feature.name,
             sizes[feature.name],
-            feature.transform.dim or round(1.6 * sizes[feature.name] ** 0.56),
+            feature.transform.dim or min(MAX_DIM, round(1.6 * sizes[feature.name] ** 0.56)),
         )
         for feature in spec.inputs
         if isinstance(feature.transform, Category)
     ]
     for cross in spec.crosses:
-        size = int(np.prod([sizes[name] for name in cross.columns], dtype=np.float64))
+        size = prod(sizes[name] for name in cross.columns)
+        if size > MAX_CROSS:
+            factors = " x ".join(f"{sizes[name]:,} of {name}" for name in cross.columns)
+            raise ConfigError(
+                f"features.crosses: {' and '.join(cross.columns)} have {size:,} combinations ({factors}), "
+                f"at most {MAX_CROSS:,} are possible",
+                hint="set a lower max_vocabulary, or a higher min_count, for these categories",
+            )
         categories.append(EncodedCategory("_x_".join(cross.columns), size, cross.dim))
     return Encoding(sum(numeric_width(f) for f in spec.inputs), tuple(categories))
 
@@ -111,14 +124,17 @@ def build_preprocessing(spec: FeatureSpec, statistics: Statistics) -> Any:
 
 
 def _to_number(feature: Feature, value: Any) -> tuple[Any, Any]:
-    """The value as float32, and a boolean tensor: true if it is finite and not the marker of a missing integer."""
+    """The value as float64, and a boolean tensor: true if a float32 holds it and it is no marker of a missing integer.
+
+    Where it is not, the number is zero: what `where` does not select must be finite too, or gradients become NaN.
+    """
     from keras import ops
 
-    number = ops.cast(value, "float32")
-    present = ops.isfinite(number)
+    present = ops.isfinite(ops.cast(value, "float32"))
     if feature.tensor_dtype == "int64":
         present = ops.logical_and(present, ops.not_equal(value, ops.cast(INT64_MIN, "int64")))
-    return number, present
+    number = ops.cast(value, "float64")
+    return ops.where(present, number, ops.zeros_like(number)), present
 
 
 def _standardise(feature: Feature, transform: Numeric, value: Any, statistics: Statistics) -> list[Any]:
@@ -127,24 +143,18 @@ def _standardise(feature: Feature, transform: Numeric, value: Any, statistics: S
     measured = statistics.numeric[feature.name]
     number, present = _to_number(feature, value)
     if transform.log:
-        number = ops.log1p(ops.maximum(number, -0.999_999))
-    # The branch of `where` that is not selected must be finite too; otherwise gradients become NaN.
-    number = ops.where(present, number, measured.mean)
-    scaled = (number - measured.mean) / measured.std
-    return [scaled, *([1.0 - ops.cast(present, "float32")] if feature.nullable else [])]
+        present = ops.logical_and(present, number > -1.0)
+        number = ops.log1p(ops.where(present, number, ops.zeros_like(number)))
+    scaled = ops.where(present, (number - measured.mean) / measured.std, ops.zeros_like(number))
+    return [ops.cast(scaled, "float32"), *([1.0 - ops.cast(present, "float32")] if feature.nullable else [])]
 
 
 def _cycle(feature: Feature, transform: Cyclic, value: Any) -> list[Any]:
     from keras import ops
 
     number, present = _to_number(feature, value)
-    if isinstance(transform.period, str):
-        # Microseconds since 1970 have more digits than a float32: compute the remainder before the cast.
-        period = PERIODS_US[transform.period]
-        phase = ops.cast(ops.mod(value, ops.cast(period, "int64")), "float32") / float(period)
-    else:
-        phase = ops.where(present, number, 0.0) / transform.period
-    angle = ops.where(present, phase, 0.0) * tau
+    period = float(PERIODS_US[transform.period] if isinstance(transform.period, str) else transform.period)
+    angle = ops.cast(ops.mod(number, period) / period, "float32") * tau
     known = ops.cast(present, "float32")
     return [
         ops.sin(angle) * known,

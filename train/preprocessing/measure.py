@@ -49,13 +49,15 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
     )
 
 
-def _finite(column: "Column", type_name: str) -> "Column":
+def _present(column: "Column", type_name: str, *, log: bool = False) -> "Column":
+    """The value as the graph takes it: times in microseconds, and null where the graph sees a missing value."""
     from pyspark.sql import functions as F
 
-    value = F.unix_micros(column.cast("timestamp")).cast("double") if type_name == "date" else column.cast("double")
-    if type_name in ("float", "double"):
-        value = F.when(F.isnan(value) | (F.abs(value) == float("inf")), None).otherwise(value)
-    return value
+    is_time = type_name.startswith(("date", "timestamp"))
+    value = F.unix_micros(column.cast("timestamp")).cast("double") if is_time else column.cast("double")
+    as_float = value.cast("float")  # infinite if a float32 cannot hold it
+    is_missing = F.isnan(value) | (F.abs(as_float) == float("inf"))
+    return F.when(is_missing | (value <= -1.0) if log else is_missing, None).otherwise(value)
 
 
 def _numeric(
@@ -68,7 +70,7 @@ def _numeric(
     cyclic = [name for name, t in features.inputs.items() if isinstance(t, Cyclic)]
     measures = [F.count(F.col(name)).alias(f"{name}.count") for name in cyclic]
     for name, transform in quantities.items():
-        plain = _finite(F.col(name), table.columns[name])
+        plain = _present(F.col(name), table.columns[name], log=transform.log)
         value = F.log1p(plain) if transform.log else plain
         measures += [F.avg(value).alias(f"{name}.mean"), F.stddev_pop(value).alias(f"{name}.std")]
         measures += [F.min(plain).alias(f"{name}.min"), F.max(plain).alias(f"{name}.max")]
@@ -129,6 +131,6 @@ def _label(frame: "DataFrame", label: str, *, classes: bool) -> LabelStatistics:
         missing = counts.pop(None, 0)
         ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in counts.items())
         return LabelStatistics(rows=sum(counts.values()) + missing, missing=missing, counts=tuple(ordered))
-    value = _finite(F.col(label), "double")
+    value = _present(F.col(label), "double")
     row = frame.agg(F.count(F.lit(1)), F.count(value), F.avg(value), F.stddev_pop(value)).collect()[0]
     return LabelStatistics(rows=row[0], missing=row[0] - row[1], mean=row[2] or 0.0, std=row[3] or 1.0)

@@ -2,11 +2,47 @@
 
 from millrace.config import Config
 from millrace.errors import ConfigError, FeatureMismatch
-from millrace.features.spec import Category, Cyclic, Feature, FeatureSpec, Label, Range, Task, Transform, table_dtype
+from millrace.features.spec import (
+    Category,
+    Cyclic,
+    Dtype,
+    Feature,
+    FeatureSpec,
+    Label,
+    Range,
+    Task,
+    Transform,
+    table_dtype,
+)
 from millrace.tables.versions import TableVersion
 from train.errors import NotTrainable
 from train.preprocessing.guarantees import domain_of, never_null
 from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
+
+
+def check_columns(config: Config, table: TableVersion) -> dict[str, Dtype]:
+    """Check that the table has the label and all inputs, and that the transforms accept their types.
+
+    Returns:
+        The dtype of each input.
+
+    Raises:
+        FeatureMismatch: A column is not in the table, or the transform does not accept its type.
+        ConfigError: The period of a cyclic input does not fit the type of the column.
+    """
+    features = config.features
+    for name in (features.label, *features.inputs):
+        if name not in table.columns:
+            raise FeatureMismatch(
+                name,
+                expected=f"a column of table {table.name}",
+                found=f"no such column in version {table.version}",
+                hint="if ingest.steps or sources changed, run ingest again",
+            )
+    dtypes = {name: table_dtype(name, table.columns[name]) for name in features.inputs}
+    for name, transform in features.inputs.items():
+        _check_transform(name, dtypes[name], transform)
+    return dtypes
 
 
 def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> FeatureSpec:
@@ -24,12 +60,10 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
     """
     rules = config.contract.expectations
     required, empty = never_null(rules), statistics.empty
+    dtypes = check_columns(config, table)
     inputs = []
     for name, transform in config.features.inputs.items():
-        if name not in table.columns:
-            raise FeatureMismatch(name, expected=f"a column of table {table.name}", found="no such column")
-        dtype = table_dtype(name, table.columns[name])
-        _check_transform(name, dtype, transform)
+        dtype = dtypes[name]
         if name in empty:
             continue
         feature = Feature(
@@ -56,7 +90,7 @@ def _observed_range(measured: NumericStatistics | None) -> Range | None:
 
 
 def _check_transform(name: str, dtype: str, transform: Transform) -> None:
-    if isinstance(transform, Category) and dtype in ("float32", "float64"):
+    if isinstance(transform, Category) and dtype in ("float32", "float64", "timestamp"):
         raise FeatureMismatch(name, expected="a string, integer or boolean for a category", found=dtype)
     if not isinstance(transform, Category) and dtype == "string":
         raise FeatureMismatch(name, expected=f"a number or timestamp for {transform.kind}", found="string")

@@ -137,9 +137,9 @@ def _check_transform(
         )
         return
     dtype = TABLE_DTYPES[type_name]
-    if type_name == "date" and isinstance(transform, Category):
+    if dtype == "timestamp" and isinstance(transform, Category):
         allowed = "expected 'as: cyclic', or a derived category, such as month(x)"
-        flow.report(path, "a date cannot be a category", allowed)
+        flow.report(path, f"a {type_name} cannot be a category", allowed)
     if isinstance(transform, Category) and dtype in ("float32", "float64"):
         flow.report(
             path,

@@ -31,9 +31,15 @@ def one_step(names: tuple[str, ...]) -> list[float]:
         sparse = tf.IndexedSlices(tf.constant([[gradient]]), tf.constant([0]), tf.constant([2, 1]))
         optimizer.apply([sparse if name == "sparse" else dense], [variable])
         found.append(float(optimizer._momentums[0].value[0, 0]))
-    return found
+    left_out, used = keras.Variable([3.0]), keras.Variable([0.0])
+    optimizer = synchronised_adam(0.1)
+    optimizer.build([left_out, used])
+    optimizer.apply([None, tf.constant([gradient])], [left_out, used])
+    return [*found, float(left_out.value[0]), float(optimizer._momentums[1].value[0])]
 
 
+@pytest.mark.case("B10")
+@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
 def test_both_ranks_keep_the_mean_gradient(spark: "SparkSession") -> None:
     import horovod.spark
 
@@ -41,3 +47,5 @@ def test_both_ranks_keep_the_mean_gradient(spark: "SparkSession") -> None:
     # Adam keeps a tenth of the gradient: of the mean 1.5 in both ranks; Keras' own of each rank's alone.
     assert [result[:2] for result in results] == [pytest.approx([0.15, 0.15])] * 2
     assert [result[2] for result in results] == pytest.approx([0.1, 0.2])
+    # A weight without a gradient stays as it is, and does not keep the others from being trained.
+    assert [result[3:] for result in results] == [pytest.approx([3.0, 0.15])] * 2

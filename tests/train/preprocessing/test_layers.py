@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from millrace.errors import ConfigError
 from millrace.features.encoding import INT64_MIN, Dictionary, encode
-from millrace.features.spec import FeatureSpec
+from millrace.features.spec import Category, FeatureSpec
 from train.data.tensors import encode_labels, to_tensor
 from train.preprocessing.layers import CATEGORY, NUMERIC, build_preprocessing, describe, numeric_width
 from train.preprocessing.statistics import Statistics
@@ -42,6 +43,29 @@ def test_widths_are_known_without_a_graph(spec: FeatureSpec, statistics: Statist
         ("corners", 6),
         ("colour_x_round", 20),
     ]
+
+
+@pytest.mark.case("B13")
+def test_the_width_of_an_embedding_has_a_bound(spec: FeatureSpec, statistics: Statistics) -> None:
+    def dim(words: int) -> int:
+        vocabularies = {**statistics.vocabularies, "corners": tuple(range(words))}
+        encoding = describe(spec, statistics.model_copy(update={"vocabularies": vocabularies}))
+        return next(each.dim for each in encoding.categories if each.name == "corners")
+
+    assert spec.input("corners").transform.model_dump()["dim"] == 3
+    without = spec.input("corners").model_copy(update={"transform": Category(**{"as": "category"})})
+    spec = spec.model_copy(update={"inputs": tuple(without if f.name == "corners" else f for f in spec.inputs)})
+    assert [dim(words) for words in (1, 8, 1_000, 100_000, 1_000_000)] == [3, 6, 77, 512, 512]
+
+
+@pytest.mark.case("B14")
+def test_a_cross_with_too_many_combinations_is_refused(spec: FeatureSpec, statistics: Statistics) -> None:
+    vocabularies = {**statistics.vocabularies, "colour": tuple(map(str, range(99_998))), "round": tuple(range(498))}
+    describe(spec, statistics.model_copy(update={"vocabularies": vocabularies}))
+    vocabularies["round"] = tuple(range(499))
+    message = r"colour and round have 50,100,000 combinations \(100,000 of colour x 501 of round\), at most 50,000,000"
+    with pytest.raises(ConfigError, match=message):
+        describe(spec, statistics.model_copy(update={"vocabularies": vocabularies}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e300])

@@ -47,6 +47,7 @@ def test_an_input_that_the_table_lacks_is_named(product: Product, table: TableVe
     [
         ("weight", "string", "expected a number or timestamp for numeric"),
         ("colour", "double", "expected a string, integer or boolean for a category"),
+        ("colour", "timestamp", "expected a string, integer or boolean for a category"),
         ("corners", "binary", "expected a column of type"),
     ],
 )

@@ -1,7 +1,7 @@
 """Check style, types and imports, and run the tests in two halves, all at the same time.
 
-One half are the tests that share Spark's session and HDFS, so that both start once. Its output is printed after the
-other half has ended. A check that fails ends the tests.
+One half are the tests that share Spark's session, HDFS and TensorFlow, so that these start once. Its output is printed
+after the other half has ended. A check that fails ends the tests.
 """
 
 import signal

@@ -69,12 +69,13 @@ def hdfs(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that share Spark's session or HDFS, and use a thread for the timeout of HDFS tests.
+    """Mark tests that share Spark's session, HDFS or TensorFlow, and use a thread for the timeout of HDFS tests.
 
     A signal cannot interrupt a call into the native client. A timeout by thread ends the whole run.
     """
     for item in items:
-        if {"spark", "hdfs"} & {*getattr(item, "fixturenames", ())}:
+        in_process = item.get_closest_marker("tf") and not item.get_closest_marker("e2e")
+        if in_process or {"spark", "hdfs"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker("shared")
         if item.get_closest_marker("hdfs"):
             marker = item.get_closest_marker("timeout")

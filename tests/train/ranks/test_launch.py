@@ -84,5 +84,5 @@ def test_a_rank_that_sent_no_error_is_reported_with_its_exit_code() -> None:
     assert str(error) == "a rank failed: Process name: 1 Exit code: 137"
 
 
-def test_the_project_is_importable_in_the_ranks() -> None:
+def test_the_project_is_importable_in_the_ranks(spark: "SparkSession") -> None:
     assert str(Path(__file__).parents[3]) in os.environ["PYTHONPATH"].split(os.pathsep)

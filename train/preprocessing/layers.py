@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import prod, tau
 from typing import Any, Final
 
+import numpy as np
+
 from millrace.errors import ConfigError
 from millrace.features.encoding import INT64_MIN
 from millrace.features.spec import PERIODS_US, Category, Cyclic, Feature, FeatureSpec, Numeric
@@ -123,6 +125,9 @@ def build_preprocessing(spec: FeatureSpec, statistics: Statistics) -> Any:
     return keras.Model(inputs, outputs, name="preprocessing")
 
 
+# Keras makes float32 of Python's floats, so constants beside float64 values are numpy's.
+
+
 def _to_number(feature: Feature, value: Any) -> tuple[Any, Any]:
     """The value as float64, and a boolean tensor: true if a float32 holds it and it is no marker of a missing integer.
 
@@ -145,7 +150,8 @@ def _standardise(feature: Feature, transform: Numeric, value: Any, statistics: S
     if transform.log:
         present = ops.logical_and(present, number > -1.0)
         number = ops.log1p(ops.where(present, number, ops.zeros_like(number)))
-    scaled = ops.where(present, (number - measured.mean) / measured.std, ops.zeros_like(number))
+    scaled = (number - np.float64(measured.mean)) / np.float64(measured.std)
+    scaled = ops.where(present, scaled, ops.zeros_like(scaled))
     return [ops.cast(scaled, "float32"), *([1.0 - ops.cast(present, "float32")] if feature.nullable else [])]
 
 
@@ -153,7 +159,7 @@ def _cycle(feature: Feature, transform: Cyclic, value: Any) -> list[Any]:
     from keras import ops
 
     number, present = _to_number(feature, value)
-    period = float(PERIODS_US[transform.period] if isinstance(transform.period, str) else transform.period)
+    period = np.float64(PERIODS_US[transform.period] if isinstance(transform.period, str) else transform.period)
     angle = ops.cast(ops.mod(number, period) / period, "float32") * tau
     known = ops.cast(present, "float32")
     return [

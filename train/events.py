@@ -68,15 +68,17 @@ def listen(host: str, key: bytes, on_event: OnEvent) -> Iterator[EventAddress]:
     """
     events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     receiving: list[threading.Thread] = []
+    ended = threading.Event()
     context = contextvars.copy_context()  # a new thread has an empty context: log lines would not name the stage
     handling = threading.Thread(target=context.run, args=(_handle, events, on_event), daemon=True)
     with socket.create_server((host, 0)) as server:
-        accepting = threading.Thread(target=_accept, args=(server, key, events, receiving), daemon=True)
+        accepting = threading.Thread(target=_accept, args=(server, key, events, receiving, ended), daemon=True)
         handling.start()
         accepting.start()
         try:
             yield EventAddress(host, server.getsockname()[1], key)
         finally:
+            ended.set()
             _shut(server)  # closing alone would not wake the thread that accepts
             accepting.join()
             until = time.monotonic() + DRAIN_S
@@ -99,13 +101,18 @@ def _accept(
     key: bytes,
     events: "queue.SimpleQueue[dict[str, Any] | None]",
     receiving: list[threading.Thread],
+    ended: threading.Event,
 ) -> None:
-    with contextlib.suppress(OSError):  # it was shut down
-        while True:
+    while not ended.is_set():
+        try:
             accepted, _ = server.accept()
-            thread = threading.Thread(target=_receive, args=(accepted, key, events), daemon=True)
-            receiving.append(thread)
-            thread.start()
+        except OSError as error:  # it was shut down; or that connection failed, and others may come
+            logger.debug("no connection: %s", error)
+            ended.wait(0.1)
+            continue
+        thread = threading.Thread(target=_receive, args=(accepted, key, events), daemon=True)
+        receiving.append(thread)
+        thread.start()
 
 
 def _receive(accepted: socket.socket, key: bytes, events: "queue.SimpleQueue[dict[str, Any] | None]") -> None:

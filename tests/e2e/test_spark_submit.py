@@ -15,8 +15,6 @@ from tests.made_up import write_product
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ARCHIVE = str(CODE)
-
-
 KILLED_AT = {"ingest": "ingest.before_commit", "train": "train.before_publish", "score": "score.before_commit"}
 """Where each stage is killed: after its work, before its commit."""
 

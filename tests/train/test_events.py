@@ -53,6 +53,35 @@ def test_a_connection_that_does_not_authenticate_stops_nobody(sent: bytes) -> No
         assert done.wait(5)
 
 
+class Aborted(socket.socket):
+    """A listening socket whose first connection fails, as Linux reports an error of a connection in its queue."""
+
+    failed = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.failed:
+            self.failed = True
+            raise ConnectionAbortedError("aborted")
+        return super().accept()
+
+
+@pytest.mark.case("B16")
+def test_a_connection_that_fails_in_the_queue_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(address: tuple[str, int]) -> socket.socket:
+        server = Aborted()
+        server.bind(address)
+        server.listen()
+        return server
+
+    monkeypatch.setattr(socket, "create_server", create)
+    done = threading.Event()
+    with listen("127.0.0.1", b"secret", lambda event: done.set()) as address:
+        sender = EventSender(address)
+        sender.send("hello")
+        assert done.wait(5)
+        sender.close()
+
+
 @pytest.mark.case("B16")
 def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HANDSHAKE_S", 0.2)

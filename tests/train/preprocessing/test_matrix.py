@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite, log1p, tau
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -21,6 +22,7 @@ from millrace.features.encoding import encode
 from millrace.features.spec import TABLE_DTYPES, Category, Cyclic, FeatureSpec, Numeric, Transform
 from millrace.storage import Store
 from millrace.tables.versions import CLEAN, find_table
+from tests.made_up import PRODUCT
 from train.data.tensors import to_tensor
 from train.preprocessing.layers import CATEGORY, NUMERIC, build_preprocessing, numeric_width
 from train.preprocessing.measure import measure
@@ -153,9 +155,7 @@ def measured(
     return rows, spec, statistics
 
 
-def product_with(folder: Any, features: Features) -> Product:
-    from tests.made_up import PRODUCT
-
+def product_with(folder: Path, features: Features) -> Product:
     path = folder / "shapes.yaml"
     path.write_text(PRODUCT)
     product = load_product(path)

@@ -11,6 +11,8 @@ PACKAGES := millrace pipelines ingest train serve
 BIN := .venv/bin
 DONE := .venv/.done
 PIP := $(BIN)/python -m pip --quiet --log .venv/setup.log
+# To compile all modules takes 40 s; most are never imported, and the first import compiles the others.
+INSTALL := install --no-compile
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Do not mix another Spark or Python of this machine with the pinned ones.
 unexport PYTHONHOME PYTHONPATH SPARK_CONF_DIR SPARK_HOME PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
@@ -65,7 +67,7 @@ clients: $(DONE)/kserve
 $(DONE)/kserve: tests/e2e/clients/kserve.txt | $(DONE)/packages
 	@echo "millrace: installing the KServe client for the tests (once)"
 	@$(BIN)/python -m venv .venv/clients/kserve
-	@.venv/clients/kserve/bin/pip install --quiet --no-deps --requirement tests/e2e/clients/kserve.txt
+	@.venv/clients/kserve/bin/pip $(INSTALL) --quiet --no-deps --requirement tests/e2e/clients/kserve.txt
 	@touch $@
 
 chaos-serve: setup bench-tools ## Test the service against bad clients and faults; prints a table of got / goal
@@ -96,7 +98,7 @@ bench-serve: .venv/peers/mlserver/bin/mlserver .venv/peers/bentoml/bin/bentoml
 .venv/peers/%: | $(DONE)/packages
 	@echo "millrace: installing $(PEER) in a separate environment (once)"
 	@$(BIN)/python -m venv $(dir $(patsubst %/,%,$(dir $@)))
-	@$(dir $@)pip install --quiet $(PEER) $(TENSORFLOW)
+	@$(dir $@)pip $(INSTALL) --quiet $(PEER) $(TENSORFLOW)
 	@touch $@
 
 dist: zip dist/environment.tar.gz ## Build dist/: millrace.zip for --py-files, environment.tar.gz for --archives
@@ -126,7 +128,7 @@ $(DONE)/venv: | prereqs
 	@echo "millrace: creating .venv"
 	@python=$$(sh scripts/prereqs) && "$$python" -m venv --clear .venv
 	@mkdir -p $(DONE)
-	@$(PIP) install -c constraints.txt pip setuptools wheel
+	@$(PIP) $(INSTALL) -c constraints.txt pip setuptools wheel
 	@echo "$(CURDIR)" >$@
 
 $(DONE)/horovod: $(DONE)/venv constraints.txt scripts/horovod_wheel.py scripts/pins.py
@@ -135,7 +137,7 @@ $(DONE)/horovod: $(DONE)/venv constraints.txt scripts/horovod_wheel.py scripts/p
 
 $(DONE)/packages: $(DONE)/horovod constraints.txt setup.cfg pyproject.toml
 	@echo "millrace: installing the pinned packages (details in .venv/setup.log)"
-	@$(PIP) install --no-build-isolation -c constraints.txt pip setuptools wheel \
+	@$(PIP) $(INSTALL) --no-build-isolation -c constraints.txt pip setuptools wheel \
 		-e '.[spark,train,serve,otel,transfer,dev]'
 	@touch $@
 

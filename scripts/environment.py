@@ -27,7 +27,8 @@ def build(packages: list[str], folder: Path = BUILD, target: Path = TARGET) -> N
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     wheels = cache_dir("wheels") / key()
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "install", "-c", str(ROOT / "constraints.txt")]
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "install", "--no-compile"]
+    pip += ["-c", str(ROOT / "constraints.txt")]
     subprocess.run([*pip, "pip", "setuptools", "wheel"], check=True)
     options = ("--no-build-isolation", "--find-links", str(wheels))
     subprocess.run([*pip, *options, f"{ROOT}[{EXTRAS}]", *packages], check=True)

@@ -55,7 +55,7 @@ def build(folder: Path) -> None:
     """Build the wheel, then rename its folder into the cache, so that the cache never holds a partial build."""
     print(f"millrace: building {folder.name} (once, about 3 minutes)", flush=True)
     constraints = str(ROOT / "constraints.txt")
-    pip("install", "--no-build-isolation", "-c", constraints, *BUILD_NEEDS)
+    pip("install", "--no-compile", "--no-build-isolation", "-c", constraints, *BUILD_NEEDS)
     staging = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     (staging / "tmp").mkdir(parents=True)

@@ -42,6 +42,8 @@ def test_a_value_that_does_not_fit(spark: "SparkSession") -> None:
         ),
         ("cast(cast(concat('47', substr(name, 8)) as bigint) * 100000 as int)", r"\[CAST_OVERFLOW\]"),
         ("to_date(name, 'yyyy')", "CANNOT_PARSE|INVALID"),
+        # Spark advises to turn ANSI off, which would make the value null.
+        ("10 div (length(name) - 11)", r"\[DIVIDE_BY_ZERO\] Division by zero\. Use `try_divide`"),
     ],
 )
 def test_a_message_has_no_values(

@@ -240,7 +240,7 @@ class Build:
             DataRejected: A check failed.
         """
         config, old = self.config, self.append_to
-        label, key = config.features.label, config.ingest.key_columns
+        label, key = config.features.label.column, config.ingest.key_columns
         known = footers if sum(splits.values()) == count else None  # a row without a split is an error
         statistics = of_footers(known, count, key, config.contract, label) if known else None
         statistics = statistics or measure(rows, count, key, config.contract, label)

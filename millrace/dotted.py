@@ -8,6 +8,8 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import pkgutil
+import sysconfig
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
@@ -15,6 +17,8 @@ from pydantic import BaseModel
 
 from millrace.errors import ConfigError
 
+PROJECT: Final = ("millrace", "pipelines", "ingest", "train", "serve")
+"""The project's packages; all other modules that are not installed are a user's."""
 ENGINES: Final = frozenset({"tensorflow", "keras", "horovod", "pyspark", "tf_keras"})
 """Packages that take seconds to import."""
 
@@ -130,9 +134,23 @@ def digest_of_module(path: str) -> str:
     A change of a user's function changes the result. A new release of the project must not repeat finished work.
     """
     module = path.partition(":")[0]
-    if module.partition(".")[0] in ("millrace", "pipelines", "ingest", "train", "serve"):
+    if module.partition(".")[0] in PROJECT:
         return ""
     spec = importlib.util.find_spec(module)
     if spec is None or not isinstance(spec.loader, importlib.abc.InspectLoader):
         return ""
     return hashlib.sha256((spec.loader.get_source(module) or "").encode()).hexdigest()
+
+
+def place_in_user_code(error: BaseException) -> str:
+    """Return ``file:line in function`` of the innermost call in a user's own code that raised; empty if there is none.
+
+    Code of the project, of Python and of installed packages is not a user's.
+    """
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in PROJECT and not file.startswith((*installed, "<")):
+            return f"{file}:{line} in {frame.f_code.co_name}"
+    return ""

@@ -8,6 +8,7 @@ MillraceError
 │   └── ArtifactNotFound a table, model or run is not in the store
 ├── Refused              a gate or another writer prevented the result
 │   └── ArtifactExists   another publisher took the name first
+├── Broken               a function raised an error that another try will not mend: fix it
 └── Unavailable          something that the job needs failed or was too slow: worth a retry
     ├── StorageError     the storage failed
     └── Terminated       the process was ended by SIGTERM
@@ -18,7 +19,7 @@ Each stage derives its own errors from these in its ``errors.py``. `pipelines.jo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 MAX_EXAMPLES = 20
 """An error quotes at most this many offending values."""
@@ -127,6 +128,10 @@ class ArtifactExists(Refused):
         self.name = name
 
 
+class Broken(MillraceError):
+    """A function that the product file names, or one of the project, raised an error; another try will not mend it."""
+
+
 class Unavailable(MillraceError):
     """Something that the job needs, such as Spark, a rank, a database or a server, failed or was too slow; retry."""
 
@@ -140,3 +145,14 @@ class Terminated(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("ended by SIGTERM", hint="nothing that was committed is lost, run the same command again")
+
+
+BASES: Final[tuple[type[MillraceError], ...]] = (
+    ConfigError,
+    DataRejected,
+    InputMissing,
+    Refused,
+    Broken,
+    Unavailable,
+)
+"""The classes that say what to do next."""

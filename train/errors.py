@@ -7,23 +7,28 @@ DataRejected
 ├── Diverged          the loss is not finite
 └── ReplayMismatch    the exported model gives other outputs than the trained model
 Unavailable
-└── RankFailed        a rank raised an error, hung or died
+└── RankLost          a rank died or hung
+Broken
+└── RankRaised        the program of a rank raised an error, such as a mistake in a builder
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
-from millrace.errors import DataRejected, Refused, Unavailable
+from millrace.errors import Broken, DataRejected, Refused, Unavailable
 
 
 class GateFailed(Refused):
     """A metric is outside a bound of ``evaluate.gates``; the model is not published."""
 
-    def __init__(self, failures: Sequence[str]) -> None:
+    def __init__(self, failures: Sequence[str], metrics: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(
             "the model is not published: " + "; ".join(failures),
             hint="improve the model or the data, or change evaluate.gates",
         )
         self.failures = tuple(failures)
+        self.details = {"failures": list(failures), "metrics": dict(metrics)}
 
 
 class NotTrainable(DataRejected):
@@ -45,14 +50,26 @@ class ReplayMismatch(DataRejected):
         super().__init__(f"the exported model failed its replay: {reason}")
 
 
-class RankFailed(Unavailable):
-    """A rank raised an error, hung or died; the run has ended."""
+class RankLost(Unavailable):
+    """A rank died, hung, or lost its connection to another; another try may succeed."""
 
     def __init__(self, rank: int | None, reason: str) -> None:
-        name = "a rank" if rank is None else f"rank {rank}"
         super().__init__(
-            f"{name} failed: {reason}",
-            hint="see the rank's output above; fix the cause and run again",
+            f"{_name(rank)} was lost: {reason}",
+            hint="see the rank's output above; run again, with less memory or fewer ranks if it was killed",
         )
         self.rank = rank
         self.reason = reason
+
+
+class RankRaised(Broken):
+    """The program of a rank raised an error that another try will not mend, such as a mistake in a builder."""
+
+    def __init__(self, rank: int, reason: str, *, hint: str = "see the rank's output above; fix the cause") -> None:
+        super().__init__(f"{_name(rank)} failed: {reason}", hint=hint)
+        self.rank = rank
+        self.reason = reason
+
+
+def _name(rank: int | None) -> str:
+    return "a rank" if rank is None else f"rank {rank}"

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
@@ -30,8 +31,17 @@ PACKAGES: Final = (
 )
 
 
+def metrics_of(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The metrics of the model, of the baseline and of the version before that are single numbers."""
+    return {source: flatten(result.get(source) or {}) for source in ("model", "baseline", "previous")}
+
+
 def log_metrics(result: dict[str, Any], task: Task) -> None:
     """Log the metrics of the model, of the baseline and of the version before."""
+    model = result["model"]
+    for key, reason in (("unlabelled_rows", "have no label"), ("unknown_rows", "have a class that training never saw")):
+        if model.get(key):
+            logger.warning("test: %d rows are left out, because they %s", model[key], reason)
     for name in METRICS[task]:
         values = {source: (result[source] or {}).get(name) for source in ("model", "baseline", "previous")}
         shown = [f"{source} {value:.4f}" for source, value in values.items() if value is not None]
@@ -68,7 +78,6 @@ def packages() -> dict[str, str]:
 def record_of(run_id: str, config: Config, table: TableVersion, manifest: ModelManifest, *, outcome: Any) -> RunRecord:
     """Return the record of a run that found or published a model version."""
     rows = table.rows_of()
-    metrics = {source: flatten(manifest.metrics.get(source) or {}) for source in ("model", "baseline", "previous")}
     return RunRecord(
         stage=STAGE,
         run_id=run_id,
@@ -79,7 +88,7 @@ def record_of(run_id: str, config: Config, table: TableVersion, manifest: ModelM
         rows_out=rows,
         details={
             "table_version": table.version,
-            "metrics": metrics,
+            "metrics": metrics_of(manifest.metrics),
             "empty_inputs": manifest.metrics.get("empty_inputs", []),
             "best_epoch": manifest.metrics.get("best_epoch"),
             "seconds": manifest.metrics.get("seconds"),

@@ -14,7 +14,7 @@ from millrace.errors import FeatureMismatch
 from millrace.failpoints import fail_here
 from millrace.features.spec import FeatureSpec, table_dtype
 from millrace.models.files import checked_copy
-from millrace.models.manifest import Lineage, ModelVersion
+from millrace.models.manifest import Lineage, ModelDamaged, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.progress import progress
 from millrace.runs import RunRecord
@@ -23,6 +23,7 @@ from millrace.tables.validation import check_validated
 from millrace.tables.versions import CLEAN, TableVersion, find_table
 from train.data.plan import EpochPlan, SplitPlan
 from train.errors import GateFailed, NotTrainable
+from train.evaluation.frequent_values import frequent_values
 from train.evaluation.gates import check_gates
 from train.export.replay import replay
 from train.preprocessing.layers import describe
@@ -30,7 +31,7 @@ from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec, check_columns
 from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
-from train.records import STAGE, log_metrics, manifest_of, packages, record_of
+from train.records import STAGE, log_metrics, manifest_of, metrics_of, packages, record_of
 from train.world import World
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
         ArtifactNotFound: There is no clean table yet.
         NotValidated: The table did not pass this product file's contract.
         NotTrainable: The table cannot be used to train this model.
-        RankFailed: A rank raised an error, hung or died.
+        RankLost: A rank hung or died.
+        RankRaised: A rank raised an error that another try will not mend.
         GateFailed: A metric is outside a bound of ``evaluate.gates``; the model is not published.
         ReplayMismatch: The exported model gives other outputs than the trained model; it is not published.
     """
@@ -85,8 +87,8 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     table = find_table(store, config.product, CLEAN)
     key = commit_key(config, table)
     models = ModelStore(store)
-    newest = models.open(config.product) if models.versions(config.product) else None
-    if newest and newest.manifest.lineage.commit_key == key:
+    newest = _newest(models, config.product)
+    if newest and newest.manifest.lineage.commit_key == key and _is_whole(newest):
         logger.info("nothing to do: model version %d has this table version and configuration", newest.manifest.version)
         return record_of(run_id, config, table, newest.manifest, outcome="already_committed")
     run_folder = RunFolder(store, ("runs", config.product, run_id, STAGE))
@@ -132,6 +134,26 @@ def commit_key(config: Config, table: TableVersion) -> str:
     )
 
 
+def _newest(models: ModelStore, name: str) -> ModelVersion | None:
+    """Open the newest version; None if there is none, or if it is damaged: that must not stop the next model."""
+    if not models.versions(name):
+        return None
+    try:
+        return models.open(name)
+    except ModelDamaged as error:
+        logger.warning("no comparison with the newest version: %s", error)
+        return None
+
+
+def _is_whole(version: ModelVersion) -> bool:
+    try:
+        checked_copy(version)
+    except ModelDamaged as error:
+        logger.warning("training again: %s", error)
+        return False
+    return True
+
+
 def _train(
     config: Config,
     spark: "SparkSession",
@@ -155,7 +177,7 @@ def _train(
         spec=spec,
         statistics=statistics,
         files={split: table.files_of(split) for split in SPLITS},
-        slices=config.evaluate.slices,
+        slices=frequent_values(spark, table, config.evaluate.slices),
         folder=run_folder.uri,
         previous=_find_comparable(newest, spec, table),
         wait_s=config.store.wait_s,
@@ -167,11 +189,11 @@ def _train(
     log_metrics(result, config.train.task)
     failures = check_gates(config.evaluate.gates, result["model"], result["previous"])
     if failures:
-        raise GateFailed(failures)
+        raise GateFailed(failures, metrics_of(result))
     with run_folder.store.local_copy(*run_folder.parts) as folder:
         worst = replay(folder, spec)
     logger.info("the exported model gives the same outputs in a new process (largest difference %.1e)", worst)
-    return spec, {"train_rows": statistics.label.rows, "empty_inputs": list(statistics.empty), **result}
+    return spec, {"train_rows": table.rows_of("train"), "empty_inputs": list(statistics.empty), **result}
 
 
 def _check(config: Config, table: TableVersion) -> None:
@@ -230,5 +252,9 @@ def _find_comparable(newest: ModelVersion | None, spec: FeatureSpec, table: Tabl
     if not (same_label and same_inputs):
         logger.warning("no comparison with version %d: it has another label or other inputs", newest.manifest.version)
         return None
-    checked_copy(newest)
+    try:
+        checked_copy(newest)
+    except ModelDamaged as error:
+        logger.warning("no comparison with version %d: %s", newest.manifest.version, error)
+        return None
     return newest

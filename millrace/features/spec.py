@@ -132,6 +132,10 @@ class Label(Section):
     name: str
     task: Task
     classes: tuple[int, ...] | tuple[str, ...] = ()
+    log: bool = False
+    """The scores of a regression are of log(1 + value)."""
+    loss: Literal["squared", "poisson"] = "squared"
+    """With `poisson` the score is the logarithm of the value, relative to the mean of the train split."""
 
 
 class FeatureSpec(Section):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from millrace.config.load import find_store_root
 from millrace.errors import ArtifactNotFound, InputMissing
+from millrace.features.spec import Label
 from millrace.models.manifest import ModelDamaged
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
@@ -133,6 +134,8 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
         ("name", "type", "null", "transform"),
         rows,
     )
+    outputs = [(output, dtype, _meaning(output, manifest.features.label)) for output, dtype in manifest.outputs.items()]
+    print_table("outputs", ("name", "type", "meaning"), outputs)
     show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
     lineage = manifest.lineage
     made = [
@@ -144,6 +147,18 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
     ]
     print_table("lineage", ("what", "value"), made)
     print_if_piped(manifest.model_dump(mode="json", by_alias=True))
+
+
+def _meaning(output: str, label: Label) -> str:
+    """What an output of a model says about its label."""
+    classes = ", ".join(repr(value) for value in label.classes)
+    meanings = {
+        "probability": f"that {label.name} is {label.classes[-1]!r}" if label.classes else "",
+        "probabilities": f"that {label.name} is {classes}, in this order",
+        "class": f"the most probable of {classes}",
+        "prediction": f"of {label.name}",
+    }
+    return meanings.get(output, "")
 
 
 def _numbers(metrics: dict[str, Any] | None) -> dict[str, float]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from millrace.errors import ConfigError, DataRejected, InputMissing, MillraceError, Refused, Unavailable
+from millrace.errors import Broken, ConfigError, DataRejected, InputMissing, MillraceError, Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ EXIT_CODES: Final[dict[type[MillraceError], int]] = {
     DataRejected: 3,
     InputMissing: 4,
     Refused: 5,
+    Broken: BUG,
     Unavailable: 75,
     ConfigError: 78,
 }

@@ -32,6 +32,8 @@ CONSTANTS: Final = {
     "table_version": pa.int64(),
 }
 """Columns that are the same in a whole run, beside the date."""
+KEPT_LOG: Final = {"delta.enableExpiredLogCleanup": "false"}
+"""Entries of the log stay: they tell a second run what the first one added."""
 _CONFLICTS: Final = RetryPolicy(
     wait_s=None,
     tries=CONFLICTS,
@@ -121,8 +123,11 @@ class Predictions:
         """The folder for files of a date."""
         return f"{self.uri}/{DATE}={day}"
 
-    def find_commit(self, commit_key: str) -> tuple[int, dict[str, Any]] | None:
+    def find_commit(self, commit_key: str) -> tuple[int | None, dict[str, Any]] | None:
         """The version that a commit key made, and what it recorded; reads the log only.
+
+        Returns:
+            None if there was no such commit; no version and no record if the log no longer has its entry.
 
         Raises:
             StorageError: The log cannot be read.
@@ -131,7 +136,7 @@ class Predictions:
             return self._find_commit(commit_key)
 
     @retried
-    def _find_commit(self, commit_key: str) -> tuple[int, dict[str, Any]] | None:
+    def _find_commit(self, commit_key: str) -> tuple[int | None, dict[str, Any]] | None:
         if not self.files.exists(f"{self.uri}/_delta_log"):
             return None
         with delta_errors(self.uri):
@@ -142,7 +147,7 @@ class Predictions:
                 recorded: dict[str, Any] = json.loads(entry.get("userMetadata") or "{}")
                 if recorded.get("commit_key") == commit_key:
                     return int(entry["version"]), recorded
-            return table.version(), {}  # the entry is older than the log keeps
+            return None, {}
 
     def _log(self, version: int | None = None) -> DeltaTable:
         return DeltaTable(self.uri, version=version, storage_options=delta_options(self.uri))
@@ -201,9 +206,18 @@ class Predictions:
     def _open(self, schema: pa.Schema) -> DeltaTable:
         options = delta_options(self.uri)
         DeltaTable.create(
-            self.uri, schema, mode="ignore", partition_by=[DATE], name=PREDICTIONS, storage_options=options
+            self.uri,
+            schema,
+            mode="ignore",
+            partition_by=[DATE],
+            name=PREDICTIONS,
+            configuration=KEPT_LOG,
+            storage_options=options,
         )
         table = self._log()
+        if not KEPT_LOG.items() <= table.metadata().configuration.items():
+            table.alter.set_table_properties(KEPT_LOG)
+            table = self._log()
         found = {field.name: field for field in table.schema().fields}
         new = []
         for field in Schema.from_arrow(schema).fields:

@@ -12,7 +12,7 @@ from millrace.digests import digest_of
 from millrace.errors import DataRejected, InputMissing, StorageError, Unavailable
 from millrace.failpoints import fail_here
 from millrace.models.files import checked_copy
-from millrace.models.manifest import ModelVersion
+from millrace.models.manifest import ModelDamaged, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
@@ -55,7 +55,7 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
         spark: Distributes the work.
         store: Holds both.
         run_id: Recorded in the commit.
-        model_version: By default the newest.
+        model_version: By default the newest that is not damaged.
         table_version: By default the newest.
         logical_date: What day the predictions are for, ISO 8601; by default when the table version was committed, in
             UTC. With it, the model, the table version and the section `score` a second run adds nothing.
@@ -73,7 +73,7 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
     started = time.monotonic()
     config = product.config
     table = find_table(store, config.product, CLEAN, table_version)
-    model = ModelStore(store).open(config.product, model_version)
+    model = open_model(ModelStore(store), config.product, model_version)
     day = parse_date(logical_date) if logical_date else table.committed.astimezone(UTC).date().isoformat()
     record: dict[str, Any] = {
         "commit_key": digest_of(config.product, "score", day, model.manifest.digest, table.version, _meaning(config)),
@@ -101,6 +101,25 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
             config.score.max_unseen,
         )
     return _report(product, predictions, record, time.monotonic() - started)
+
+
+def open_model(models: ModelStore, name: str, version: int | None) -> ModelVersion:
+    """Open a version; by default the newest whose files are those published, as the server does.
+
+    Raises:
+        ArtifactNotFound: No such model or version.
+        ModelDamaged: The version, or every version, is damaged.
+    """
+    versions = models.versions(name)
+    for candidate in [] if version else reversed(versions[1:]):
+        try:
+            model = models.open(name, candidate)
+            checked_copy(model)
+        except ModelDamaged as error:
+            logger.warning("version %d is damaged, trying the one before: %s", candidate, error)
+            continue
+        return model
+    return models.open(name, version or (versions[0] if versions else None))
 
 
 def _meaning(config: Config) -> dict[str, Any]:
@@ -159,6 +178,17 @@ def _report(product: Product, predictions: Predictions, record: dict[str, Any], 
     if found is None:
         raise StorageError("the predictions were committed, but the log does not hold them")
     version, recorded = found
+    if version is None:  # a table that an older release made may have lost old entries
+        logger.warning("these predictions were committed, but the log no longer has their numbers")
+        kept = {name: value for name, value in record.items() if name not in ("run_id", "rows_in")}
+        return RunRecord(
+            stage="score",
+            run_id=record["run_id"],
+            product=product.config.product,
+            outcome="already_committed",
+            seconds=round(seconds, 3),
+            details=kept,
+        )
     rows, rejected = predictions.count_added(version)
     mine = recorded.get("run_id") == record["run_id"]
     logger.info("%d rows with a prediction, %d without, as version %d", rows - rejected, rejected, version)

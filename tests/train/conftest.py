@@ -38,7 +38,7 @@ def statistics() -> Statistics:
             "size": NumericStatistics(mean=1.1, std=0.7, min=0.0, max=12.0),
         },
         vocabularies={"colour": ("red", "green", "blue, dark"), "round": (1, 0), "corners": (0, 8, 1, 2)},
-        label=LabelStatistics(rows=900, missing=0, counts=(("ball", 450), ("box", 270), ("cone", 180))),
+        label=LabelStatistics(rows={"train": 900}, counts=(("ball", 450), ("box", 270), ("cone", 180))),
     )
 
 
@@ -58,7 +58,7 @@ def arguments(
         spec=spec,
         statistics=statistics,
         files={split: table.files_of(split) for split in ("train", "validation", "test")},
-        slices=(),
+        slices={},
         folder=str(tmp_path / "run"),
         previous=None,
     )

@@ -1,6 +1,7 @@
 """The whole stage with two real ranks: publishes once, compares with the previous version, checks the gates."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +38,7 @@ def lines_of(store: Store, run_id: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.case("B12")
 def test_a_model_is_published_once_and_compared_with_the_one_before(
     spark: "SparkSession", store: Store, product: Product, table: TableVersion
 ) -> None:
@@ -50,7 +52,7 @@ def test_a_model_is_published_once_and_compared_with_the_one_before(
     lineage = published.manifest.lineage
     assert (lineage.table_version, lineage.table_sha256) == (table.version, table.digest)
     assert lineage.fitted_on == {"split": "train", "rows": table.rows_of("train"), "rule": {"by": "id"}}
-    assert set(metrics["slices"]["colour"]) == {"red", "green", "blue, dark", "None"}
+    assert set(metrics["slices"]["colour"]) == {"red", "green", "blue, dark", "(missing)"}
     assert [line["epoch"] for line in lines_of(store, "run-1")] == [1, 2, 3]
     assert not store.exists("runs", "shapes", "run-1", "train", "model")
 
@@ -59,11 +61,20 @@ def test_a_model_is_published_once_and_compared_with_the_one_before(
 
     # Another seed is another model; its gate needs a larger improvement than is possible.
     greedy = changed(product, "train.seed=8", "evaluate.gates={accuracy: {vs_previous: 0.9}}")
-    with pytest.raises(GateFailed, match=r"accuracy .* of the previous version: .* at least \+0.9 is needed"):
+    with pytest.raises(
+        GateFailed, match=r"accuracy .* of the previous version: .* at least \+0.9 is needed"
+    ) as refused:
         stage.run(greedy, spark, store, "run-3")
+    assert refused.value.details["metrics"]["model"]["accuracy"] > 0.5
     assert ModelStore(store).versions("shapes") == [1]
     report = json.loads(store.read("runs", "shapes", "run-3", "train", "report.json"))
     assert report["previous"]["accuracy"] == pytest.approx(metrics["model"]["accuracy"])
+
+    # A damaged newest version is replaced by the next one.
+    next((Path(published.uri) / "variables").glob("*.data-*")).write_bytes(b"damaged")
+    after = stage.run(product, spark, store, "run-4")
+    assert (after.outcome, after.version) == ("committed", 2)
+    assert ModelStore(store).open("shapes").manifest.metrics["previous"] is None
 
 
 def test_too_few_rows_for_the_ranks_are_refused_before_they_start(

@@ -1,19 +1,24 @@
-"""A rank's encoded rows, kept in memory or read window by window, and the batches of an epoch."""
+"""The encoded rows of a rank, kept in memory or on the local disk, and the batches of an epoch."""
 
 from collections.abc import Iterator
+from typing import Final, Self
 
 import numpy as np
 
-from train.data.plan import WINDOW, EpochPlan, Indices, window_order
+from train.data.plan import EpochPlan, Indices, ShardOrder
 from train.data.rows import Array, Reader, Rows
-from train.preprocessing.layers import CATEGORY, NUMERIC
+from train.data.spill import Spill
+from train.data.tensors import is_known
 from train.world import World
 
+PART: Final = 65_536
+"""Rows that are taken at once where all rows are taken in order."""
 
-class ShardCache:
-    """Encoded rows of a rank's shards.
 
-    If all of them fit in the budget, they are kept in memory. Otherwise each window is read again in every epoch.
+class RankRows:
+    """The encoded rows of a rank's shards, in the order of the table; the files of the table are read once.
+
+    If all rows fit in the budget they are kept in memory, otherwise in a file on the local disk.
 
     Args:
         reader: Reads the split.
@@ -22,73 +27,74 @@ class ShardCache:
     """
 
     def __init__(self, reader: Reader, world: World, budget_bytes: int) -> None:
-        self._reader = reader
-        self._start, stop = reader.split.share(world)
-        probe = reader.read(self._start, min(self._start + 1024, stop))
-        row_bytes = sum(a.nbytes for a in (probe.numeric, probe.category, probe.label)) / max(1, len(probe))
-        self.in_memory = row_bytes * (stop - self._start) <= budget_bytes
-        self._rows = reader.read(self._start, stop) if self.in_memory else None
-        self._windows: dict[int, tuple[int, Rows]] = {}
-
-    def take(self, positions: dict[int, Indices]) -> Rows:
-        """Rows at the given positions inside each shard, in the order given."""
-        split = self._reader.split
-        if self._rows is not None:
-            indices = [split.start(shard) - self._start + chosen for shard, chosen in positions.items()]
-            return self._rows.take(np.concatenate(indices))
-        parts = [part for shard, chosen in positions.items() for part in self._from_windows(shard, chosen)]
-        return Rows.concatenate(parts) if parts else self._reader.empty()
-
-    def in_order(self, world: World, rows: int = 65_536) -> Iterator[Rows]:
-        """Yield all rows of the rank in the order of the table, in parts."""
-        start, stop = self._reader.split.share(world)
-        for first in range(start, stop, rows):
-            last = min(first + rows, stop)
-            if self._rows is None:
-                yield self._reader.read(first, last)
+        self.split = reader.split
+        self.world = world
+        self._start, stop = self.split.share(world)
+        self._count = stop - self._start
+        self.empty = empty = reader.empty()
+        self.in_memory = empty.row_bytes * self._count <= budget_bytes
+        self._kept = empty.allocate(self._count) if self.in_memory else empty
+        self._spill = None if self.in_memory else Spill(empty, self._count)
+        position = 0
+        for part in reader.read(self._start, stop):
+            if self._spill:
+                self._spill.append(part)
             else:
-                yield self._rows.take(np.arange(first - self._start, last - self._start))
+                self._kept.put(position, part)
+            position += len(part)
 
-    def _from_windows(self, shard: int, positions: Indices) -> Iterator[Rows]:
-        windows = positions // WINDOW
-        for window in np.unique(windows):
-            if self._windows.get(shard, (-1,))[0] != window:
-                first = self._reader.split.start(shard)
-                start = first + int(window) * WINDOW
-                stop = min(start + WINDOW, self._reader.split.start(shard + 1))
-                self._windows[shard] = (int(window), self._reader.read(start, stop))
-            yield self._windows[shard][1].take(positions[windows == window] - int(window) * WINDOW)
+    def __len__(self) -> int:
+        return self._count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._spill:
+            self._spill.close()
+
+    def take(self, indices: Indices) -> Rows:
+        """The rows at these indices, counted from the first row of the rank, in this order."""
+        return self._spill.take(indices) if self._spill else self._kept.take(indices)
+
+    def in_order(self, rows: int = PART) -> Iterator[Rows]:
+        """Yield all rows in the order of the table, in parts."""
+        for start in range(0, self._count, rows):
+            stop = min(start + rows, self._count)
+            yield self._spill.read(start, stop) if self._spill else self._kept.take(np.arange(start, stop))
 
 
-def step_indices(plan: EpochPlan, world: World, *, seed: int, epoch: int) -> Iterator[dict[int, Indices]]:
-    """Yield, for each step of an epoch, the positions that the rank reads from each of its shards."""
-    orders, bounds = {}, {}
-    for shard in world.shards():
-        rows = plan.split.start(shard + 1) - plan.split.start(shard)
-        orders[shard] = window_order(rows, seed=seed, epoch=epoch, shard=shard)
-        bounds[shard] = plan.bounds(shard)
+def step_indices(plan: EpochPlan, world: World, *, seed: int, epoch: int) -> Iterator[Indices]:
+    """Yield, for each step of an epoch, the indices of the rank's rows, counted from the first row of the rank."""
+    shards = world.shards()
+    starts = {shard: plan.split.start(shard) for shard in (*shards, shards.stop)}
+    orders = {
+        shard: ShardOrder(starts[shard + 1] - starts[shard], seed=seed, epoch=epoch, shard=shard) for shard in shards
+    }
+    begins = plan.starts(0)
     for step in range(plan.steps):
-        yield {shard: order[bounds[shard][step] : bounds[shard][step + 1]] for shard, order in orders.items()}
+        ends = plan.starts(step + 1)
+        yield np.concatenate(
+            [
+                order.take(int(begins[shard]), int(ends[shard])) + (starts[shard] - starts[shards.start])
+                for shard, order in orders.items()
+            ]
+        )
+        begins = ends
 
 
 def epoch_batches(
-    cache: ShardCache,
-    plan: EpochPlan,
-    world: World,
-    *,
-    seed: int,
-    epoch: int,
-    class_weights: Array | None,
-) -> Iterator[tuple[dict[str, Array], Array, Array]]:
-    """Yield the batches of one epoch: inputs, labels of shape (n, 1), weights of shape (n,).
+    rows: RankRows, plan: EpochPlan, *, seed: int, epoch: int, class_weights: Array | None
+) -> Iterator[tuple[Rows, Array]]:
+    """Yield the rows of each step of an epoch and their weights in the loss, float32 of shape (n,).
 
-    The weight of a row is its class weight * world size / rows of the step on all ranks. With these weights, the mean
-    over ranks of the summed loss equals the mean over rows, even if the ranks have unequal parts of a step.
+    The weight is 1 or that of the class, and 0 for a label that is missing or of an unknown class. A rank without rows
+    in a step gets its first row with weight 0: layers such as BatchNormalization make NaN of no rows.
     """
-    scale = world.size / plan.step_rows()
-    for step, positions in enumerate(step_indices(plan, world, seed=seed, epoch=epoch)):
-        rows = cache.take(positions)
-        weights = np.full(len(rows), scale[step], np.float32)
+    for indices in step_indices(plan, rows.world, seed=seed, epoch=epoch):
+        chosen = rows.take(indices if len(indices) else np.zeros(1, np.int64))
+        known = is_known(chosen.label) if len(indices) else np.zeros(1, bool)
+        weights = known.astype(np.float32)
         if class_weights is not None:
-            weights *= class_weights[rows.label]
-        yield {NUMERIC: rows.numeric, CATEGORY: rows.category}, rows.label[:, None], weights
+            weights *= class_weights[np.where(known, chosen.label, 0)]
+        yield chosen, weights

@@ -6,6 +6,7 @@ all ranks together, are the same for every world size.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,10 @@ from millrace.tables.versions import DataFile
 from train.world import SHARDS, World
 
 WINDOW: Final = 8_192
-"""Rows of a shard that are shuffled together, and are read at once if the rows are not kept in memory."""
+"""Rows of a shard that are shuffled together, so that the positions of an epoch are never all in memory."""
+
+_STRIDE: Final = 293
+"""Prime, and near the golden ratio of `SHARDS`: its multiples fill the range evenly from the first few on."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -31,7 +35,7 @@ class SplitPlan:
 
     files: tuple[DataFile, ...]
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Number of rows in the split."""
         return sum(file.rows for file in self.files)
@@ -67,30 +71,55 @@ class EpochPlan:
         """Plan as many steps as are needed for about `batch_size` rows a step, over all ranks."""
         return cls(split, max(1, -(-split.rows // batch_size)))
 
-    def bounds(self, shard: int) -> Indices:
-        """Positions in a shard at which each step begins, then the end; shape (steps + 1,).
+    def starts(self, step: int) -> Indices:
+        """The position in each shard at which a step begins, shape (SHARDS,); step ``steps`` is the end.
 
-        Position p belongs to step floor((p + u) * steps / rows). The offset u is different for each
-        shard, so that rounding errors do not add up and all steps have nearly the same number of rows.
+        Position p belongs to step floor((p + u) * steps / rows). The offset u is different for each shard, so that
+        rounding errors do not add up and all steps have nearly the same number of rows. Shards beside each other have
+        offsets far apart, so that the shards of each rank have offsets of all sizes, and rows in each step.
         """
-        rows = self.split.start(shard + 1) - self.split.start(shard)
-        step = np.arange(self.steps + 1, dtype=np.int64)
-        offset = 2 * shard + 1
-        first = -((offset * self.steps - step * 2 * SHARDS * rows) // (2 * SHARDS * self.steps))
-        return np.clip(first, 0, rows)
+        offset = 2 * (np.arange(SHARDS, dtype=np.int64) * _STRIDE % SHARDS) + 1
+        first = -((offset * self.steps - step * 2 * SHARDS * self._shard_rows) // (2 * SHARDS * self.steps))
+        return np.clip(first, 0, self._shard_rows)
 
-    def step_rows(self) -> Indices:
-        """Number of rows of each step over all ranks; shape (steps,)."""
-        total = np.zeros(self.steps, np.int64)
-        for shard in range(SHARDS):
-            total += np.diff(self.bounds(shard))
-        return total
+    @cached_property
+    def _shard_rows(self) -> Indices:
+        starts = [self.split.start(shard) for shard in range(SHARDS + 1)]
+        return np.diff(np.array(starts, np.int64))
 
 
-def window_order(rows: int, *, seed: int, epoch: int, shard: int) -> Indices:
-    """The order in which an epoch reads the rows of a shard: shuffled inside each window, one window after another."""
-    order = np.arange(rows, dtype=np.int64)
-    generator = np.random.Generator(np.random.Philox(key=[seed, (epoch << 32) + shard]))
-    for start in range(0, rows, WINDOW):
-        generator.shuffle(order[start : start + WINDOW])
-    return order
+class ShardOrder:
+    """The order in which an epoch reads the rows of a shard: shuffled inside each window, one window after another.
+
+    Args:
+        rows: Number of rows of the shard.
+        seed: ``train.seed``.
+        epoch: Number of the epoch, from 0.
+        shard: Number of the shard.
+    """
+
+    def __init__(self, rows: int, *, seed: int, epoch: int, shard: int) -> None:
+        self._rows = rows
+        self._key = [seed, (epoch << 32) + shard]
+        self._windows: dict[int, Indices] = {}
+
+    def take(self, start: int, stop: int) -> Indices:
+        """Positions in the shard of the rows ``start`` to ``stop`` (exclusive) of the order.
+
+        Calls go forward: windows before `start` are forgotten.
+        """
+        first, last = start // WINDOW, -(-stop // WINDOW)
+        self._windows = {
+            number: self._windows[number] if number in self._windows else self._window(number)
+            for number in range(first, last)
+        }
+        if start == stop:
+            return np.zeros(0, np.int64)
+        order = np.concatenate(list(self._windows.values()))
+        return order[start - first * WINDOW : stop - first * WINDOW]
+
+    def _window(self, number: int) -> Indices:
+        generator = np.random.Generator(np.random.Philox(key=self._key, counter=[0, 0, number, 0]))
+        window = np.arange(number * WINDOW, min((number + 1) * WINDOW, self._rows), dtype=np.int64)
+        generator.shuffle(window)
+        return window

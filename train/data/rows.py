@@ -26,7 +26,7 @@ class Rows:
     Attributes:
         numeric: float32, shape (rows, width).
         category: int32 indices, shape (rows, count).
-        label: Class numbers or values, shape (rows,).
+        label: Encoded labels, shape (rows,); see `train.data.tensors.encode_labels`.
     """
 
     numeric: Array
@@ -40,17 +40,21 @@ class Rows:
         """The rows at these indices, in this order."""
         return Rows(self.numeric[indices], self.category[indices], self.label[indices])
 
-    @classmethod
-    def concatenate(cls, parts: list["Rows"]) -> "Rows":
-        """Join several parts, one after another."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            *(
-                np.concatenate(list(arrays))
-                for arrays in zip(*((p.numeric, p.category, p.label) for p in parts), strict=True)
-            )
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row."""
+        return sum(
+            array.itemsize * int(np.prod(array.shape[1:])) for array in (self.numeric, self.category, self.label)
         )
+
+    def allocate(self, rows: int) -> "Rows":
+        """New arrays for `rows` rows with the same widths and dtypes; the values are undefined."""
+        return Rows(*(np.empty((rows, *a.shape[1:]), a.dtype) for a in (self.numeric, self.category, self.label)))
+
+    def put(self, position: int, rows: "Rows") -> None:
+        """Copy rows into these arrays, the first one to `position`."""
+        place = slice(position, position + len(rows))
+        self.numeric[place], self.category[place], self.label[place] = rows.numeric, rows.category, rows.label
 
 
 class Reader:
@@ -89,10 +93,10 @@ class Reader:
                 self._heartbeat()
                 yield batch
 
-    def read(self, start: int, stop: int) -> Rows:
-        """Read and encode rows ``start`` to ``stop`` (exclusive) of the split."""
-        parts = [self.encode(batch) for batch in self.batches(self.split.ranges(start, stop))]
-        return Rows.concatenate(parts) if parts else self.empty()
+    def read(self, start: int, stop: int) -> Iterator[Rows]:
+        """Read and encode rows ``start`` to ``stop`` (exclusive) of the split, part by part."""
+        for batch in self.batches(self.split.ranges(start, stop)):
+            yield self.encode(batch)
 
     def encode(self, batch: pa.RecordBatch) -> Rows:
         """Encode a batch of raw rows."""
@@ -102,13 +106,13 @@ class Reader:
 
     def labels(self, batch: pa.RecordBatch) -> Array:
         """The labels of a batch of raw rows, encoded."""
-        return encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
+        return encode_labels(batch.column(self.spec.label.name), self.spec)
 
     def empty(self) -> Rows:
         """Zero rows with the same widths and dtypes as other rows."""
         inputs = {f.name: to_tensor(encode(pa.array([], _arrow_type(f.dtype)), f)) for f in self.spec.inputs}
         outputs = self._preprocess(inputs)
-        label = np.zeros(0, np.float32 if self.spec.label.task == "regression" else np.int32)
+        label = np.zeros(0, np.float64 if self.spec.label.task == "regression" else np.int32)
         return Rows(outputs[NUMERIC].numpy(), outputs[CATEGORY].numpy(), label)
 
 

@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from millrace.errors import DataRejected
 from millrace.features.encoding import encode
 from millrace.features.spec import FeatureSpec
 from train.data.tensors import encode_labels, to_tensor
-from train.evaluation.metrics import ClassSums, Sums, ValueSums, merge_sums
+from train.evaluation.classes import ClassSums
+from train.evaluation.metrics import Sums, merge_sums
+from train.evaluation.slices import OTHER, Slices, keys_of
+from train.evaluation.values import ValueSums
 from train.preprocessing.statistics import LabelStatistics
-
-MAX_SLICES: Final = 200
-"""Values of a slice column that get metrics of their own; the rows of all other values share one entry."""
-OTHER: Final = "(other)"
 
 Model = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Maps raw input tensors by name to outputs by name, like the exported signature."""
@@ -44,36 +44,46 @@ class Evaluation:
     Attributes:
         spec: Inputs and label of the model.
         label: Statistics of the label in the train split, for the baseline.
-        slices: Columns whose values get metrics of their own.
+        slices: Values by column that get metrics of their own; all other values of the column share one entry.
         overall: Sums over all rows.
         by_slice: Sums by slice column and value.
     """
 
     spec: FeatureSpec
     label: LabelStatistics
-    slices: tuple[str, ...]
+    slices: Slices
 
     def __post_init__(self) -> None:
         self.overall = new_sums(self.spec, self.label)
-        self.by_slice: dict[str, dict[str, Sums]] = {name: {} for name in self.slices}
+        self.by_slice: dict[str, dict[str, Sums]] = {
+            name: {value: new_sums(self.spec, self.label, of_slice=True) for value in values}
+            for name, values in self.slices.items()
+        }
 
     def add(self, model: Model, batch: pa.RecordBatch) -> Mapping[str, Any]:
-        """Run the model on raw rows and add its predictions to the sums; returns the outputs of the model."""
+        """Run the model on raw rows and add its predictions to the sums; returns the outputs of the model.
+
+        Raises:
+            DataRejected: An output is not finite.
+        """
         outputs = model({f.name: to_tensor(encode(batch.column(f.name), f)) for f in self.spec.inputs})
         predictions = extract_predictions(outputs, self.spec)
-        labels = encode_labels(batch.column(self.spec.label.name).to_numpy(zero_copy_only=False), self.spec)
+        broken = int((~np.isfinite(predictions if predictions.ndim == 1 else predictions.sum(1))).sum())
+        if broken:
+            raise DataRejected(
+                f"the model's outputs are not finite for {broken} of {batch.num_rows} rows of the test split",
+                hint="look for extreme values in its inputs, or lower train.learning_rate",
+            )
+        labels = encode_labels(batch.column(self.spec.label.name), self.spec)
         self.overall.add(labels, predictions)
         for name in self.slices:
-            values = np.array([str(v) for v in batch.column(name).to_pylist()], dtype=object)
+            own = self.by_slice[name]
+            values = np.array([key if key in own else OTHER for key in keys_of(batch.column(name))], dtype=object)
             for value in np.unique(values):
                 in_slice = values == value
-                self._slice(name, value).add(labels[in_slice], predictions[in_slice])
+                sums = own.setdefault(value, new_sums(self.spec, self.label, of_slice=True))
+                sums.add(labels[in_slice], predictions[in_slice])
         return outputs
-
-    def _slice(self, column: str, value: str) -> Sums:
-        known = self.by_slice[column]
-        key = value if value in known or len(known) < MAX_SLICES else OTHER
-        return known.setdefault(key, new_sums(self.spec, self.label, of_slice=True))
 
 
 def summarise(parts: list[Evaluation]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Checks the metrics of a model against ``evaluate.gates``."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,15 +19,15 @@ def check_gates(gates: Mapping[str, Gate], metrics: Mapping[str, Any], previous:
     failures = []
     for name, gate in gates.items():
         value = metrics.get(name)
-        if value is None:
+        if value is None or not math.isfinite(value):
             failures.append(f"{name} could not be measured")
             continue
         if gate.min is not None and value < gate.min:
-            failures.append(f"{name} {value:.4f} is below {gate.min}")
+            failures.append(f"{name} {value:.4f} is below {gate.min} by {gate.min - value:.4f}")
         if gate.max is not None and value > gate.max:
-            failures.append(f"{name} {value:.4f} is above {gate.max}")
+            failures.append(f"{name} {value:.4f} is above {gate.max} by {value - gate.max:.4f}")
         before = previous.get(name) if previous else None
-        if gate.vs_previous is not None and before is not None:
+        if gate.vs_previous is not None and before is not None and math.isfinite(before):
             gain = difference(name, value, before)
             if gain < gate.vs_previous:
                 failures.append(

@@ -6,6 +6,7 @@ from millrace.models.files import checked_copy
 from millrace.models.manifest import ModelVersion
 from train.data.rows import Reader
 from train.evaluation.evaluate import Evaluation, Model, summarise
+from train.evaluation.slices import Slices
 from train.preprocessing.statistics import LabelStatistics
 from train.world import World
 
@@ -18,7 +19,7 @@ def evaluate_test_split(
     reader: Reader,
     world: World,
     label: LabelStatistics,
-    slices: tuple[str, ...],
+    slices: Slices,
     previous: ModelVersion | None,
 ) -> tuple[dict[str, Any], tuple[list[Any], list[Any]]]:
     """Metrics over the test rows of all ranks, and this rank's first raw rows with the model's outputs.
@@ -28,7 +29,7 @@ def evaluate_test_split(
         reader: Reads the test split.
         world: This rank's place, which decides the rows that it reads.
         label: Statistics of the label in the train split, for the baseline.
-        slices: Columns whose values get metrics of their own.
+        slices: Values by column that get metrics of their own.
         previous: The model version to evaluate on the same rows, if any.
     """
     import horovod.tensorflow as hvd
@@ -36,7 +37,7 @@ def evaluate_test_split(
     spec = reader.spec
     evaluation = Evaluation(spec, label, slices)
     previous_spec = previous.manifest.features if previous else None
-    previous_evaluation = Evaluation(previous_spec, label, ()) if previous_spec else None
+    previous_evaluation = Evaluation(previous_spec, label, {}) if previous_spec else None
     previous_model = _load_previous(previous) if previous else None
     inputs = [f.name for s in (spec, previous_spec) if s for f in s.inputs]
     columns = list(dict.fromkeys([*spec.key, *inputs, *slices, spec.label.name]))

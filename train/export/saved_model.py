@@ -7,10 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.features.spec import FeatureSpec
+from train.data.target import THRESHOLD, Target
 from train.preprocessing.statistics import LabelStatistics
-
-THRESHOLD: Final = 0.5
-"""Smallest probability of the second class for which the output ``class`` is the second class."""
 
 SAMPLE: Final = "sample.parquet"
 """File with test rows and the outputs of the trained model."""
@@ -19,7 +17,7 @@ SAMPLE: Final = "sample.parquet"
 def output_dtypes(spec: FeatureSpec) -> dict[str, str]:
     """Data type of each output of ``serving_default``."""
     if spec.label.task == "regression":
-        return {"prediction": "float32"}
+        return {"prediction": "float64"}
     classes = "string" if isinstance(spec.label.classes[0], str) else "int64"
     name = "probability" if spec.label.task == "binary" else "probabilities"
     return {name: "float32", "class": classes}
@@ -39,7 +37,7 @@ def join_model(spec: FeatureSpec, preprocessing: Any, trunk: Any, label: LabelSt
     def serve(inputs: dict[str, Any]) -> dict[str, Any]:
         scores = trunk(preprocessing(inputs), training=False)
         if spec.label.task == "regression":
-            return {"prediction": scores[:, 0] * label.std + label.mean}
+            return {"prediction": Target(spec.label, label).values(tf.cast(scores[:, 0], tf.float64))}
         classes = tf.constant(
             list(spec.label.classes),
             tf.string if isinstance(spec.label.classes[0], str) else tf.int64,
@@ -50,10 +48,8 @@ def join_model(spec: FeatureSpec, preprocessing: Any, trunk: Any, label: LabelSt
                 "probability": probability,
                 "class": tf.gather(classes, tf.cast(probability >= THRESHOLD, tf.int32)),
             }
-        return {
-            "probabilities": tf.nn.softmax(scores),
-            "class": tf.gather(classes, tf.argmax(scores, axis=1)),
-        }
+        probabilities = tf.nn.softmax(scores)
+        return {"probabilities": probabilities, "class": tf.gather(classes, tf.argmax(probabilities, axis=1))}
 
     return serve
 

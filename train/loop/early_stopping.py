@@ -1,6 +1,5 @@
 """Early stopping: keeps the best epoch and decides when to stop."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +11,12 @@ class EarlyStopping:
     All ranks pass the same losses, so all ranks stop after the same epoch.
 
     Attributes:
-        validate: Computes the validation loss over the rows of all ranks; None if the validation split is empty.
         patience: Stop after this many epochs without a better loss; None never stops.
         best_loss: Smallest loss so far.
         best_epoch: Its epoch, from 1.
         best_weights: The weights after that epoch.
     """
 
-    validate: Callable[[], float | None]
     patience: int | None
     best_loss: float = float("inf")
     best_epoch: int = 0

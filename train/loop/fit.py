@@ -1,27 +1,29 @@
-"""The training loop of one rank: Keras' ``fit``, synchronised with the other ranks."""
+"""The training loop of one rank, which takes every step together with the other ranks."""
 
-from collections.abc import Callable, Iterator
+import contextlib
 from typing import Any, Final
 
 import numpy as np
 
 from millrace.config.sections.train import Train
+from millrace.failpoints import fail_here
 from millrace.features.spec import FeatureSpec
-from train.data.cache import ShardCache, epoch_batches
+from train.data.cache import RankRows
 from train.data.plan import EpochPlan
 from train.data.rows import Array, Reader
-from train.loop.callbacks import rank_callback
+from train.data.target import Target
+from train.data.tensors import is_known
+from train.errors import Diverged
+from train.loop.agreement import average_state, check_agreement
+from train.loop.batches import Batches
 from train.loop.early_stopping import EarlyStopping
-from train.loop.target import Target
-from train.preprocessing.layers import CATEGORY, NUMERIC, Encoding, describe
+from train.loop.steps import Steps
+from train.preprocessing.layers import CATEGORY, NUMERIC
 from train.preprocessing.statistics import LabelStatistics, Statistics
 from train.rank import Rank
 
-STEPS_PER_EXECUTION: Final = 16
-"""Steps that TensorFlow runs between two callbacks to Python; 64,000 to 81,000 rows/s per rank on one core."""
-
-Batch = tuple[dict[str, Array], Array, Array]
-"""Inputs by name, labels as the loss takes them, weights."""
+STEPS_AT_ONCE: Final = 16
+"""Steps that TensorFlow takes before it returns to Python; 64,000 to 81,000 rows/s per rank on one core."""
 
 
 def fit(
@@ -36,46 +38,65 @@ def fit(
         train: The section ``train`` of the product file.
         spec: Inputs and label.
         statistics: Of the train split.
+
+    Raises:
+        Diverged: The loss of a step, or of the validation rows, is not finite.
+        RankRaised: The ranks have different weights.
     """
     budget = train.memory_budget_mb * 2**20
-    cache = ShardCache(readers["train"], rank.world, budget)
-    validation = ShardCache(readers["validation"], rank.world, budget) if readers["validation"].split.rows else None
-    plan = EpochPlan.of(readers["train"].split, train.batch_size)
-    target = Target(spec.label.task, statistics.label)
-    _compile(trunk, train, target, plan.steps)
+    with contextlib.ExitStack() as stack:
+        rows, validation = (
+            stack.enter_context(RankRows(readers[split], rank.world, budget)) for split in ("train", "validation")
+        )
+        return _fit(trunk, rows, validation, rank, train, Target(spec.label, statistics.label))
+
+
+def _fit(trunk: Any, rows: RankRows, validation: RankRows, rank: Rank, train: Train, target: Target) -> EarlyStopping:
+    import keras
+
+    plan = EpochPlan.of(rows.split, train.batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(train.learning_rate, train.epochs * plan.steps)
+    steps = Steps(trunk, target, keras.optimizers.Adam(schedule))
     _broadcast_weights(trunk)
-
-    current = {"epoch": 0}
-    weights = class_weights(statistics.label) if train.class_weights else None
-
-    def batches() -> Iterator[Batch]:
-        for inputs, label, weight in epoch_batches(
-            cache, plan, rank.world, seed=train.seed, epoch=current["epoch"], class_weights=weights
-        ):
-            yield inputs, target.convert(label), weight
-
-    early_stopping = EarlyStopping(lambda: validation_loss(trunk, validation, target, rank), train.patience)
-    callback = rank_callback(early_stopping, lambda epoch: current.update(epoch=epoch), rank)
-    if rank.world.rank == 0:
-        rank.sender.send("fit", steps=plan.steps, epochs=train.epochs, rows=plan.split.rows, in_memory=cache.in_memory)
-    dataset = _dataset(batches, describe(spec, statistics), target)
-    trunk.fit(dataset, epochs=train.epochs, callbacks=[callback], verbose=0)
+    weights = class_weights(target.statistics) if train.class_weights else None
+    batches = Batches(rows, plan, target, train.seed, train.epochs, weights)
+    early_stopping = EarlyStopping(train.patience)
+    iterator = iter(batches.dataset())
+    for epoch in range(1, train.epochs + 1):
+        fail_here("train.before_epoch", rank.world.rank)
+        loss = _run_epoch(steps, batches, iterator, rank, epoch)
+        average_state(trunk)
+        check_agreement(trunk, steps.optimizer, epoch)
+        validated = validation_loss(trunk, validation, target, rank)
+        if validated is not None and not np.isfinite(validated):
+            raise Diverged(f"the validation loss is {validated}", epoch)
+        goes_on = early_stopping.update(trunk, epoch, loss if validated is None else validated)
+        if rank.world.rank == 0:
+            rank.sender.send("epoch", epoch=epoch, loss=loss, val_loss=validated, best_epoch=early_stopping.best_epoch)
+        if not goes_on:
+            break
     trunk.set_weights(early_stopping.best_weights)
     return early_stopping
 
 
-def _compile(trunk: Any, train: Train, target: Target, steps: int) -> None:
-    import keras
-
-    from train.loop.optimizer import synchronised_adam
-
-    schedule = keras.optimizers.schedules.CosineDecay(train.learning_rate, train.epochs * steps)
-    trunk.compile(
-        optimizer=synchronised_adam(schedule),
-        loss=target.loss(),
-        jit_compile=False,  # XLA has no kernel for Horovod's grouped reduction
-        steps_per_execution=min(STEPS_PER_EXECUTION, steps),
-    )
+def _run_epoch(steps: Steps, batches: Batches, iterator: Any, rank: Rank, epoch: int) -> float:
+    """Take the steps of an epoch; returns the mean loss over the rows of all ranks."""
+    taken, count = [], batches.plan.steps
+    for start in range(0, count, STEPS_AT_ONCE):
+        fail_here("train.before_batch", rank.world.rank)
+        rank.heartbeat()
+        stop = min(start + STEPS_AT_ONCE, count)
+        with batches.errors_of_reading():
+            losses, rows = steps.take(iterator, stop - start)
+        if not np.isfinite(losses).all():
+            first = int(np.argmin(np.isfinite(losses)))
+            raise Diverged(f"the training loss is {losses[first]} in step {start + first + 1} of {count}", epoch)
+        taken.append((losses * rows, rows))
+        if rank.world.rank == 0:
+            rank.sender.send("step", step=stop)
+    rank.heartbeat()
+    summed, rows = np.concatenate(taken, axis=1)
+    return float(summed.sum() / max(1, rows.sum()))
 
 
 def _broadcast_weights(trunk: Any) -> None:
@@ -93,35 +114,19 @@ def class_weights(label: LabelStatistics) -> Array:
     return weights
 
 
-def _dataset(batches: Callable[[], Iterator[Batch]], encoding: Encoding, target: Target) -> Any:
-    import tensorflow as tf
-
-    signature = (
-        {
-            NUMERIC: tf.TensorSpec((None, encoding.numeric), tf.float32),
-            CATEGORY: tf.TensorSpec((None, len(encoding.categories)), tf.int32),
-        },
-        tf.TensorSpec((None, 1), target.dtype),
-        tf.TensorSpec((None,), tf.float32),
-    )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def validation_loss(trunk: Any, validation: ShardCache | None, target: Target, rank: Rank) -> float | None:
-    """Mean loss over the validation rows of all ranks; None if there are none."""
-    if validation is None:
+def validation_loss(trunk: Any, validation: RankRows, target: Target, rank: Rank) -> float | None:
+    """Mean loss over the validation rows of all ranks whose label is known; None if there are none."""
+    if not validation.split.rows:
         return None
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
     loss, total, rows = target.loss(), 0.0, 0
-    for part in validation.in_order(rank.world):
+    for part in validation.in_order():
         rank.heartbeat()
-        known = target.known(part.label)
+        known = is_known(part.label)
+        if not known.any():
+            continue
         scores = trunk({NUMERIC: part.numeric[known], CATEGORY: part.category[known]}, training=False)
         total += float(loss(target.convert(part.label[known][:, None]), scores))
         rows += int(known.sum())

@@ -1,9 +1,9 @@
 """Computes the statistics of the train split with Spark: means, vocabularies, class counts."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from millrace.config.sections.train import Features
+from millrace.config.sections.train import Features, LabelColumn
 from millrace.features.spec import Category, Cyclic, Numeric, table_dtype
 from millrace.storage import uri_of
 from millrace.tables.versions import TableVersion
@@ -28,8 +28,8 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
     """
     from pyspark.sql import functions as F
 
-    frame = spark.read.format("delta").option("versionAsOf", table.version).load(uri_of(table.uri))
-    frame = frame.where(F.col("split") == "train")
+    table_frame = spark.read.format("delta").option("versionAsOf", table.version).load(uri_of(table.uri))
+    frame = table_frame.where(F.col("split") == "train")
     numeric, empty_numbers = _numeric(frame, features, table)
     vocabularies = _vocabularies(frame, features, table)
     empty_categories = [name for name, words in vocabularies.items() if not words]
@@ -44,7 +44,7 @@ def measure(spark: "SparkSession", table: TableVersion, features: Features, *, c
     return Statistics(
         numeric=numeric,
         vocabularies={name: words for name, words in vocabularies.items() if words},
-        label=_label(frame, features.label, classes=classes),
+        label=_label(table_frame, features.label, classes=classes),
         empty=(*empty_numbers, *empty_categories),
     )
 
@@ -123,14 +123,28 @@ def _vocabularies(
     return {n: tuple(values) if is_text[n] else tuple(int(v) for v in values) for n, values in found.items()}
 
 
-def _label(frame: "DataFrame", label: str, *, classes: bool) -> LabelStatistics:
+def _label(table_frame: "DataFrame", label: LabelColumn, *, classes: bool) -> LabelStatistics:
+    """Statistics of the label in the train split, and its missing values in all splits."""
     from pyspark.sql import functions as F
 
+    column = F.col(label.column)
+    value = column if classes else _present(column, "double")
+    by_split = table_frame.groupBy("split").agg(F.count(F.lit(1)).alias("rows"), F.count(value).alias("known"))
+    splits = {row["split"]: (row["rows"], row["known"]) for row in by_split.collect()}
+    found: dict[str, Any] = {
+        "rows": {split: rows for split, (rows, _) in splits.items()},
+        "missing": {split: rows - known for split, (rows, known) in splits.items() if known < rows},
+    }
+    frame = table_frame.where(F.col("split") == "train")
     if classes:
-        counts = {row[label]: row["count"] for row in frame.groupBy(label).count().collect()}
-        missing = counts.pop(None, 0)
-        ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in counts.items())
-        return LabelStatistics(rows=sum(counts.values()) + missing, missing=missing, counts=tuple(ordered))
-    value = _present(F.col(label), "double")
-    row = frame.agg(F.count(F.lit(1)), F.count(value), F.avg(value), F.stddev_pop(value)).collect()[0]
-    return LabelStatistics(rows=row[0], missing=row[0] - row[1], mean=row[2] or 0.0, std=row[3] or 1.0)
+        counts = frame.where(column.isNotNull()).groupBy(column.alias("label")).count().collect()
+        rows = [(row["label"], row["count"]) for row in counts]
+        ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in rows)
+        return LabelStatistics(**found, counts=tuple(ordered))
+    measures = {"mean": F.avg(value), "std": F.stddev_pop(value), "min": F.min(value)}
+    if label.log:
+        # A value of -1 or less is reported by its minimum.
+        logarithm = F.when(value > -1, F.log1p(value))
+        measures |= {"log_mean": F.avg(logarithm), "log_std": F.stddev_pop(logarithm)}
+    row = frame.agg(*(measure.alias(name) for name, measure in measures.items())).collect()[0].asDict()
+    return LabelStatistics(**found, **{name: number for name, number in row.items() if number})

@@ -10,7 +10,6 @@ from millrace.features.spec import (
     FeatureSpec,
     Label,
     Range,
-    Task,
     Transform,
     table_dtype,
 )
@@ -31,7 +30,7 @@ def check_columns(config: Config, table: TableVersion) -> dict[str, Dtype]:
         ConfigError: The period of a cyclic input does not fit the type of the column.
     """
     features = config.features
-    for name in (features.label, *features.inputs):
+    for name in (features.label.column, *features.inputs):
         if name not in table.columns:
             raise FeatureMismatch(
                 name,
@@ -80,7 +79,7 @@ def build_spec(config: Config, table: TableVersion, statistics: Statistics) -> F
     return FeatureSpec(
         inputs=tuple(inputs),
         crosses=tuple(cross for cross in config.features.crosses if not {*cross.columns} & {*empty}),
-        label=build_label(config.features.label, config.train.task, statistics.label),
+        label=build_label(config, statistics.label),
         key=config.ingest.key_columns,
     )
 
@@ -101,22 +100,29 @@ def _check_transform(name: str, dtype: str, transform: Transform) -> None:
         )
 
 
-def build_label(name: str, task: Task, label: LabelStatistics) -> Label:
+def build_label(config: Config, label: LabelStatistics) -> Label:
     """Describe the label and its classes.
 
     Raises:
-        NotTrainable: No rows, a missing label, one class only, or more than two for a binary task.
+        NotTrainable: No row has a label, a label is missing and not allowed to be, one class only, more than two for a
+            binary task, or values that do not fit the loss.
     """
-    if label.rows == 0:
-        raise NotTrainable("the train split has no rows", hint="check ingest.split and the filters")
-    if label.missing:
+    section, task = config.features.label, config.train.task
+    name = section.column
+    if not sum(label.rows.values()):
+        raise NotTrainable("the table has no rows", hint="check ingest.split and the filters")
+    missing = [f"{count} of {label.rows[split]} rows of the {split} split" for split, count in label.missing.items()]
+    if missing and section.missing == "refuse":
         raise NotTrainable(
-            f"label '{name}' is missing in {label.missing} of {label.rows} rows of the train split",
-            hint="filter such rows in ingest.steps",
+            f"label '{name}' is missing in {', '.join(missing)}",
+            hint="filter such rows in ingest.steps, or set features.label: {missing: leave_out}",
         )
-    classes = tuple(value for value, _ in label.counts)
+    if label.rows.get("train", 0) == label.missing.get("train", 0):
+        raise NotTrainable("no row of the train split has a label", hint="check ingest.split and the filters")
     if task == "regression":
-        return Label(name=name, task=task)
+        _check_values(config, label)
+        return Label(name=name, task=task, log=section.log, loss=config.train.loss)
+    classes = tuple(value for value, _ in label.counts)
     if task == "binary" and len(classes) != 2:  # noqa: PLR2004
         raise NotTrainable(f"label '{name}' has {len(classes)} classes in the train split, a binary task needs 2")
     if len(classes) < 2:  # noqa: PLR2004
@@ -124,3 +130,13 @@ def build_label(name: str, task: Task, label: LabelStatistics) -> Label:
     if not all(isinstance(value, int) for value in classes) and not all(isinstance(v, str) for v in classes):
         raise NotTrainable(f"label '{name}' must be an integer, boolean or string for a classification")
     return Label.model_validate({"name": name, "task": task, "classes": classes})
+
+
+def _check_values(config: Config, label: LabelStatistics) -> None:
+    name = config.features.label.column
+    if config.features.label.log and label.min <= -1:
+        raise NotTrainable(f"label '{name}' has values down to {label.min:g}, and log(1 + x) needs more than -1")
+    if config.train.loss == "poisson" and label.min < 0:
+        raise NotTrainable(f"label '{name}' has values down to {label.min:g}, and train.loss: poisson needs at least 0")
+    if config.train.loss == "poisson" and label.mean == 0:
+        raise NotTrainable(f"label '{name}' is 0 in all rows of the train split", hint="check the label")

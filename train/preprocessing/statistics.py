@@ -1,6 +1,6 @@
 """Statistics of the train split that preprocessing needs; `train.preprocessing.measure` computes them."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class NumericStatistics(BaseModel):
@@ -17,16 +17,22 @@ class NumericStatistics(BaseModel):
 
 
 class LabelStatistics(BaseModel):
-    """Statistics of the label in the train split."""
+    """Statistics of the label in the train split, and how many labels are missing in each split."""
 
     model_config = ConfigDict(frozen=True)
 
-    rows: int
-    missing: int
+    rows: dict[str, int] = Field(default_factory=dict)
+    """Rows by split."""
+    missing: dict[str, int] = Field(default_factory=dict)
+    """Rows without a label, by split; only splits that have some."""
     counts: tuple[tuple[int | str, int], ...] = ()
     """Rows by class, in order of the class value; empty for a regression."""
     mean: float = 0.0
     std: float = 1.0
+    min: float = 0.0
+    log_mean: float = 0.0
+    """Mean of log(1 + value); 0 if it is not needed."""
+    log_std: float = 1.0
 
 
 class Statistics(BaseModel):

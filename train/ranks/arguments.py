@@ -6,6 +6,7 @@ from millrace.config.sections.train import Train
 from millrace.features.spec import FeatureSpec
 from millrace.models.manifest import ModelVersion
 from millrace.tables.versions import DataFile
+from train.evaluation.slices import Slices
 from train.events import EventAddress
 from train.preprocessing.statistics import Statistics
 
@@ -19,7 +20,7 @@ class RankArguments:
         spec: Inputs, label, key.
         statistics: Of the train split.
         files: Data files by split.
-        slices: Columns whose values get metrics of their own.
+        slices: Values by column that get metrics of their own.
         folder: URI of the folder in the store to which rank 0 uploads the SavedModel and the sample.
         previous: The model version to compare with, if any.
         events: Where the driver receives events; `train.ranks.launch.run_ranks` sets it.
@@ -30,7 +31,7 @@ class RankArguments:
     spec: FeatureSpec
     statistics: Statistics
     files: dict[str, tuple[DataFile, ...]]
-    slices: tuple[str, ...]
+    slices: Slices
     folder: str
     previous: ModelVersion | None
     events: EventAddress | None = None

@@ -7,14 +7,15 @@ import os
 import re
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from millrace import failpoints
 from millrace.config.sections.profile import Ranks
-from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
-from train.errors import RankFailed
+from millrace.errors import BASES, ConfigError, MillraceError, Terminated
+from train.errors import RankLost, RankRaised
 from train.events import Output, listen
 from train.ranks.arguments import RankArguments
 from train.ranks.worker import train_rank
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WATCHDOG = re.compile(r"Timeout \(\d+:\d\d:\d\d")
-_CLASSES: dict[str, type[MillraceError]] = {
-    "DataRejected": DataRejected,
-    "ConfigError": ConfigError,
-    "Unavailable": Unavailable,
-}
 
 
 def run_ranks(
@@ -47,10 +43,13 @@ def run_ranks(
         on_event: Called with every event of the ranks, except errors.
 
     Raises:
-        RankFailed: A rank raised an error, hung or died; the run has ended.
+        RankLost: A rank hung or died; the run has ended.
+        RankRaised: A rank raised an error that is none of the project's own, or the ranks have different weights.
         ConfigError: Spark has fewer slots than ranks, or a rank found an error in the configuration.
         DataRejected: A rank rejected the data.
-        Unavailable: A rank could not use the storage, or the ranks have different weights.
+        Unavailable: A rank could not use the storage.
+        KeyboardInterrupt: SIGINT came.
+        Terminated: SIGTERM came.
     """
     import horovod.spark
 
@@ -73,8 +72,13 @@ def run_ranks(
     inherited = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", failpoints.ENVIRONMENT, failpoints.LOG)
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    received: set[int] = set()
     try:
-        with listen(host, secrets.token_bytes(32), receive) as address, _silent_threads(), _restored_signals():
+        with (
+            listen(host, secrets.token_bytes(32), receive) as address,
+            _silent_threads(),
+            _watched_signals() as received,
+        ):
             results = horovod.spark.run(
                 train_rank,
                 args=(dataclasses.replace(args, events=address),),
@@ -88,20 +92,39 @@ def run_ranks(
                 executable=spark.sparkContext.pythonExec,  # the executors' Python may have come in an archive
             )
     except Exception as error:
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt from error
+        if signal.SIGTERM in received:
+            raise Terminated from error
         raise find_cause(errors, output.lines + error_output.lines, error) from error
     return next(result for result in results if result is not None)
 
 
 @contextlib.contextmanager
-def _restored_signals() -> Iterator[None]:
-    """Restore the handlers of SIGTERM and SIGINT after the block: Horovod replaces them and does not restore them."""
+def _watched_signals() -> Iterator[set[int]]:
+    """Yield a set that has, after the block, the signals that came; restore the handlers that Horovod replaces.
+
+    Horovod's handlers of SIGTERM and SIGINT end the ranks, and it reports a failed rank, not the signal. Ctrl-C goes
+    to the ranks as well, so that one of them may end first.
+    """
+    received: set[int] = set()
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield received
+        finally:
+            signal.set_wakeup_fd(before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            with contextlib.suppress(BlockingIOError):
+                received.update(reader.recv(4096))
 
 
 @contextlib.contextmanager
@@ -126,15 +149,16 @@ def find_cause(errors: list[dict[str, Any]], lines: list[str], cause: Exception)
     primary = [error for error in errors if error["kind"] != "peer"]
     if primary:
         first = primary[0]
-        if first["kind"] in _CLASSES:
-            return _CLASSES[first["kind"]](first["message"], hint=first["hint"])
+        for base in BASES:
+            if base.__name__ == first["kind"]:
+                return base(first["message"], hint=first["hint"])
         logger.error("rank %s:\n%s", first["rank"], first["traceback"])
-        return RankFailed(first["rank"], first["message"])
+        return RankRaised(first["rank"], first["message"], hint=first["hint"])
     if lines:
         logger.error("the ranks' last output:\n%s", "\n".join(_relevant_lines(lines)))
     if any(_WATCHDOG.search(line) for line in lines):
-        return RankFailed(None, "no step was made before train.deadline_s; the stacks above show where")
-    return RankFailed(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
+        return RankLost(None, "no step was made before train.deadline_s; the stacks above show where")
+    return RankLost(None, str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
 
 
 def _relevant_lines(lines: list[str]) -> list[str]:

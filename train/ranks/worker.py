@@ -15,14 +15,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from millrace.dotted import load_function
-from millrace.errors import ConfigError, DataRejected, MillraceError, Unavailable
+from millrace.dotted import load_function, place_in_user_code
+from millrace.errors import BASES, ConfigError, MillraceError
 from millrace.failpoints import fail_here
 from millrace.models.vocabularies import write_vocabularies
 from millrace.retry import RetryPolicy
 from millrace.storage import mapped_errors, upload
 from train.data.plan import SplitPlan
 from train.data.rows import Reader
+from train.errors import RankRaised
 from train.evaluation.held_out import SAMPLE_ROWS, evaluate_test_split
 from train.events import EventSender
 from train.export.saved_model import SAMPLE, join_model, write_sample, write_saved_model
@@ -49,32 +50,30 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
     try:
         return _train_rank(args, sender, heartbeat)
     except Exception as error:
-        hint = error.hint if isinstance(error, MillraceError) else ""
-        stack = traceback.format_exc()
-        sender.send(
-            "error", rank=rank, kind=error_kind(error), message=error_summary(error), hint=hint, traceback=stack
-        )
+        sender.send("error", **error_event(error, rank), traceback=traceback.format_exc())
         raise
     finally:
         sender.close()
         faulthandler.cancel_dump_traceback_later()
 
 
-def error_kind(error: Exception) -> str:
-    """The kind of an error for the driver: the name of a Millrace class, ``peer`` or ``bug``.
+def error_event(error: Exception, rank: int) -> dict[str, Any]:
+    """What the driver needs to raise the error again: kind, rank, message, hint.
 
-    When another rank dies, this rank fails inside a Horovod operation. Such an error, ``peer``, is never the cause.
+    The kind is the name of a class of `millrace.errors`; ``RankRaised`` for other errors; ``peer`` for an error inside
+    a Horovod operation, which happens when another rank dies and is never the cause.
     """
+    if isinstance(error, RankRaised):
+        return {"kind": "RankRaised", "rank": error.rank, "message": error.reason, "hint": error.hint}
     if isinstance(error, MillraceError):
-        return next((c.__name__ for c in (DataRejected, ConfigError, Unavailable) if isinstance(error, c)), "bug")
-    return "peer" if "horovod" in f"{type(error).__name__} {error}".lower() else "bug"
-
-
-def error_summary(error: Exception) -> str:
-    """The message of a Millrace error; for other errors the class and the first line."""
-    if isinstance(error, MillraceError):
-        return str(error)
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        kind = next((c.__name__ for c in type(error).__mro__ if c in BASES), "RankRaised")
+        return {"kind": kind, "rank": rank, "message": str(error), "hint": error.hint}
+    message = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    if "Horovod" in f"{type(error).__name__} {error}":  # an operation; the paths in stacks have a small letter
+        return {"kind": "peer", "rank": rank, "message": message, "hint": ""}
+    place = place_in_user_code(error)
+    hint = f"fix the function at {place}" if place else "see the rank's output above"
+    return {"kind": "RankRaised", "rank": rank, "message": f"{message} ({place})" if place else message, "hint": hint}
 
 
 def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[], None]) -> dict[str, Any] | None:
@@ -95,13 +94,7 @@ def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[]
     keras.utils.set_random_seed(args.train.seed)
 
     preprocessing = build_preprocessing(args.spec, args.statistics)
-    builder = load_function(args.train.model)
-    units = 1 if args.spec.label.task != "multiclass" else len(args.spec.label.classes)
-    try:
-        trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"train.options: {problems}", hint=f"see the options of {args.train.model}") from error
+    trunk = build_trunk(args)
     readers = {
         split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat, retry)
         for split, files in args.files.items()
@@ -137,3 +130,33 @@ def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[]
         "best_loss": early_stopping.best_loss,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
+
+
+def build_trunk(args: RankArguments) -> Any:
+    """Call the builder that ``train.model`` names.
+
+    Raises:
+        ConfigError: The options are wrong, or it did not return a Keras model with one output for each score.
+    """
+    import keras
+
+    builder = load_function(args.train.model)
+    units = 1 if args.spec.label.task != "multiclass" else len(args.spec.label.classes)
+    try:
+        trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"train.options: {problems}", hint=f"see the options of {args.train.model}") from error
+    if not isinstance(trunk, keras.Model):
+        raise ConfigError(f"train.model: {args.train.model} returned {type(trunk).__name__}, expected a keras.Model")
+    if type(trunk).train_step is not keras.Model.train_step:
+        raise ConfigError(
+            f"train.model: {args.train.model} returned a model with a train_step of its own, which is not used",
+            hint="use add_loss for another loss; all ranks take the same steps",
+        )
+    if trunk.output_shape != (None, units):
+        raise ConfigError(
+            f"train.model: {args.train.model} returned a model with output shape {trunk.output_shape}, "
+            f"expected (None, {units})"
+        )
+    return trunk

@@ -58,7 +58,13 @@ _AS_DOUBLE: Final = "expected a float, double, integer or boolean; derive a colu
 
 
 def _check_label(flow: ColumnFlow) -> None:
-    path, label, task = ("features", "label"), flow.config.features.label, flow.config.train.task
+    path, label, task = ("features", "label"), flow.config.features.label.column, flow.config.train.task
+    if task != "regression" and flow.config.features.label.log:
+        flow.report((*path, "log"), f"found true for a {task} task", "only the label of a regression has a logarithm")
+    if task != "regression" and flow.config.train.loss != "squared":
+        flow.report(("train", "loss"), f"found {flow.config.train.loss} for a {task} task", "only a regression has it")
+    if flow.config.features.label.log and flow.config.train.loss == "poisson":
+        flow.report(("train", "loss"), "found poisson with a logarithm of the label", "use one of the two")
     if not flow.require(path, label) or flow.columns[label] == UNKNOWN:
         return
     dtype = TABLE_DTYPES.get(flow.columns[label], "")
@@ -86,7 +92,7 @@ def _check_leaks(flow: ColumnFlow, path: Path, name: str) -> None:
     for origin in sorted(flow.origins.get(name, {name}), key=lambda origin: origin != name):
         made = "" if origin == name else f" is computed from '{origin}', which"
         ban = next((pattern for pattern in features.banned if fnmatchcase(origin, pattern)), None)
-        if origin == features.label:
+        if origin == features.label.column:
             flow.report(path, f"column '{name}'{made} is the label", "the label cannot be an input")
         elif ban:
             banned = f"column '{name}'{made} is banned by '{ban}'"

@@ -1,25 +1,42 @@
 """The sections `features`, `train` and `evaluate` of a product file."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from millrace.config.sections.names import ColumnName, DottedPath
 from millrace.features.spec import Cross, Task, Transform
 from millrace.section import Section
 
+_OF_CLASSES = ("auc", "pr_auc", "log_loss", "accuracy", "precision", "recall", "f1", "calibration_error")
+
 METRICS: dict[Task, tuple[str, ...]] = {
-    "binary": ("auc", "log_loss", "accuracy", "calibration_error"),
-    "multiclass": ("auc", "log_loss", "accuracy", "calibration_error"),
+    "binary": _OF_CLASSES,
+    "multiclass": _OF_CLASSES,
     "regression": ("mae", "rmse", "r2"),
 }
 """Metrics that a gate may name, by task."""
 
 
+class LabelColumn(Section):
+    """The column that the model predicts; a name alone stands for ``{column: name}``."""
+
+    column: ColumnName
+    """Name of the column."""
+    log: bool = False
+    """Predict log(1 + value) and return the value: for amounts that differ by orders of magnitude (regression)."""
+    missing: Literal["refuse", "leave_out"] = "refuse"
+    """If rows have no label, `refuse` fails, and `leave_out` neither trains nor evaluates on them; they are scored."""
+
+
+def _as_column(value: object) -> object:
+    return {"column": value} if isinstance(value, str) else value
+
+
 class Features(Section):
     """The label and the inputs of the model."""
 
-    label: ColumnName
+    label: Annotated[LabelColumn, BeforeValidator(_as_column, json_schema_input_type=ColumnName | LabelColumn)]
     """Column that the model predicts."""
     banned: tuple[str, ...] = ()
     """Columns that must not be inputs, because their values are known too late; ``arr_*`` bans all that start so."""
@@ -40,6 +57,11 @@ class Train(Section):
     """``module:function`` that builds the trunk: the Keras model from encoded inputs to scores."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options for the function in `model`."""
+    loss: Literal["squared", "poisson"] = "squared"
+    """Loss of a regression: `squared` error, or `poisson` for counts and other values of at least 0.
+
+    With `poisson` the model predicts the logarithm of the mean, and larger values may have larger errors.
+    """
     epochs: int = Field(5, ge=1, le=10_000)
     """Maximum number of passes over the train split."""
     batch_size: int = Field(2048, ge=1)
@@ -64,7 +86,7 @@ class Train(Section):
     memory_budget_mb: int = Field(1024, ge=1)
     """Memory of each rank for encoded rows of the train split, in MiB, and the same again for the validation split.
 
-    If the rows of a split do not fit, none of them are kept: they are read and encoded again in every epoch.
+    If the rows of a split do not fit, they are written to a file in Spark's local folder and read from there.
     """
 
 

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from millrace.errors import ArtifactNotFound, InputMissing
+from millrace.features.spec import Label
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
@@ -51,6 +53,26 @@ def test_a_model(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (json.loads(out)["version"], json.loads(out)["features"]["inputs"][0]["transform"]["as"]) == (1, "numeric")
     for words in ("good version 1: inputs", "may be null", "0.7500", "0.5000", "p/clean version 3"):
         assert words in err
+
+
+@pytest.mark.parametrize(
+    ("label", "outputs", "meaning"),
+    [
+        ({"task": "binary", "classes": (0, 1)}, "probability", "that y is 1"),
+        ({"task": "binary", "classes": ("no", "yes")}, "probability", "that y is 'yes'"),
+        ({"task": "multiclass", "classes": ("a", "b", "c")}, "probabilities", "that y is 'a', 'b', 'c', in this order"),
+        ({"task": "regression"}, "prediction", "of y"),
+    ],
+)
+def test_what_the_outputs_of_a_model_mean(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], label: Any, outputs: str, meaning: str
+) -> None:
+    manifest = manifest_of("good")
+    features = manifest.features.model_copy(update={"label": Label(name="y", **label)})
+    changed = manifest.model_copy(update={"features": features, "outputs": {outputs: "float32"}})
+    ModelStore(store).publish(export(tmp_path / "m"), changed)
+    show_model("good", None, store.root, "local")
+    assert meaning in capsys.readouterr().err
 
 
 @pytest.mark.case("F8")

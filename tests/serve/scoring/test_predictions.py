@@ -10,14 +10,15 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from millrace.errors import ConfigError, DataRejected, FeatureMismatch, StorageError
 from millrace.storage import Store
-from millrace.tables.versions import DataFile, TableVersion
+from millrace.tables.versions import PREDICTIONS, DataFile, TableVersion, table_parts
 from serve.errors import TableDiffers
 from serve.scoring import predictions
 from serve.scoring.batches import Written
-from serve.scoring.predictions import Predictions, check_features, parse_date, plan_schema
+from serve.scoring.predictions import DATE, KEPT_LOG, Predictions, check_features, parse_date, plan_schema
 from tests.serve.models import manifest_of, spec_of
 
 SCHEMA = pa.schema([("id", pa.int64()), ("probability", pa.float32()), ("error", pa.string())])
@@ -134,6 +135,30 @@ def test_a_key_is_committed_once(store: Store) -> None:
     predictions.append([file_of(predictions, "g")], SCHEMA, record_of("a"))
     assert predictions.find_commit("a") == version
     assert Predictions(store, "tiny")._open(SCHEMA).version() == 1
+
+
+@pytest.mark.case("B5")
+def test_a_commit_whose_entry_the_log_lost_is_none_of_the_others(store: Store) -> None:
+    predictions = Predictions(store, "tiny")
+    for key in ("a", "b", "c"):
+        predictions.append([file_of(predictions, key)], SCHEMA, record_of(key))
+    table = predictions._open(SCHEMA)
+    assert table.metadata().configuration == KEPT_LOG
+    table.create_checkpoint()
+    log = Path(store.root, *table_parts("tiny", PREDICTIONS), "_delta_log")
+    for number in range(3):
+        (log / f"{number:020}.json").unlink()
+    assert predictions.find_commit("a") == (None, {})
+    found = predictions.find_commit("c")
+    assert found
+    assert found[1]["run_id"] == "run-c"
+
+
+def test_a_table_of_an_older_release_keeps_its_log_from_now_on(store: Store) -> None:
+    predictions = Predictions(store, "tiny")
+    DeltaTable.create(predictions.uri, SCHEMA.append(pa.field(DATE, pa.date32())), partition_by=[DATE])
+    predictions.append([file_of(predictions, "f")], SCHEMA, record_of("a"))
+    assert DeltaTable(predictions.uri).metadata().configuration == KEPT_LOG
 
 
 def append_at_once(root: str, number: int, barrier: Any) -> None:

@@ -208,7 +208,19 @@ def test_what_is_missing_or_damaged_is_said(spark: "SparkSession", filled: Store
         run(spark, filled, logical_date="tomorrow")
     (Path(filled.uri("models", "tiny", "2")) / "fingerprint.pb").write_bytes(b"")
     with pytest.raises(ModelDamaged):
-        run(spark, filled)
+        run(spark, filled, model_version=2)
+
+
+@pytest.mark.case("B12")
+def test_a_damaged_newest_version_is_replaced_by_the_one_before(spark: "SparkSession", filled: Store) -> None:
+    newest, *before = reversed(ModelStore(filled).versions("tiny"))
+    (Path(filled.uri("models", "tiny", str(newest))) / "fingerprint.pb").write_bytes(b"")
+    assert before
+    assert run(spark, filled).details["model_version"] == before[0]
+    for version in before:
+        (Path(filled.uri("models", "tiny", str(version))) / "fingerprint.pb").write_bytes(b"")
+    with pytest.raises(ModelDamaged):
+        run(spark, filled, logical_date="2013-05-05")
 
 
 def test_an_empty_table_is_missing_input(spark: "SparkSession", filled: Store) -> None:

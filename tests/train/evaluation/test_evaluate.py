@@ -1,16 +1,24 @@
 """Evaluation counts overall and by slice, and bounds how many slices there are."""
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from millrace.errors import DataRejected
 from millrace.features.spec import FeatureSpec
+from millrace.tables.versions import TableVersion
 from tests.made_up import SCHEMA, things
-from train.evaluation import evaluate
-from train.evaluation.evaluate import OTHER, Evaluation, extract_predictions, summarise
+from train.evaluation.evaluate import Evaluation, extract_predictions, summarise
+from train.evaluation.frequent_values import MAX_SLICES, frequent_values
+from train.evaluation.slices import OTHER, keys_of
 from train.preprocessing.statistics import Statistics
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.tf
 
@@ -27,7 +35,7 @@ def always_ball(inputs: dict[str, Any]) -> dict[str, Any]:
 def test_overall_and_slices_add_up(spec: FeatureSpec, statistics: Statistics) -> None:
     parts = []
     for piece in (batch(60).slice(0, 25), batch(60).slice(25)):
-        part = Evaluation(spec, statistics.label, ("colour",))
+        part = Evaluation(spec, statistics.label, {"colour": ("red",)})
         part.add(always_ball, piece)
         parts.append(part)
     found = summarise(parts)
@@ -39,15 +47,53 @@ def test_overall_and_slices_add_up(spec: FeatureSpec, statistics: Statistics) ->
     assert all("confusion" not in slice_ for slice_ in found["slices"]["colour"].values())
 
 
-def test_many_values_share_one_slice(
-    spec: FeatureSpec, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.case("B3")
+def test_all_ranks_report_the_values_that_the_driver_chose(spec: FeatureSpec, statistics: Statistics) -> None:
+    whole = batch(60)
+    slices = {"corners": ("0", "8", "(missing)"), "colour": ("red", "no such")}
+    summaries = []
+    for cut in (0, 7, 30, 60):
+        parts = [Evaluation(spec, statistics.label, slices) for _ in range(2)]
+        for part, piece in zip(parts, (whole.slice(0, cut), whole.slice(cut)), strict=True):
+            part.add(always_ball, piece)
+        summaries.append(summarise(parts)["slices"])
+    for found in summaries:
+        assert {column: list(values) for column, values in found.items()} == {
+            column: list(values) for column, values in summaries[0].items()
+        }
+        for column, values in found.items():
+            for value, metrics in values.items():
+                assert metrics == pytest.approx(summaries[0][column][value])
+    corners = [row["corners"] for row in things(60)]
+    expected = {"0": corners.count(0), "8": corners.count(8), "(missing)": corners.count(None)}
+    counted = {value: metrics["rows"] for value, metrics in summaries[0]["corners"].items()}
+    assert counted == {**expected, OTHER: 60 - sum(expected.values())}
+    assert set(summaries[0]["colour"]) == {"red", "no such", OTHER}
+
+
+@pytest.mark.spark
+def test_the_most_frequent_values_of_the_test_split(
+    spark: "SparkSession", table: TableVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "MAX_SLICES", 3)
-    part = Evaluation(spec, statistics.label, ("id",))
-    part.add(always_ball, batch(10))
-    found = summarise([part])["slices"]["id"]
-    assert len(found) == 4
-    assert found[OTHER]["rows"] == 7
+    rows = [row for file in table.files_of("test") for row in pq.read_table(file.path).to_pylist()]
+    for name in ("colour", "round", "corners", "weight", "size", "found"):
+        found = frequent_values(spark, table, (name,))[name]
+        column = pa.array([row[name] for row in rows], SCHEMA.field(name).type)
+        counts = Counter(keys_of(column))
+        assert len(found) == min(len(counts), MAX_SLICES)
+        assert [counts[value] for value in found] == [n for _, n in counts.most_common(MAX_SLICES)]
+    monkeypatch.setattr("train.evaluation.frequent_values.MAX_SLICES", 2)
+    assert len(frequent_values(spark, table, ("colour",))["colour"]) == 2
+
+
+def test_outputs_that_are_not_finite_are_told(spec: FeatureSpec, statistics: Statistics) -> None:
+    def broken(inputs: dict[str, Any]) -> dict[str, Any]:
+        outputs = always_ball(inputs)
+        outputs["probabilities"][3:5, 0] = np.nan
+        return outputs
+
+    with pytest.raises(DataRejected, match=r"the model's outputs are not finite for 2 of 60 rows"):
+        Evaluation(spec, statistics.label, {}).add(broken, batch(60))
 
 
 def test_a_binary_answer_becomes_two_columns(spec: FeatureSpec) -> None:

@@ -9,7 +9,10 @@ import pytest
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from train.evaluation.metrics import EPSILON, ClassSums, ValueSums, difference, flatten, merge_sums
+from train.data.tensors import MISSING, UNKNOWN
+from train.evaluation.classes import EPSILON, ClassSums
+from train.evaluation.metrics import difference, flatten, merge_sums
+from train.evaluation.values import ValueSums
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +64,11 @@ def scores(kind: str, classes: int, rows: int, seed: int) -> tuple[Array, Array]
     return label, (np.round(probabilities * 20) / 20 if kind == "tied" else probabilities).astype(np.float32)
 
 
+def answered(probabilities: Array) -> Array:
+    """The classes that the exported model answers."""
+    return (probabilities[:, 1] >= 0.5).astype(int) if probabilities.shape[1] == 2 else probabilities.argmax(1)
+
+
 def sums_of(label: Array, probabilities: Array, *, of_slice: bool = False) -> ClassSums:
     sums = ClassSums(probabilities.shape[1], of_slice)
     sums.add(label, probabilities)
@@ -96,9 +104,10 @@ def test_the_auc_of_a_slice_is_near_the_reference(kind: str, classes: int, rows:
 def test_a_slice_differs_from_all_rows_in_its_confusion_matrix_alone(kind: str, classes: int) -> None:
     label, probabilities = scores(kind, classes, 1_000, seed=7)
     whole, part = (sums_of(label, probabilities, of_slice=of_slice).metrics() for of_slice in (False, True))
-    assert whole.pop("confusion") == reference.confusion_matrix(label, probabilities.argmax(1)).tolist()
+    predicted = answered(probabilities)
+    assert whole.pop("confusion") == reference.confusion_matrix(label, predicted).tolist()
     assert part == whole
-    assert part["accuracy"] == pytest.approx(reference.accuracy_score(label, probabilities.argmax(1)))
+    assert part["accuracy"] == pytest.approx(reference.accuracy_score(label, predicted))
     assert part["log_loss"] == pytest.approx(log_loss(label, probabilities), abs=1e-6)
     assert part["calibration_error"] == pytest.approx(calibration_error(label, probabilities), abs=1e-6)
 
@@ -174,11 +183,72 @@ def test_calibration_error_of_a_model_that_is_always_too_sure() -> None:
     assert sums.metrics()["calibration_error"] == pytest.approx(0.4)
 
 
-def test_a_class_unknown_to_training_counts_as_wrong() -> None:
+@pytest.mark.case("B4")
+def test_rows_of_an_unknown_class_or_without_a_label_are_left_out_of_model_and_baseline() -> None:
+    label, probabilities = binary(500, 8)
+    mixed = label.copy()
+    mixed[::5], mixed[1::5] = UNKNOWN, MISSING
+    some, known = ClassSums(2), ClassSums(2)
+    some.add(mixed, probabilities)
+    known.add(label[mixed >= 0], probabilities[mixed >= 0])
+    left_out = {"unknown_rows": 100, "unlabelled_rows": 100}
+    share = np.array([0.7, 0.3])
+    for found, expected in ((some.metrics(), known.metrics()), (some.baseline(share), known.baseline(share))):
+        assert {name: found.pop(name) for name in left_out} == left_out
+        assert found == expected
+    values = ValueSums(2.0)
+    values.add(np.array([1.0, np.nan, 3.0]), np.array([1.0, 9.0, 2.0]))
+    assert values.metrics() == {"rows": 2, "unlabelled_rows": 1, "mae": 0.5, "rmse": np.sqrt(0.5), "r2": 0.5}
+
+
+@pytest.mark.case("B4")
+def test_a_tie_is_the_class_that_the_exported_model_answers() -> None:
     sums = ClassSums(2)
-    sums.add(np.array([-1, 1]), np.array([[0.2, 0.8], [0.2, 0.8]]))
-    found = sums.metrics()
-    assert (found["rows"], found["accuracy"]) == (2, 0.5)
+    sums.add(np.ones(4, np.int32), np.full((4, 2), 0.5))
+    assert sums.metrics()["accuracy"] == 1
+    assert sums.baseline(np.array([0.5, 0.5]))["accuracy"] == 1
+    three = ClassSums(3)
+    three.add(np.array([0, 1]), np.array([[0.4, 0.4, 0.2]] * 2))
+    assert three.metrics()["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("kind", ["spread", "tied", "rare"])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("rows", [3, 60, 5_000])
+def test_metrics_of_classes_match_the_reference(kind: str, classes: int, rows: int) -> None:
+    label, probabilities = scores(kind, classes, rows, seed=rows)
+    classes = probabilities.shape[1]
+    found = sums_of(label, probabilities).metrics()
+    predicted = answered(probabilities)
+    options: dict[str, Any] = {"average": "binary" if classes == 2 else "macro", "zero_division": 0}
+    for name, function in (
+        ("precision", reference.precision_score),
+        ("recall", reference.recall_score),
+        ("f1", reference.f1_score),
+    ):
+        assert (found[name] or 0) == pytest.approx(function(label, predicted, **options)), name
+    columns = [1] if classes == 2 else [c for c in range(classes) if (label == c).any()]
+    each = [reference.average_precision_score(label == c, probabilities[:, c]) for c in columns]
+    assert found["pr_auc"] == pytest.approx(np.mean(each), abs=2e-3)
+
+
+def test_the_auc_of_very_small_scores_is_near_the_reference() -> None:
+    random = np.random.default_rng(1)
+    label = (random.random(50_000) < 0.001).astype(np.int32)
+    positive = 1 / (1 + np.exp(-random.normal(label * 2.0 - 12, 1.0)))  # all below 0.001
+    found = sums_of(label, np.stack([1 - positive, positive], 1)).metrics()
+    assert found["auc"] == pytest.approx(reference.roc_auc_score(label, positive), abs=1e-4)
+    high = sums_of(1 - label, np.stack([positive, 1 - positive], 1)).metrics()
+    assert high["auc"] == pytest.approx(found["auc"], abs=1e-4)
+
+
+def test_what_a_row_of_one_class_cannot_tell() -> None:
+    found = sums_of(np.zeros(1, np.int32), np.array([[0.8, 0.2]])).metrics()
+    assert {name for name, value in found.items() if value is None} == {"auc", "pr_auc", "precision", "recall", "f1"}
+    assert (found["rows"], found["accuracy"]) == (1, 1.0)
+    same = ValueSums(1.0)
+    same.add(np.full(3, 5.0), np.full(3, 5.0))
+    assert same.metrics() == {"rows": 3, "mae": 0.0, "rmse": 0.0, "r2": None}
 
 
 def test_one_class_alone_has_no_auc() -> None:

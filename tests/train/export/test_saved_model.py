@@ -74,4 +74,4 @@ def test_outputs_by_task(spec: FeatureSpec) -> None:
     binary = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "binary", "classes": (0, 1)})})
     assert output_dtypes(binary) == {"probability": "float32", "class": "int64"}
     value = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "regression", "classes": ()})})
-    assert output_dtypes(value) == {"prediction": "float32"}
+    assert output_dtypes(value) == {"prediction": "float64"}

@@ -101,4 +101,4 @@ def test_strings_are_gathered_over_their_dictionary(spec: FeatureSpec) -> None:
 
 
 def test_labels_become_class_numbers(spec: FeatureSpec) -> None:
-    assert encode_labels(np.array(["box", "ball", "egg"], object), spec).tolist() == [1, 0, -1]
+    assert encode_labels(pa.array(["box", "ball", "egg"]), spec).tolist() == [1, 0, -1]

@@ -74,7 +74,9 @@ def test_only_finite_values_of_the_train_split_count(spark: "SparkSession", stor
 def test_other_held_out_rows_change_nothing(spark: "SparkSession", store: Store) -> None:
     """No leakage: neither a mean nor a vocabulary nor a count of classes knows of a row that the model is judged by."""
     others = {"x": [-5.0] * 3, "size": [900] * 3, "word": ["a"] * 3, "code": [9] * 3, "y": [2] * 3}
-    assert measured(spark, store) == measured(spark, store, others)
+    first, second = measured(spark, store), measured(spark, store, others)
+    assert first.label.counts == second.label.counts
+    assert first.model_copy(update={"label": second.label}) == second
 
 
 def test_an_input_without_a_value_is_named(spark: "SparkSession", store: Store) -> None:
@@ -93,3 +95,23 @@ def test_inputs_without_a_value_can_be_left_out(spark: "SparkSession", store: St
     )
     assert found.empty == ("x", "size", "code")
     assert (found.numeric, found.vocabularies) == ({}, {"word": ("b",)})
+
+
+@pytest.mark.case("B1")
+def test_missing_labels_are_counted_in_each_split(spark: "SparkSession", store: Store) -> None:
+    held_out = {"x": [1.0] * 2, "size": [1] * 2, "word": ["a"] * 2, "code": [1] * 2, "y": [None, 1]}
+    found = measured(spark, store, held_out, y=[0, None, 1, None, 1]).label
+    assert found.rows == {"train": 5, "validation": 2, "test": 2}
+    assert found.missing == {"train": 2, "validation": 1, "test": 1}
+    assert found.counts == ((0, 1), (1, 2))
+
+
+def test_statistics_of_values(spark: "SparkSession", store: Store) -> None:
+    features = Features.model_validate({**FEATURES.model_dump(by_alias=True), "label": {"column": "x", "log": True}})
+    measured(spark, store)
+    values = np.array([1.0, 3.0])
+    found = measure(spark, find_table(store, "p", CLEAN), features, classes=False).label
+    assert found.missing == {"train": 3}
+    assert (found.mean, found.std, found.min) == (2.0, 1.0, 1.0)
+    assert found.log_mean == pytest.approx(np.log1p(values).mean())
+    assert found.log_std == pytest.approx(np.log1p(values).std())

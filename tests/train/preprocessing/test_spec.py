@@ -4,13 +4,16 @@ import dataclasses
 
 import pytest
 
-from millrace.config import Product, load_product
+from millrace.config import Config, Product, load_product
+from millrace.config.sections.train import Features, Train
 from millrace.errors import ConfigError, FeatureMismatch
 from millrace.features.spec import Domain, FeatureSpec, Range
 from millrace.tables.versions import TableVersion
 from train.errors import NotTrainable
 from train.preprocessing.spec import build_label, build_spec
 from train.preprocessing.statistics import LabelStatistics, Statistics
+
+NINE = {"train": 9}
 
 
 def test_types_come_from_the_table(spec: FeatureSpec) -> None:
@@ -68,16 +71,57 @@ def test_a_named_period_needs_a_timestamp(product: Product, table: TableVersion,
 @pytest.mark.parametrize(
     ("label", "task", "reason"),
     [
-        (LabelStatistics(rows=0, missing=0), "binary", "has no rows"),
-        (LabelStatistics(rows=9, missing=2, counts=((0, 3), (1, 4))), "binary", "missing in 2 of 9 rows"),
-        (LabelStatistics(rows=9, missing=0, counts=((0, 9),)), "binary", "has 1 classes"),
-        (LabelStatistics(rows=9, missing=0, counts=((0, 3), (1, 3), (2, 3))), "binary", "has 3 classes"),
-        (LabelStatistics(rows=9, missing=0, counts=(("a", 9),)), "multiclass", "one class only"),
+        (LabelStatistics(), "binary", "has no rows"),
+        (LabelStatistics(rows=NINE, missing={"train": 2}, counts=((0, 3), (1, 4))), "binary", "missing in 2 of 9 rows"),
+        (LabelStatistics(rows=NINE, counts=((0, 9),)), "binary", "has 1 classes"),
+        (LabelStatistics(rows=NINE, counts=((0, 3), (1, 3), (2, 3))), "binary", "has 3 classes"),
+        (LabelStatistics(rows=NINE, counts=(("a", 9),)), "multiclass", "one class only"),
     ],
 )
-def test_a_label_that_cannot_be_learnt_is_refused(label: LabelStatistics, task: str, reason: str) -> None:
+def test_a_label_that_cannot_be_learnt_is_refused(
+    product: Product, label: LabelStatistics, task: str, reason: str
+) -> None:
     with pytest.raises(NotTrainable, match=reason):
-        build_label("late", task, label)  # type: ignore[arg-type] # the words of the product file
+        build_label(labelled(product, task), label)
+
+
+def labelled(product: Product, task: str, loss: str = "squared", **label: object) -> Config:
+    sections = product.config.model_dump(by_alias=True)
+    sections["features"]["label"] = {"column": "late", **label}
+    sections["train"] |= {"task": task, "loss": loss}
+    return product.config.model_copy(
+        update={
+            "features": Features.model_validate(sections["features"]),
+            "train": Train.model_validate(sections["train"]),
+        }
+    )
+
+
+@pytest.mark.case("B1")
+def test_missing_labels_are_counted_in_each_split_and_refused_or_left_out(product: Product) -> None:
+    label = LabelStatistics(rows={**NINE, "test": 5}, missing={"train": 2, "test": 4}, counts=((0, 3), (1, 4)))
+    with pytest.raises(NotTrainable, match="2 of 9 rows of the train split, 4 of 5 rows of the test split") as caught:
+        build_label(labelled(product, "binary"), label)
+    assert "missing: leave_out" in caught.value.hint
+    assert build_label(labelled(product, "binary", missing="leave_out"), label).classes == (0, 1)
+    nothing = LabelStatistics(rows=NINE, missing=NINE)
+    with pytest.raises(NotTrainable, match="no row of the train split has a label"):
+        build_label(labelled(product, "regression", missing="leave_out"), nothing)
+
+
+@pytest.mark.parametrize(
+    ("loss", "log", "label", "reason"),
+    [
+        ("squared", True, LabelStatistics(rows=NINE, min=-1.0), r"values down to -1, and log\(1 \+ x\)"),
+        ("poisson", False, LabelStatistics(rows=NINE, min=-0.5, mean=1.0), r"down to -0.5, and train.loss: poisson"),
+        ("poisson", False, LabelStatistics(rows=NINE), "is 0 in all rows"),
+    ],
+)
+def test_values_that_do_not_fit_the_loss(
+    product: Product, loss: str, log: bool, label: LabelStatistics, reason: str
+) -> None:
+    with pytest.raises(NotTrainable, match=reason):
+        build_label(labelled(product, "regression", loss, log=log), label)
 
 
 def test_the_made_up_product_loads(product: Product) -> None:

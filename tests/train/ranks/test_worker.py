@@ -1,15 +1,16 @@
 """A rank by itself; `test_launch` and `test_stage` run whole ranks."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
 
 import pytest
 
-from millrace.errors import ConfigError
-from train.errors import Diverged, RankFailed
+from millrace.errors import ArtifactNotFound, ConfigError
+from train.errors import Diverged, GateFailed, RankLost, RankRaised
 from train.ranks.arguments import RankArguments
-from train.ranks.worker import error_kind, error_summary
+from train.ranks.worker import build_trunk, error_event
 
 
 def test_a_rank_imports_no_spark() -> None:
@@ -36,15 +37,32 @@ def test_the_watchdog_ends_a_process_that_makes_no_step_and_shows_where() -> Non
     [
         (Diverged("x", 1), "DataRejected"),
         (ConfigError("x"), "ConfigError"),
-        (RankFailed(1, "x"), "Unavailable"),
-        (ValueError("x"), "bug"),
+        (ArtifactNotFound(kind="model", name="x"), "InputMissing"),
+        (GateFailed(["x"]), "Refused"),
+        (RankLost(1, "x"), "Unavailable"),
+        (RankRaised(1, "x"), "RankRaised"),
+        (ValueError("x"), "RankRaised"),
         (RuntimeError("op HorovodGroupedAllreduce: Connection closed by peer"), "peer"),
     ],
 )
 def test_the_kind_of_an_error(error: Exception, kind: str) -> None:
-    assert error_kind(error) == kind
+    assert error_event(error, 1)["kind"] == kind
 
 
-def test_another_library_s_error_is_summarised_in_one_line() -> None:
-    assert error_summary(ValueError("first\nsecond")) == "ValueError: first"
-    assert error_summary(ConfigError("both\nlines")) == "both\nlines"
+def test_another_library_s_error_is_one_line() -> None:
+    assert error_event(ValueError("first\nsecond"), 2)["message"] == "ValueError: first"
+    assert error_event(ConfigError("both\nlines"), 2)["message"] == "both\nlines"
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+    ("builder", "message"),
+    [
+        ("wide", r"output shape \(None, 4\), expected \(None, 3\)"),
+        ("without_a_model", "returned str, expected a keras.Model"),
+    ],
+)
+def test_a_builder_that_returns_something_else(arguments: RankArguments, builder: str, message: str) -> None:
+    train = arguments.train.model_copy(update={"model": f"tests.train.builders:{builder}"})
+    with pytest.raises(ConfigError, match=rf"train\.model: tests\.train\.builders:{builder} .*{message}"):
+        build_trunk(dataclasses.replace(arguments, train=train))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from millrace.config import Config, load_product
 from millrace.config.sections.ingest import HashSplit, TimeSplit
-from millrace.config.sections.train import METRICS, Gate
+from millrace.config.sections.train import METRICS, Features, Gate
 from millrace.config.yaml.document import load_document
 from millrace.features.spec import Task
 from tests.millrace.products import write_product
@@ -105,3 +105,13 @@ def test_every_section_refuses_unknown_keys() -> None:
     for section in found:
         assert section.model_config["extra"] == "forbid"
         assert section.model_config["frozen"]
+
+
+def test_the_schema_takes_a_label_by_name_or_with_settings() -> None:
+    import jsonschema
+
+    schema = Features.model_json_schema(by_alias=True)
+    for label in ("late", {"column": "late", "log": True, "missing": "leave_out"}):
+        section = {"label": label, "inputs": {"x": {"as": "numeric"}}}
+        jsonschema.validate(section, schema)
+        assert Features.model_validate(section).label.column == "late"

@@ -181,6 +181,19 @@ COLUMNS = [
         "label: late", "label: paid", "label", "features.label", "a double cannot be the label of a binary", "cast"
     ),
     Mistake(
+        "label: late", "label: {column: lat}", "label", "features.label", "unknown column 'lat'", "did you mean 'late'?"
+    ),
+    Mistake("label: late", "label: {columm: late}", "columm", "features.label.columm", "unknown key", "'column'"),
+    Mistake(
+        "label: late",
+        "label: {column: late, log: true}",
+        "log",
+        "features.label.log",
+        "a binary task",
+        "only the label",
+    ),
+    Mistake("epochs: 2", "epochs: 2\n  loss: poisson", "poisson", "train.loss", "a binary task", "only a regression"),
+    Mistake(
         "    distance: {", "    late: {", "late: {", "features.inputs.late", "'late' is the label", "cannot be an input"
     ),
     Mistake(

@@ -1,0 +1,53 @@
+"""What the ranks compare after an epoch: all must have the same weights."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from train.errors import RankRaised
+
+
+def digest_of_variable(variable: Any) -> str:
+    """SHA-256 of the value of a variable."""
+    return hashlib.sha256(np.ascontiguousarray(variable.value.numpy()).tobytes()).hexdigest()
+
+
+def average_state(trunk: Any) -> None:
+    """Average over the ranks the floating-point state that is not trained, such as a BatchNormalization's statistics.
+
+    Each rank computes such a state from its own rows. Variables that are equal on all ranks, such as frozen weights,
+    are left as they are: the mean of several equal values may differ in its last bit.
+    """
+    import horovod.tensorflow as hvd
+
+    state = [v for v in trunk.non_trainable_variables if np.issubdtype(v.dtype, np.floating)]
+    digests = hvd.allgather_object([digest_of_variable(variable) for variable in state])
+    for variable, found in zip(state, zip(*digests, strict=True), strict=True):
+        if len(set(found)) > 1:
+            variable.assign(hvd.allreduce(variable.value, op=hvd.Average))
+
+
+def check_agreement(trunk: Any, optimizer: Any, epoch: int) -> None:
+    """Compare the variables of all ranks, bit for bit.
+
+    Raises:
+        RankRaised: A variable differs: the trunk changes it in another way on each rank, or memory is faulty.
+    """
+    import horovod.tensorflow as hvd
+
+    variables = [*trunk.variables, *optimizer.variables]
+    compare_digests(hvd.allgather_object({v.path: digest_of_variable(v) for v in variables}), epoch)
+
+
+def compare_digests(digests: list[Mapping[str, str]], epoch: int) -> None:
+    """Compare the digests of all ranks by name of the variable; raises `RankRaised` for the first that differs."""
+    for name, digest in digests[0].items():
+        for rank, others in enumerate(digests):
+            if others[name] != digest:
+                raise RankRaised(
+                    rank,
+                    f"variable '{name}' differs from rank 0's after epoch {epoch}",
+                    hint="the trunk changes it in another way on each rank; only state that is not trained may differ",
+                )

@@ -1,6 +1,7 @@
 """The encoded rows of a rank, kept in memory or on the local disk, and the batches of an epoch."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -67,19 +68,16 @@ class RankRows:
 def step_indices(plan: EpochPlan, world: World, *, seed: int, epoch: int) -> Iterator[Indices]:
     """Yield, for each step of an epoch, the indices of the rank's rows, counted from the first row of the rank."""
     shards = world.shards()
-    starts = {shard: plan.split.start(shard) for shard in (*shards, shards.stop)}
-    orders = {
-        shard: ShardOrder(starts[shard + 1] - starts[shard], seed=seed, epoch=epoch, shard=shard) for shard in shards
-    }
-    begins = plan.starts(0)
+    starts = [plan.split.start(shard) for shard in (*shards, shards.stop)]
+    orders = [
+        ShardOrder(stop - start, seed=seed, epoch=epoch, shard=shard, first=start - starts[0])
+        for shard, (start, stop) in zip(shards, pairwise(starts), strict=True)
+    ]
+    own = slice(shards.start, shards.stop)
+    begins = plan.starts(0)[own].tolist()
     for step in range(plan.steps):
-        ends = plan.starts(step + 1)
-        yield np.concatenate(
-            [
-                order.take(int(begins[shard]), int(ends[shard])) + (starts[shard] - starts[shards.start])
-                for shard, order in orders.items()
-            ]
-        )
+        ends = plan.starts(step + 1)[own].tolist()
+        yield np.concatenate([order.take(*place) for order, *place in zip(orders, begins, ends, strict=True)])
         begins = ends
 
 

@@ -96,30 +96,29 @@ class ShardOrder:
         seed: ``train.seed``.
         epoch: Number of the epoch, from 0.
         shard: Number of the shard.
+        first: Number of the shard's first row.
     """
 
-    def __init__(self, rows: int, *, seed: int, epoch: int, shard: int) -> None:
-        self._rows = rows
+    def __init__(self, rows: int, *, seed: int, epoch: int, shard: int, first: int = 0) -> None:
+        self._rows, self._first = rows, first
         self._key = [seed, (epoch << 32) + shard]
-        self._windows: dict[int, Indices] = {}
+        self._number = -1
+        self._window: Indices = np.zeros(0, np.int64)
 
     def take(self, start: int, stop: int) -> Indices:
-        """Positions in the shard of the rows ``start`` to ``stop`` (exclusive) of the order.
-
-        Calls go forward: windows before `start` are forgotten.
-        """
-        first, last = start // WINDOW, -(-stop // WINDOW)
-        self._windows = {
-            number: self._windows[number] if number in self._windows else self._window(number)
-            for number in range(first, last)
-        }
+        """The numbers of the rows ``start`` to ``stop`` (exclusive) of the order; only one window is kept in memory."""
+        number = start // WINDOW
+        end = (number + 1) * WINDOW
+        if stop > end:
+            return np.concatenate([self.take(start, end), self.take(end, stop)])
         if start == stop:
-            return np.zeros(0, np.int64)
-        order = np.concatenate(list(self._windows.values()))
-        return order[start - first * WINDOW : stop - first * WINDOW]
+            return self._window[:0]
+        if number != self._number:
+            self._number, self._window = number, self._shuffle(number)
+        return self._window[start - number * WINDOW : stop - number * WINDOW]
 
-    def _window(self, number: int) -> Indices:
+    def _shuffle(self, number: int) -> Indices:
         generator = np.random.Generator(np.random.Philox(key=self._key, counter=[0, 0, number, 0]))
         window = np.arange(number * WINDOW, min((number + 1) * WINDOW, self._rows), dtype=np.int64)
         generator.shuffle(window)
-        return window
+        return window + self._first

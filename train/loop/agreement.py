@@ -1,7 +1,6 @@
 """What the ranks compare after an epoch: all must have the same weights."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ def average_state(trunk: Any) -> None:
     import horovod.tensorflow as hvd
 
     state = [v for v in trunk.non_trainable_variables if np.issubdtype(v.dtype, np.floating)]
+    if not state:
+        return
     digests = hvd.allgather_object([digest_of_variable(variable) for variable in state])
     for variable, found in zip(state, zip(*digests, strict=True), strict=True):
         if len(set(found)) > 1:
@@ -38,14 +39,14 @@ def check_agreement(trunk: Any, optimizer: Any, epoch: int) -> None:
     import horovod.tensorflow as hvd
 
     variables = [*trunk.variables, *optimizer.variables]
-    compare_digests(hvd.allgather_object({v.path: digest_of_variable(v) for v in variables}), epoch)
+    compare_digests(hvd.allgather_object([(v.path, digest_of_variable(v)) for v in variables]), epoch)
 
 
-def compare_digests(digests: list[Mapping[str, str]], epoch: int) -> None:
-    """Compare the digests of all ranks by name of the variable; raises `RankRaised` for the first that differs."""
-    for name, digest in digests[0].items():
+def compare_digests(digests: list[list[tuple[str, str]]], epoch: int) -> None:
+    """Compare the names and digests of the variables of all ranks; raises `RankRaised` for the first that differs."""
+    for number, (name, digest) in enumerate(digests[0]):
         for rank, others in enumerate(digests):
-            if others[name] != digest:
+            if others[number] != (name, digest):
                 raise RankRaised(
                     rank,
                     f"variable '{name}' differs from rank 0's after epoch {epoch}",

@@ -8,8 +8,8 @@ from train.loop.agreement import compare_digests, digest_of_variable
 
 def test_the_rank_and_the_variable_that_differ_are_named() -> None:
     with pytest.raises(RankRaised, match="rank 1 failed: variable 'dense/bias' differs from rank 0's after epoch 4"):
-        compare_digests([{"dense/kernel": "a", "dense/bias": "b"}, {"dense/kernel": "a", "dense/bias": "c"}], 4)
-    compare_digests([{"dense/kernel": "a"}] * 3, 4)
+        compare_digests([[("dense/kernel", "a"), ("dense/bias", "b")], [("dense/kernel", "a"), ("dense/bias", "c")]], 4)
+    compare_digests([[("dense/kernel", "a")]] * 3, 4)
 
 
 @pytest.mark.tf

@@ -3,6 +3,7 @@
 A type of a table or a transform without a row here fails the first test.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +14,31 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
 from millrace.config import Product, load_product
+from millrace.config.sections.serve import Serve
 from millrace.config.sections.train import Features
 from millrace.features.encoding import encode
 from millrace.features.spec import TABLE_DTYPES, Category, Cyclic, FeatureSpec, Numeric, Transform
+from millrace.models.store import ModelStore
+from millrace.models.vocabularies import write_vocabularies
 from millrace.storage import Store
-from millrace.tables.versions import CLEAN, find_table
+from millrace.tables.versions import CLEAN, TableVersion, find_table
+from serve.scoring.batches import run_task
+from serve.scoring.predictions import Predictions
+from serve.scoring.score import plan_job
+from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from tests.made_up import PRODUCT
+from tests.serve.client import predict
+from tests.serve.models import manifest_of, served
 from train.data.tensors import to_tensor
-from train.preprocessing.layers import CATEGORY, NUMERIC, build_preprocessing, numeric_width
+from train.export.saved_model import join_model, write_saved_model
+from train.models.tabular import build
+from train.preprocessing.layers import CATEGORY, NUMERIC, build_preprocessing, describe, numeric_width
 from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec
 from train.preprocessing.statistics import Statistics
@@ -137,14 +151,27 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def measured(
-    spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory
-) -> tuple[pa.Table, FeatureSpec, Statistics]:
+@dataclass(frozen=True)
+class Measured:
     """A table with a column for each case, its statistics and the feature spec."""
+
+    store: Store
+    rows: pa.Table
+    table: TableVersion
+    spec: FeatureSpec
+    statistics: Statistics
+
+    def inputs(self) -> dict[str, Any]:
+        """The raw columns as tensors."""
+        return {f.name: to_tensor(encode(self.rows.column(f.name), f)) for f in self.spec.inputs}
+
+
+@pytest.fixture(scope="module")
+def measured(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """The table, read by Spark."""
     folder = tmp_path_factory.mktemp("matrix")
     columns = {case.column: pa.array(KINDS[case.type_name].values, KINDS[case.type_name].arrow) for case in CASES}
-    rows = pa.table({**columns, "y": [0, 1] * (ROWS // 2), "split": ["train"] * ROWS})
+    rows = pa.table({"id": range(ROWS), **columns, "y": [0, 1] * (ROWS // 2), "split": ["train"] * ROWS})
     store = Store(str(folder))
     write_deltalake(store.uri("tables", "p", CLEAN), rows, partition_by=["split"])
     table = find_table(store, "p", CLEAN)
@@ -152,7 +179,7 @@ def measured(
     features = Features.model_validate({"label": "y", "inputs": inputs})
     statistics = measure(spark, table, features, classes=True)
     spec = build_spec(product_with(folder, features).config, table, statistics)
-    return rows, spec, statistics
+    return Measured(store, rows, table, spec, statistics)
 
 
 def product_with(folder: Path, features: Features) -> Product:
@@ -179,23 +206,19 @@ def test_every_type_and_every_transform_is_here() -> None:
 
 @pytest.mark.case("B2", "B18")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.column)
-def test_measured_and_encoded_as_the_reference(
-    measured: tuple[pa.Table, FeatureSpec, Statistics], case: Case, encoded: dict[str, np.ndarray]
-) -> None:
-    rows, _, _ = measured
+def test_measured_and_encoded_as_the_reference(measured: Measured, case: Case, encoded: dict[str, np.ndarray]) -> None:
     expected = np.array(case.expected(KINDS[case.type_name].values))
-    assert rows.column(case.column).null_count or case.type_name in ("float", "double")
+    assert measured.rows.column(case.column).null_count or case.type_name in ("float", "double")
     # The logarithms of these integers differ by a few hundred units of the last place of a float64.
     tolerance = 2e-4 if case.column == "long_numeric_True" else 2e-6
     np.testing.assert_allclose(encoded[case.column], expected, atol=tolerance, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
-def encoded(measured: tuple[pa.Table, FeatureSpec, Statistics]) -> dict[str, np.ndarray]:
+def encoded(measured: Measured) -> dict[str, np.ndarray]:
     """What the graph makes of each column: its columns of numbers, or its index."""
-    rows, spec, statistics = measured
-    inputs = {feature.name: to_tensor(encode(rows.column(feature.name), feature)) for feature in spec.inputs}
-    outputs = build_preprocessing(spec, statistics)(inputs)
+    spec = measured.spec
+    outputs = build_preprocessing(spec, measured.statistics)(measured.inputs())
     found: dict[str, np.ndarray] = {}
     number = index = 0
     for feature in spec.inputs:
@@ -208,3 +231,48 @@ def encoded(measured: tuple[pa.Table, FeatureSpec, Statistics]) -> dict[str, np.
             index += 1
     assert (number, index) == (outputs[NUMERIC].shape[1], outputs[CATEGORY].shape[1])
     return found
+
+
+@pytest.fixture(scope="module")
+def answers(measured: Measured) -> dict[str, np.ndarray]:
+    """The probabilities of all rows: by the graph in this process, by a scoring worker, and over REST."""
+    import keras
+
+    spec, statistics = measured.spec, measured.statistics
+    keras.utils.set_random_seed(1)
+    preprocessing, trunk = build_preprocessing(spec, statistics), build(describe(spec, statistics), 1, {"hidden": [8]})
+    graph = join_model(spec, preprocessing, trunk, statistics.label)
+    folder = Path(measured.store.uri("exported"))
+    write_saved_model(folder, graph, preprocessing, trunk)
+    write_vocabularies(folder, statistics.vocabularies)
+    models = ModelStore(measured.store)
+    version = models.publish(folder, manifest_of("p", spec))
+    record = {"logical_date": "2024-03-01", "model_version": 1, "model_digest": "", "table_version": 0}
+    predictions = Predictions(measured.store, "p")
+    job = plan_job(version, measured.table, measured.table.files, predictions, record, cores=1)
+    batch = pa.concat_tables(pq.read_table(run_task(job, number).path) for number in range(len(job.tasks)))
+    manager = ServableManager(models, served("p"))
+    manager.load()
+    names = [feature.name for feature in spec.inputs]
+    instances = [{name: as_json(row[name]) for name in names} for row in measured.rows.to_pylist()]
+    body = json.dumps({"instances": instances}, allow_nan=False).encode()
+    response = predict(Application(manager, Serve()), body, "/v1/models/p:predict")
+    return {
+        "graph": graph(measured.inputs())["probability"].numpy(),
+        "batch": batch.sort_by("id").column("probability").to_numpy(),
+        "REST": np.array([answer["probability"] for answer in response.json()["predictions"]]),
+    }
+
+
+def as_json(value: Any) -> Any:
+    """A value as a client sends it; JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value.isoformat() if isinstance(value, date) else value
+
+
+@pytest.mark.parametrize("way", ["batch", "REST"])
+def test_batch_and_rest_answer_as_the_graph(answers: dict[str, np.ndarray], way: str) -> None:
+    assert answers["graph"].shape == (ROWS,)
+    assert len({*answers["graph"].tolist()}) == ROWS
+    np.testing.assert_allclose(answers[way], answers["graph"], rtol=1e-6)

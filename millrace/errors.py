@@ -8,7 +8,7 @@ MillraceError
 │   └── ArtifactNotFound a table, model or run is not in the store
 ├── Refused              a gate or another writer prevented the result
 │   └── ArtifactExists   another publisher took the name first
-├── Broken               a function raised an error that another try will not mend: fix it
+├── Broken               a program failed, and neither data nor configuration is the cause
 └── Unavailable          something that the job needs failed or was too slow: worth a retry
     ├── StorageError     the storage failed
     └── Terminated       the process was ended by SIGTERM
@@ -129,7 +129,7 @@ class ArtifactExists(Refused):
 
 
 class Broken(MillraceError):
-    """A function that the product file names, or one of the project, raised an error; another try will not mend it."""
+    """A program failed in a way that is neither the data's nor the configuration's fault; another try may not help."""
 
 
 class Unavailable(MillraceError):

@@ -9,7 +9,7 @@ DataRejected
 Unavailable
 └── RankLost          a rank died or hung
 Broken
-└── RankRaised        the program of a rank raised an error, such as a mistake in a builder
+└── RankRaised        the program of a rank raised another error, or ranks have different weights
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class RankLost(Unavailable):
 
 
 class RankRaised(Broken):
-    """The program of a rank raised an error that another try will not mend, such as a mistake in a builder."""
+    """The program of a rank raised an error that is none of the project's, or the ranks have different weights."""
 
     def __init__(self, rank: int, reason: str, *, hint: str = "see the rank's output above; fix the cause") -> None:
         super().__init__(f"{_name(rank)} failed: {reason}", hint=hint)

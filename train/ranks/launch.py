@@ -149,10 +149,11 @@ def find_cause(errors: list[dict[str, Any]], lines: list[str], cause: Exception)
     primary = [error for error in errors if error["kind"] != "peer"]
     if primary:
         first = primary[0]
+        if not first["is_ours"]:
+            logger.error("rank %s:\n%s", first["rank"], first["traceback"])
         for base in BASES:
             if base.__name__ == first["kind"]:
                 return base(first["message"], hint=first["hint"])
-        logger.error("rank %s:\n%s", first["rank"], first["traceback"])
         return RankRaised(first["rank"], first["message"], hint=first["hint"])
     if lines:
         logger.error("the ranks' last output:\n%s", "\n".join(_relevant_lines(lines)))

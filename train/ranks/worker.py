@@ -50,7 +50,8 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
     try:
         return _train_rank(args, sender, heartbeat)
     except Exception as error:
-        sender.send("error", **error_event(error, rank), traceback=traceback.format_exc())
+        is_ours = isinstance(error, MillraceError)
+        sender.send("error", **error_event(error, rank), is_ours=is_ours, traceback=traceback.format_exc())
         raise
     finally:
         sender.close()
@@ -60,8 +61,9 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
 def error_event(error: Exception, rank: int) -> dict[str, Any]:
     """What the driver needs to raise the error again: kind, rank, message, hint.
 
-    The kind is the name of a class of `millrace.errors`; ``RankRaised`` for other errors; ``peer`` for an error inside
-    a Horovod operation, which happens when another rank dies and is never the cause.
+    The kind is the name of a class of `millrace.errors`, which is ``ConfigError`` for an error in a user's function;
+    ``RankRaised`` for other errors; ``peer`` for an error inside a Horovod operation, which happens when another rank
+    dies and is never the cause.
     """
     if isinstance(error, RankRaised):
         return {"kind": "RankRaised", "rank": error.rank, "message": error.reason, "hint": error.hint}
@@ -72,8 +74,10 @@ def error_event(error: Exception, rank: int) -> dict[str, Any]:
     if "Horovod" in f"{type(error).__name__} {error}":  # an operation; the paths in stacks have a small letter
         return {"kind": "peer", "rank": rank, "message": message, "hint": ""}
     place = place_in_user_code(error)
-    hint = f"fix the function at {place}" if place else "see the rank's output above"
-    return {"kind": "RankRaised", "rank": rank, "message": f"{message} ({place})" if place else message, "hint": hint}
+    if place:
+        where = {"message": f"{message} ({place})", "hint": "fix this function; the stack is above"}
+        return {"kind": ConfigError.__name__, "rank": rank, **where}
+    return {"kind": "RankRaised", "rank": rank, "message": message, "hint": "see the rank's output above"}
 
 
 def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[], None]) -> dict[str, Any] | None:

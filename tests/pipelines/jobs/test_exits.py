@@ -7,6 +7,7 @@ import pytest
 from millrace.errors import (
     ArtifactExists,
     ArtifactNotFound,
+    Broken,
     ConfigError,
     DataRejected,
     FeatureMismatch,
@@ -45,7 +46,8 @@ def test_a_damaged_model_is_rejected_data() -> None:
 
 def test_codes_are_distinct_and_none_means_success_or_usage() -> None:
     assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
-    assert not {0, 1, 2, BUG, INTERRUPTED} & set(EXIT_CODES.values())
+    assert not {0, 1, 2, INTERRUPTED} & set(EXIT_CODES.values())
+    assert {kind for kind, code in EXIT_CODES.items() if code == BUG} == {Broken}
 
 
 def test_a_users_error_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

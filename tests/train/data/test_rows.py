@@ -80,7 +80,7 @@ def test_a_rank_without_rows_in_a_step_gets_one_of_weight_0(reader: Reader) -> N
 
 @pytest.mark.case("B15")
 def test_rows_beyond_the_budget_are_not_in_memory(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = 64 * 2**20
+    budget = 8 * 2**20
     part = next(iter(reader.read(0, reader.split.rows)))
     few = replace(reader.split.files[0], rows=len(part))
     many = SplitPlan((few,) * (4 * budget // (part.row_bytes * len(part))))

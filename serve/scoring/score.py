@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,10 +74,18 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
     started = time.monotonic()
     config = product.config
     table = find_table(store, config.product, CLEAN, table_version)
-    model = open_model(ModelStore(store), config.product, model_version)
+    predictions = Predictions(store, config.product)
     day = parse_date(logical_date) if logical_date else table.committed.astimezone(UTC).date().isoformat()
+
+    def key_of(model: ModelVersion) -> str:
+        return digest_of(config.product, "score", day, model.manifest.digest, table.version, _meaning(config))
+
+    def is_done(model: ModelVersion) -> bool:
+        return predictions.find_commit(key_of(model)) is not None
+
+    model = open_model(ModelStore(store), config.product, model_version, is_done)
     record: dict[str, Any] = {
-        "commit_key": digest_of(config.product, "score", day, model.manifest.digest, table.version, _meaning(config)),
+        "commit_key": key_of(model),
         "logical_date": day,
         "model_version": model.manifest.version,
         "model_digest": model.manifest.digest,
@@ -84,7 +93,6 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
         "run_id": run_id,
         "rows_in": table.rows_of(config.score.split),
     }
-    predictions = Predictions(store, config.product)
     if not predictions.find_commit(record["commit_key"]):
         check_validated(table)
         check_features(model.manifest, table)
@@ -103,8 +111,13 @@ def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
     return _report(product, predictions, record, time.monotonic() - started)
 
 
-def open_model(models: ModelStore, name: str, version: int | None) -> ModelVersion:
+def open_model(
+    models: ModelStore, name: str, version: int | None, is_done: Callable[[ModelVersion], bool]
+) -> ModelVersion:
     """Open a version; by default the newest whose files are those published, as the server does.
+
+    A damaged version that has scored these rows already (`is_done`) is taken too: its files are not needed, and the
+    one before would add the rows once more.
 
     Raises:
         ArtifactNotFound: No such model or version.
@@ -112,10 +125,13 @@ def open_model(models: ModelStore, name: str, version: int | None) -> ModelVersi
     """
     versions = models.versions(name)
     for candidate in [] if version else reversed(versions[1:]):
+        model = None
         try:
             model = models.open(name, candidate)
             checked_copy(model)
         except ModelDamaged as error:
+            if model and is_done(model):
+                return model
             logger.warning("version %d is damaged, trying the one before: %s", candidate, error)
             continue
         return model

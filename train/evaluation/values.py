@@ -15,7 +15,7 @@ class ValueSums:
 
     Attributes:
         mean: Mean of the train split, which the baseline always predicts.
-        sums: Rows, |error|, error^2, value, value^2, |value - mean|.
+        sums: Rows, |error|, error^2, value - mean, (value - mean)^2, |value - mean|.
         unlabelled: Rows without a label, which are left out.
     """
 

@@ -129,8 +129,9 @@ def _label(table_frame: "DataFrame", label: LabelColumn, *, classes: bool) -> La
 
     column = F.col(label.column)
     value = column if classes else _present(column, "double")
-    by_split = table_frame.groupBy("split").agg(F.count(F.lit(1)).alias("rows"), F.count(value).alias("known"))
-    splits = {row["split"]: (row["rows"], row["known"]) for row in by_split.collect()}
+    counted = [F.count(F.lit(1)).alias("rows"), F.count(value).alias("known"), F.min(value).alias("min")]
+    by_split = table_frame.groupBy("split").agg(*counted).collect()
+    splits = {row["split"]: (row["rows"], row["known"]) for row in by_split}
     found: dict[str, Any] = {
         "rows": {split: rows for split, (rows, _) in splits.items()},
         "missing": {split: rows - known for split, (rows, known) in splits.items() if known < rows},
@@ -141,7 +142,8 @@ def _label(table_frame: "DataFrame", label: LabelColumn, *, classes: bool) -> La
         rows = [(row["label"], row["count"]) for row in counts]
         ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in rows)
         return LabelStatistics(**found, counts=tuple(ordered))
-    measures = {"mean": F.avg(value), "std": F.stddev_pop(value), "min": F.min(value)}
+    found["min"] = min((row["min"] for row in by_split if row["known"]), default=0.0)
+    measures = {"mean": F.avg(value), "std": F.stddev_pop(value)}
     if label.log:
         # A value of -1 or less is reported by its minimum.
         logarithm = F.when(value > -1, F.log1p(value))

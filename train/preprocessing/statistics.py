@@ -30,6 +30,7 @@ class LabelStatistics(BaseModel):
     mean: float = 0.0
     std: float = 1.0
     min: float = 0.0
+    """Smallest value in all splits."""
     log_mean: float = 0.0
     """Mean of log(1 + value); 0 if it is not needed."""
     log_std: float = 1.0

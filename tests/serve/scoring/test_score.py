@@ -214,9 +214,12 @@ def test_what_is_missing_or_damaged_is_said(spark: "SparkSession", filled: Store
 @pytest.mark.case("B12")
 def test_a_damaged_newest_version_is_replaced_by_the_one_before(spark: "SparkSession", filled: Store) -> None:
     newest, *before = reversed(ModelStore(filled).versions("tiny"))
+    run(spark, filled, logical_date="2013-03-03")
     (Path(filled.uri("models", "tiny", str(newest))) / "fingerprint.pb").write_bytes(b"")
     assert before
     assert run(spark, filled).details["model_version"] == before[0]
+    done = run(spark, filled, logical_date="2013-03-03")
+    assert (done.outcome, done.details["model_version"]) == ("already_committed", newest)
     for version in before:
         (Path(filled.uri("models", "tiny", str(version))) / "fingerprint.pb").write_bytes(b"")
     with pytest.raises(ModelDamaged):

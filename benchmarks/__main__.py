@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.figures import Figure
 from millrace.logs import configure_logging
 
-PARTS = ("quality", "scoring", "ingest")
+PARTS = ("quality", "defaults", "scoring", "ingest")
 """Parts of ``make bench``. ``serving`` runs only by name, because it needs other servers."""
 
 
@@ -28,6 +28,8 @@ def main() -> None:
         for name in names:
             if name == "quality":
                 from benchmarks.quality import measure
+            elif name == "defaults":
+                from benchmarks.defaults import measure
             elif name == "serving":
                 from benchmarks.serving.measure import measure
             elif name == "ingest":

@@ -28,6 +28,8 @@ def suggestion(word: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
+    if len(known) == 1:
+        return f"expected {next(iter(known))}"
     return f"expected one of: {', '.join(sorted(known)[:40])}" if known else "no value is available"
 
 

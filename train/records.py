@@ -91,6 +91,7 @@ def record_of(run_id: str, config: Config, table: TableVersion, manifest: ModelM
             "metrics": metrics_of(manifest.metrics),
             "empty_inputs": manifest.metrics.get("empty_inputs", []),
             "best_epoch": manifest.metrics.get("best_epoch"),
+            "schedule": manifest.metrics.get("schedule"),
             "seconds": manifest.metrics.get("seconds"),
             "sample": f"runs/{config.product}/{manifest.lineage.run_id}/{STAGE}/{SAMPLE}",
         },

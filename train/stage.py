@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.config import Config, Product
@@ -21,11 +21,12 @@ from millrace.runs import RunRecord
 from millrace.storage import Store
 from millrace.tables.validation import check_validated
 from millrace.tables.versions import CLEAN, TableVersion, find_table
-from train.data.plan import EpochPlan, SplitPlan
+from train.data.plan import SplitPlan
 from train.errors import GateFailed, NotTrainable
 from train.evaluation.frequent_values import frequent_values
 from train.evaluation.gates import check_gates
 from train.export.replay import replay
+from train.loop.schedule import Schedule
 from train.preprocessing.layers import describe
 from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec, check_columns
@@ -164,7 +165,8 @@ def _train(
     _check(config, table)
     fail_here("train.before_measure")
     run_folder.put_json("config.json", config.model_dump(mode="json", by_alias=True))
-    statistics = measure(spark, table, config.features, classes=config.train.task != "regression")
+    key, classes = config.ingest.key_columns, config.train.task != "regression"
+    statistics = measure(spark, table, config.features, key, classes=classes)
     spec = build_spec(config, table, statistics)
     describe(spec, statistics)  # a cross may have too many combinations
     if statistics.empty:
@@ -214,10 +216,17 @@ def _check(config: Config, table: TableVersion) -> None:
 
 
 def _fit(spark: "SparkSession", args: RankArguments, config: Config, run_folder: RunFolder) -> dict[str, Any]:
-    steps = EpochPlan.of(SplitPlan(args.files["train"]), config.train.batch_size).steps
+    schedule = Schedule.of(config.train, SplitPlan(args.files["train"]).rows)
+    logger.info("training: %s", schedule)
+    if schedule.is_short:
+        logger.warning(
+            "%d steps in all are few; raise train.epochs, lower train.batch_size, or set both to auto",
+            schedule.steps * schedule.epochs,
+        )
     epochs: list[dict[str, Any]] = []
-    with progress("training", steps * config.train.epochs) as advance:
-        return run_ranks(spark, args, config.ranks, _event_handler(steps, epochs, run_folder, advance))
+    with progress("training", schedule.steps * schedule.epochs) as advance:
+        result = run_ranks(spark, args, config.ranks, _event_handler(schedule.steps, epochs, run_folder, advance))
+    return {**result, "schedule": {**asdict(schedule), "epochs_run": len(epochs)}}
 
 
 def _event_handler(

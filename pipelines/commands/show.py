@@ -142,11 +142,21 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
         ("created", manifest.created),
         ("from", f"{lineage.table} version {lineage.table_version}"),
         ("run", lineage.run_id),
+        ("training", _training(manifest.metrics)),
         ("parent", lineage.parent),
         ("digest", manifest.digest),
     ]
     print_table("lineage", ("what", "value"), made)
     print_if_piped(manifest.model_dump(mode="json", by_alias=True))
+
+
+def _training(metrics: dict[str, Any]) -> str:
+    """How long a model was trained; empty for a model that was published without it."""
+    schedule = metrics.get("schedule")
+    if not schedule:
+        return ""
+    epochs = f"{schedule['epochs_run']} of at most {schedule['epochs']} epochs, the best is {metrics['best_epoch']}"
+    return f"{epochs}; {schedule['steps']} steps an epoch, {schedule['batch_size']} rows a step"
 
 
 def _meaning(output: str, label: Label) -> str:

@@ -40,7 +40,7 @@ def lines_of(store: Store, run_id: str) -> list[dict[str, Any]]:
 
 @pytest.mark.case("B12")
 def test_a_model_is_published_once_and_compared_with_the_one_before(
-    spark: "SparkSession", store: Store, product: Product, table: TableVersion
+    spark: "SparkSession", store: Store, product: Product, table: TableVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = stage.run(product, spark, store, "run-1")
     assert (first.outcome, first.version, first.rows_in) == ("committed", 1, table.rows_of())
@@ -54,6 +54,9 @@ def test_a_model_is_published_once_and_compared_with_the_one_before(
     assert lineage.fitted_on == {"split": "train", "rows": table.rows_of("train"), "rule": {"by": "id"}}
     assert set(metrics["slices"]["colour"]) == {"red", "green", "blue, dark", "(missing)"}
     assert [line["epoch"] for line in lines_of(store, "run-1")] == [1, 2, 3]
+    assert metrics["schedule"] == {"batch_size": 64, "steps": 15, "epochs": 3, "patience": 5, "epochs_run": 3}
+    assert first.details["schedule"] == metrics["schedule"]
+    assert "45 steps in all are few" in caplog.text
     assert not store.exists("runs", "shapes", "run-1", "train", "model")
 
     again = stage.run(product, spark, store, "run-2")

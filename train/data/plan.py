@@ -54,6 +54,11 @@ class SplitPlan:
         return cut_rows(self.files, start, stop)
 
 
+def steps_of_an_epoch(rows: int, batch_size: int) -> int:
+    """How many steps are needed for at most about `batch_size` rows a step, over all ranks; at least 1."""
+    return max(1, -(-rows // batch_size))
+
+
 @dataclass(frozen=True)
 class EpochPlan:
     """Which rows of each shard belong to which step.
@@ -69,7 +74,7 @@ class EpochPlan:
     @classmethod
     def of(cls, split: SplitPlan, batch_size: int) -> "EpochPlan":
         """Plan as many steps as are needed for about `batch_size` rows a step, over all ranks."""
-        return cls(split, max(1, -(-split.rows // batch_size)))
+        return cls(split, steps_of_an_epoch(split.rows, batch_size))
 
     def starts(self, step: int) -> Indices:
         """The position in each shard at which a step begins, shape (SHARDS,); step ``steps`` is the end.

@@ -17,6 +17,7 @@ from train.errors import Diverged
 from train.loop.agreement import average_state, check_agreement
 from train.loop.batches import Batches
 from train.loop.early_stopping import EarlyStopping
+from train.loop.schedule import Schedule
 from train.loop.steps import Steps
 from train.preprocessing.layers import CATEGORY, NUMERIC
 from train.preprocessing.statistics import LabelStatistics, Statistics
@@ -54,15 +55,16 @@ def fit(
 def _fit(trunk: Any, rows: RankRows, validation: RankRows, rank: Rank, train: Train, target: Target) -> EarlyStopping:
     import keras
 
-    plan = EpochPlan.of(rows.split, train.batch_size)
-    schedule = keras.optimizers.schedules.CosineDecay(train.learning_rate, train.epochs * plan.steps)
-    steps = Steps(trunk, target, keras.optimizers.Adam(schedule))
+    schedule = Schedule.of(train, rows.split.rows)
+    plan = EpochPlan.of(rows.split, schedule.batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(train.learning_rate, schedule.epochs * plan.steps)
+    steps = Steps(trunk, target, keras.optimizers.Adam(rate))
     _broadcast_weights(trunk)
     weights = class_weights(target.statistics) if train.class_weights else None
-    batches = Batches(rows, plan, target, train.seed, train.epochs, weights)
-    early_stopping = EarlyStopping(train.patience)
+    batches = Batches(rows, plan, target, train.seed, schedule.epochs, weights)
+    early_stopping = EarlyStopping(schedule.patience)
     iterator = iter(batches.dataset())
-    for epoch in range(1, train.epochs + 1):
+    for epoch in range(1, schedule.epochs + 1):
         fail_here("train.before_epoch", rank.world.rank)
         loss = _run_epoch(steps, batches, iterator, rank, epoch)
         average_state(trunk)

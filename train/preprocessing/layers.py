@@ -14,7 +14,7 @@ import numpy as np
 from millrace.errors import ConfigError
 from millrace.features.encoding import INT64_MIN
 from millrace.features.spec import PERIODS_US, Category, Cyclic, Feature, FeatureSpec, Numeric
-from train.preprocessing.statistics import Statistics
+from train.preprocessing.statistics import NumericStatistics, Statistics
 
 NUMERIC: Final = "numeric"
 CATEGORY: Final = "category"
@@ -25,6 +25,8 @@ RESERVED: Final = 2
 """Number of indices before the vocabulary: one for missing, one for out of vocabulary."""
 MAX_CROSS: Final = 50_000_000
 """Largest product of sizes that a cross may have."""
+MIN_BIN: Final = 1e-6
+"""Smallest width of a bin, in standard deviations."""
 MAX_DIM: Final = 512
 """Largest width of an embedding by default, as of one that is declared."""
 
@@ -51,10 +53,13 @@ class Encoding:
     Attributes:
         numeric: Number of columns of the float32 matrix.
         categories: Columns of the int32 index matrix.
+        bins: For each column of the float32 matrix, the edges of bins that hold about as many rows of the train split
+            each, rising, in units of the column; empty for a column that is no quantity, or has one value only.
     """
 
     numeric: int
     categories: tuple[EncodedCategory, ...]
+    bins: tuple[tuple[float, ...], ...] = ()
 
 
 def numeric_width(feature: Feature) -> int:
@@ -90,7 +95,23 @@ def describe(spec: FeatureSpec, statistics: Statistics) -> Encoding:
                 hint="set a lower max_vocabulary, or a higher min_count, for these categories",
             )
         categories.append(EncodedCategory("_x_".join(cross.columns), size, cross.dim))
-    return Encoding(sum(numeric_width(f) for f in spec.inputs), tuple(categories))
+    bins: list[tuple[float, ...]] = []
+    for feature in spec.inputs:
+        columns: list[tuple[float, ...]] = [()] * numeric_width(feature)
+        if isinstance(feature.transform, Numeric):
+            columns[0] = _edges(statistics.numeric[feature.name])
+        bins += columns
+    return Encoding(len(bins), tuple(categories), tuple(bins))
+
+
+def _edges(measured: NumericStatistics) -> tuple[float, ...]:
+    """The quantiles in units of the standardised value, without those that a float32 cannot tell apart."""
+    edges: list[float] = []
+    for quantile in measured.quantiles:
+        edge = (quantile - measured.mean) / measured.std
+        if not edges or edge - edges[-1] >= MIN_BIN:
+            edges.append(edge)
+    return tuple(edges) if len(edges) > 1 else ()
 
 
 def build_preprocessing(spec: FeatureSpec, statistics: Statistics) -> Any:

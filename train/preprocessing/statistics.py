@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class NumericStatistics(BaseModel):
-    """Statistics of the finite values of an input; mean and standard deviation are of log(1 + x) if `log` is set."""
+    """Statistics of the finite values of an input; mean, deviation and quantiles are of log(1 + x) if `log` is set."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -14,6 +14,8 @@ class NumericStatistics(BaseModel):
     """Smallest value in the table, before the logarithm."""
     max: float
     """Largest value in the table, before the logarithm."""
+    quantiles: tuple[float, ...] = ()
+    """Values at equal steps of probability, from 0 to 1, in a sample of the rows."""
 
 
 class LabelStatistics(BaseModel):

@@ -1,5 +1,6 @@
 """The kinds of names in a product file, and their patterns."""
 
+import keyword
 import re
 from typing import Annotated, Any, Final
 
@@ -43,6 +44,16 @@ def _check_type(value: str) -> str:
     return f"decimal({precision},{scale})"
 
 
+def _check_input(name: str) -> str:
+    bare = name.strip("_") or "column"
+    other = f"{bare}_" if keyword.iskeyword(bare) or bare == "self" else bare
+    if keyword.iskeyword(name) or name.startswith("_") or name == "self":
+        raise ValueError(
+            f"no name of an input in TensorFlow; rename the column in ingest.steps, such as rename: {{{other}: {name}}}"
+        )
+    return name
+
+
 def as_tuple(value: Any) -> Any:
     """A tuple of the values of a list, or of one text, for settings that take both."""
     if isinstance(value, str):
@@ -52,6 +63,8 @@ def as_tuple(value: Any) -> Any:
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 ColumnName = Annotated[str, StringConstraints(pattern=COLUMN_PATTERN)]
+InputName = Annotated[ColumnName, AfterValidator(_check_input)]
+"""Name of an input; TensorFlow makes a parameter of a Python function of it."""
 SqlType = Annotated[str, AfterValidator(_check_type)]
 DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN)]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]

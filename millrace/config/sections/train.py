@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from millrace.config.sections.names import ColumnName, DottedPath
+from millrace.config.sections.names import ColumnName, DottedPath, InputName
 from millrace.features.spec import Cross, Task, Transform
 from millrace.section import Section
 
@@ -40,7 +40,7 @@ class Features(Section):
     """Column that the model predicts."""
     banned: tuple[str, ...] = ()
     """Columns that must not be inputs, because their values are known too late; ``arr_*`` bans all that start so."""
-    inputs: dict[ColumnName, Transform] = Field(min_length=1)
+    inputs: dict[InputName, Transform] = Field(min_length=1)
     """Input columns, each with the transform that encodes it."""
     empty_inputs: Literal["refuse", "drop"] = "refuse"
     """If an input has no value in the train split, `refuse` fails, and `drop` trains without it and logs a warning."""
@@ -62,16 +62,17 @@ class Train(Section):
 
     With `poisson` the model predicts the logarithm of the mean, and larger values may have larger errors.
     """
-    epochs: int = Field(5, ge=1, le=10_000)
-    """Maximum number of passes over the train split."""
-    batch_size: int = Field(2048, ge=1)
-    """Rows in a training step, over all ranks together."""
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = "auto"
+    """Maximum number of passes over the train split; `auto` takes about 4,000 steps, and 10 to 250 passes."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Rows in a training step, over all ranks together; `auto` takes about a hundredth of the rows, 16 to 16,384."""
     learning_rate: float = Field(2e-3, gt=0)
     """Learning rate of Adam at the first step; it falls along a cosine to 0 at the last step of the last epoch."""
-    patience: int | None = Field(None, ge=1)
-    """Stop after this many epochs without a better validation loss; by default all epochs are run.
+    patience: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
+    """Stop after this many epochs without a better validation loss; null runs all epochs.
 
-    The published model always has the weights of the best epoch. Without validation rows the training loss decides.
+    `auto` takes an eighth of the epochs, and at least 5. The published model always has the weights of the best epoch.
+    Without validation rows the training loss decides.
     """
     class_weights: Literal["balanced"] | None = None
     """`balanced` weights each class by the inverse of its frequency; by default all rows have the same weight."""

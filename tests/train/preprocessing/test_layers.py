@@ -102,3 +102,18 @@ def test_strings_are_gathered_over_their_dictionary(spec: FeatureSpec) -> None:
 
 def test_labels_become_class_numbers(spec: FeatureSpec) -> None:
     assert encode_labels(pa.array(["box", "ball", "egg"]), spec).tolist() == [1, 0, -1]
+
+
+def test_bins_are_in_units_of_the_column(spec: FeatureSpec, statistics: Statistics) -> None:
+    def bins(*quantiles: float) -> list[list[float]]:
+        weight = statistics.numeric["weight"].model_copy(update={"quantiles": quantiles})
+        numeric = {**statistics.numeric, "weight": weight}
+        encoding = describe(spec, statistics.model_copy(update={"numeric": numeric}))
+        assert len(encoding.bins) == encoding.numeric
+        return [list(edges) for edges in encoding.bins]
+
+    nothing: list[list[float]] = [[]] * 6
+    assert bins(0.6, 2.6, 4.6) == [pytest.approx([-1, 0, 1]), *nothing]
+    assert bins(0.6, 0.6, 0.6, 4.6, 4.6) == [pytest.approx([-1, 1]), *nothing], "values that many rows have"
+    assert bins(2.6, 2.6 + 1e-9, 4.6) == [pytest.approx([0, 1]), *nothing], "a float32 cannot tell them apart"
+    assert bins(2.6, 2.6, 2.6) == bins() == [[], *nothing]

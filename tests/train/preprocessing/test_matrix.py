@@ -177,7 +177,7 @@ def measured(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) ->
     table = find_table(store, "p", CLEAN)
     inputs = {case.column: case.transform for case in CASES}
     features = Features.model_validate({"label": "y", "inputs": inputs})
-    statistics = measure(spark, table, features, classes=True)
+    statistics = measure(spark, table, features, ("id",), classes=True)
     spec = build_spec(product_with(folder, features).config, table, statistics)
     return Measured(store, rows, table, spec, statistics)
 

@@ -11,7 +11,7 @@ from millrace.config.sections.train import Features
 from millrace.storage import Store
 from millrace.tables.versions import CLEAN, find_table
 from train.errors import NotTrainable
-from train.preprocessing.measure import measure
+from train.preprocessing.measure import BINS, SAMPLE_ROWS, measure
 from train.preprocessing.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def measured(
     tables = [pa.table({**rows, "split": [split] * len(rows["y"])}, _schema()) for split, rows in parts.items()]
     path = store.uri("tables", "p", CLEAN)
     write_deltalake(path, pa.concat_tables(tables), partition_by=["split"], mode="overwrite")
-    return measure(spark, find_table(store, "p", CLEAN), features, classes=True)
+    return measure(spark, find_table(store, "p", CLEAN), features, ("code",), classes=True)
 
 
 def _schema() -> pa.Schema:
@@ -110,9 +110,32 @@ def test_statistics_of_values(spark: "SparkSession", store: Store) -> None:
     features = Features.model_validate({**FEATURES.model_dump(by_alias=True), "label": {"column": "x", "log": True}})
     measured(spark, store, {**HELD_OUT, "x": [-2.0]})
     values = np.array([1.0, 3.0])
-    found = measure(spark, find_table(store, "p", CLEAN), features, classes=False).label
+    found = measure(spark, find_table(store, "p", CLEAN), features, ("code",), classes=False).label
     assert found.missing == {"train": 3}
     assert (found.mean, found.std) == (2.0, 1.0)
     assert found.min == -2.0, "of all splits: the loss is computed on the validation rows, too"
     assert found.log_mean == pytest.approx(np.log1p(values).mean())
     assert found.log_std == pytest.approx(np.log1p(values).std())
+
+
+def test_quantiles_of_a_small_table_are_exact(spark: "SparkSession", store: Store) -> None:
+    found = measured(spark, store)
+    assert found.numeric["x"].quantiles == pytest.approx(np.quantile([1.0, 3.0], np.linspace(0, 1, 9)))
+    assert found.numeric["size"].quantiles == pytest.approx(np.quantile(np.log1p(range(5)), np.linspace(0, 1, 9)))
+
+
+def test_quantiles_of_a_large_table_come_from_the_same_sample_each_time(spark: "SparkSession", store: Store) -> None:
+    rows = 7 * SAMPLE_ROWS
+    values = np.random.default_rng(1).lognormal(0, 3, rows)
+    columns = {"id": np.arange(rows), "x": values, "y": np.arange(rows) % 2, "split": ["train"] * rows}
+    features = Features.model_validate({"label": "y", "inputs": {"x": {"as": "numeric"}}})
+    path = store.uri("tables", "p", CLEAN)
+    found = []
+    for order in (np.arange(rows), np.random.default_rng(2).permutation(rows)):
+        shuffled = pa.table({name: np.asarray(column)[order] for name, column in columns.items()})
+        write_deltalake(path, shuffled, partition_by=["split"], mode="overwrite")
+        table = find_table(store, "p", CLEAN)
+        found.append(measure(spark, table, features, ("id",), classes=True).numeric["x"].quantiles)
+    assert found[0] == found[1]
+    shares = [(values <= quantile).mean() for quantile in found[0][1:-1]]
+    assert shares == pytest.approx(np.arange(1, BINS) / BINS, abs=0.01)

@@ -48,7 +48,7 @@ def test_an_entry(tmp_path: Path) -> None:
         ("[ingest, score]", "[]", 5, "daily.stages", "found (); expected at least 1 of them"),
         ("[ingest, score]", "score", 5, "daily.stages", "found 'score'; expected a list"),
         ("catch_up: all", "catch_up: al", 8, "daily.catch_up", "found 'al'; did you mean 'all'?"),
-        ("catch_up: all", "max_active: 2", 8, "daily.max_active", "found 2; expected one of: 1"),
+        ("catch_up: all", "max_active: 2", 8, "daily.max_active", "found 2; expected 1"),
         ("catch_up: all", "misfire: 2", 8, "daily.misfire", "unknown key 'misfire'; expected one of: catch_up, cron"),
         ("wait_s: 10, max_wait_s: 60", "wait_s: 61, max_wait_s: 60", 7, "daily.retries", "max_wait_s is less than"),
         ("    cron: 30 2 * * *\n", "", 2, "daily.cron", "'cron' is missing; it has no default"),

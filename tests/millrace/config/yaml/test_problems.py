@@ -85,6 +85,12 @@ VALUES = [
     Mistake("product: trips", "product: 12", "12", "product", "found 12", "expected text in quotes"),
     Mistake("product: trips", "product: My Trips", "My", "product", "found 'My Trips'", "lower-case letters, digits"),
     Mistake("slices: [city]", "slices: city", "slices", "evaluate.slices", "found 'city'", "a list, such as [a, b]"),
+    *(
+        Mistake(
+            "    distance: {", f"    {name}: {{", name, f"features.inputs.{name}", f"'{name}'", f"{{{other}: {name}}}"
+        )
+        for name, other in (("yield", "yield_"), ("self", "self_"), ("_from", "from_"), ("__x", "x"), ("___", "column"))
+    ),
     Mistake("drop: [id]", "drop:", "drop", "ingest.steps.3", "found keys drop", STEP),
     Mistake("    - drop", "      drop", "derive:", "ingest.steps.2", "found keys derive, drop", STEP),
     Mistake("drop: [id]", "derive: [a]", "[a]", "ingest.steps.3.derive", "found ['a']", SECTION),

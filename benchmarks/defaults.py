@@ -73,8 +73,9 @@ def rdataset(package: str, name: str) -> pd.DataFrame:
 
 
 def email() -> pd.DataFrame:
-    """The table of spam; an input cannot be called ``from``."""
-    return rdataset("openintro", "email").rename(columns={"from": "from_"})
+    """The table of spam; its times are texts, and an input cannot be called ``from``."""
+    rows = rdataset("openintro", "email").rename(columns={"from": "from_"})
+    return rows.assign(time=pd.to_datetime(rows["time"], utc=True))
 
 
 def scikit(name: str) -> pd.DataFrame:

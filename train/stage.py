@@ -30,6 +30,7 @@ from train.loop.schedule import Schedule
 from train.preprocessing.layers import describe
 from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec, check_columns
+from train.preprocessing.statistics import warnings_of
 from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
 from train.records import STAGE, log_metrics, manifest_of, metrics_of, packages, record_of
@@ -169,8 +170,8 @@ def _train(
     statistics = measure(spark, table, config.features, key, classes=classes)
     spec = build_spec(config, table, statistics)
     describe(spec, statistics)  # a cross may have too many combinations
-    if statistics.empty:
-        logger.warning("training without inputs that have no value: %s", ", ".join(statistics.empty))
+    for text in warnings_of(statistics, table.rows_of("train")):
+        logger.warning(text)
     logger.info(
         "computed the statistics of the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs)
     )

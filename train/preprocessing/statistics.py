@@ -1,6 +1,14 @@
 """Statistics of the train split that preprocessing needs; `train.preprocessing.measure` computes them."""
 
+from collections.abc import Iterator
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
+
+MANY_VALUES: Final = 50
+"""A category with more values than this may have too few rows for each."""
+FEW_ROWS: Final = 4
+"""With fewer rows than this for each value of a category, a model learns the rows by heart."""
 
 
 class NumericStatistics(BaseModel):
@@ -48,3 +56,15 @@ class Statistics(BaseModel):
     label: LabelStatistics
     empty: tuple[str, ...] = ()
     """Inputs without a value; the model does not use them."""
+
+
+def warnings_of(statistics: Statistics, rows: int) -> Iterator[str]:
+    """What a user should know before a model is trained on a train split of so many rows."""
+    if statistics.empty:
+        yield f"training without inputs that have no value: {', '.join(statistics.empty)}"
+    for name, words in statistics.vocabularies.items():
+        if len(words) > MANY_VALUES and rows < FEW_ROWS * len(words):
+            yield (
+                f"category '{name}' has {len(words):,} values in {rows:,} rows, so a model learns rows by heart: "
+                "use a number or a time as such, set a higher min_count, or leave the column out"
+            )

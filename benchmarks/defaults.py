@@ -41,7 +41,7 @@ METRICS = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
 MARGINS = {"auc": 0.02, "accuracy": 0.02, "r2": 0.03}
 """By how much gradient boosting may be better."""
 
-TYPES = {"i": "bigint", "f": "double", "O": "string", "M": "timestamp"}
+TYPES = {"b": "boolean", "i": "bigint", "f": "double", "O": "string", "M": "timestamp"}
 """Types of columns, by the kind of pandas' dtype."""
 
 
@@ -129,7 +129,7 @@ def write_product(table: PublicTable, rows: pd.DataFrame, folder: Path, seed: in
             rows[name] = column.astype("datetime64[us, UTC]")
     rows.to_parquet(folder / "rows.parquet", index=False)
     types = {name: TYPES[column.dtype.kind] for name, column in rows.items()}
-    kinds = {name: "category" if rows[name].dtype == object else "numeric" for name in rows}
+    kinds = {name: "category" if rows[name].dtype in (object, bool) else "numeric" for name in rows}
     inputs = {name: {"as": kind} for name, kind in kinds.items() if name not in (table.label, "row")}
     product = {
         "product": table.name,

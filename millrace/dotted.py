@@ -147,12 +147,12 @@ def digest_of_module(path: str) -> str:
 def place_in_user_code(error: BaseException) -> str:
     """Return ``file:line in function`` of the innermost call in a user's own code that raised; empty if there is none.
 
-    Code of the project, of Python and of installed packages is not a user's.
+    Code of the project, of Python and of installed packages is not a user's, and neither is compiled code.
     """
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = frame.f_code.co_filename
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in PROJECT and not file.startswith((*installed, "<")):
+        if package not in PROJECT and file.endswith(".py") and not file.startswith(installed):
             return f"{file}:{line} in {frame.f_code.co_name}"
     return ""

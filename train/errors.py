@@ -38,8 +38,8 @@ class NotTrainable(DataRejected):
 class Diverged(DataRejected):
     """The training or validation loss is not finite."""
 
-    def __init__(self, what: str, epoch: int) -> None:
-        super().__init__(f"training diverged in epoch {epoch}: {what}", hint="lower train.learning_rate")
+    def __init__(self, what: str, epoch: int, *, hint: str = "lower train.learning_rate") -> None:
+        super().__init__(f"training diverged in epoch {epoch}: {what}", hint=hint)
         self.epoch = epoch
 
 

@@ -139,6 +139,10 @@ def _shut(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
+MAX_LINE: Final = 2_000
+"""Characters of a line of output that are kept."""
+
+
 class Output:
     """A file-like object that keeps the last lines of the ranks' output, to log them when a rank fails."""
 
@@ -150,7 +154,8 @@ class Output:
     def write(self, text: str) -> int:
         """Append output; a line may arrive in several pieces."""
         with self._lock:
-            self._text = "\n".join((self._text + text).split("\n")[-self._keep :])
+            lines = (self._text + text.replace("\r", "\n")).split("\n")[-self._keep :]
+            self._text = "\n".join(line[-MAX_LINE:] for line in lines)
         return len(text)
 
     def flush(self) -> None:

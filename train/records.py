@@ -1,17 +1,20 @@
-"""What is kept of a training run: the manifest of its model, the record of the run, and lines in the log."""
+"""What is kept of a training run: its folder, its epochs, the manifest of its model, the record, lines in the log."""
 
+import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from millrace.config import Config
 from millrace.config.sections.train import METRICS
 from millrace.features.spec import FeatureSpec, Task
 from millrace.models.manifest import Lineage, ModelManifest
 from millrace.runs import RunRecord
+from millrace.storage import Store
 from millrace.tables.versions import TableVersion
 from train.evaluation.metrics import flatten
 from train.export.saved_model import SAMPLE, output_dtypes
@@ -29,6 +32,75 @@ PACKAGES: Final = (
     "pyarrow",
     "deltalake",
 )
+EPOCHS: Final = "metrics.jsonl"
+WRITE_S: Final = 1.0
+"""Seconds between two writes of the epochs; the file is written anew each time."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run in the store.
+
+    Attributes:
+        store: The store.
+        parts: Path of the folder in the store.
+    """
+
+    store: Store
+    parts: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """URI of the folder, which is valid on every machine."""
+        return self.store.uri(*self.parts)
+
+    def put_json(self, name: str, value: object) -> None:
+        """Write a small JSON file."""
+        self.store.put(json.dumps(value, indent=2).encode(), *self.parts, name)
+
+
+@dataclass
+class EpochLog:
+    """Logs the epochs, writes them to the run's folder, and reports progress.
+
+    Attributes:
+        folder: The run's folder.
+        steps: Steps of an epoch.
+        advance: Called with the number of steps so far.
+        epochs: The epochs so far: number, losses, the best epoch.
+    """
+
+    folder: RunFolder
+    steps: int
+    advance: Callable[[int], None]
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    _written: int = 0
+    _write_at: float = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def receive(self, event: dict[str, Any]) -> None:
+        """Handle an event of rank 0."""
+        if event["event"] == "step":
+            self.advance(len(self.epochs) * self.steps + event["step"])
+        if event["event"] == "epoch":
+            self.epochs.append({name: value for name, value in event.items() if name != "event"})
+            if time.monotonic() >= self._write_at:
+                self._write()
+            validation = "" if event["val_loss"] is None else f", validation loss {event['val_loss']:.4f}"
+            best = " (best)" if event["best_epoch"] == event["epoch"] else ""
+            logger.info("epoch %d: loss %.4f%s%s", event["epoch"], event["loss"], validation, best)
+
+    def _write(self) -> None:
+        if self._written < len(self.epochs):
+            self._written = len(self.epochs)
+            lines = "".join(json.dumps(epoch) + "\n" for epoch in self.epochs)
+            self.folder.store.put(lines.encode(), *self.folder.parts, EPOCHS)
+            self._write_at = time.monotonic() + WRITE_S
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:

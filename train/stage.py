@@ -1,10 +1,8 @@
 """The training stage: trains on a table version and publishes a model version."""
 
-import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.config import Config, Product
@@ -12,9 +10,8 @@ from millrace.digests import digest_of, digest_of_code
 from millrace.dotted import digest_of_module
 from millrace.errors import FeatureMismatch
 from millrace.failpoints import fail_here
-from millrace.features.spec import FeatureSpec, table_dtype
-from millrace.models.files import checked_copy
-from millrace.models.manifest import Lineage, ModelDamaged, ModelVersion
+from millrace.features.spec import FeatureSpec
+from millrace.models.manifest import Lineage, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.progress import progress
 from millrace.runs import RunRecord
@@ -25,15 +22,17 @@ from train.data.plan import SplitPlan
 from train.errors import GateFailed, NotTrainable
 from train.evaluation.frequent_values import frequent_values
 from train.evaluation.gates import check_gates
+from train.evaluation.previous import find_comparable, is_whole, newest_version
 from train.export.replay import replay
 from train.loop.schedule import Schedule
+from train.preprocessing.guarantees import never_null
 from train.preprocessing.layers import describe
 from train.preprocessing.measure import measure
 from train.preprocessing.spec import build_spec, check_columns
 from train.preprocessing.statistics import warnings_of
 from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
-from train.records import STAGE, log_metrics, manifest_of, metrics_of, packages, record_of
+from train.records import STAGE, EpochLog, RunFolder, log_metrics, manifest_of, metrics_of, packages, record_of
 from train.world import World
 
 if TYPE_CHECKING:
@@ -42,28 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPLITS: Final = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder of a run in the store.
-
-    Attributes:
-        store: The store.
-        parts: Path of the folder in the store.
-    """
-
-    store: Store
-    parts: tuple[str, ...]
-
-    @property
-    def uri(self) -> str:
-        """URI of the folder, which is valid on every machine."""
-        return self.store.uri(*self.parts)
-
-    def put_json(self, name: str, value: object) -> None:
-        """Write a small JSON file."""
-        self.store.put(json.dumps(value, indent=2).encode(), *self.parts, name)
 
 
 def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> RunRecord:
@@ -89,8 +66,8 @@ def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> R
     table = find_table(store, config.product, CLEAN)
     key = commit_key(config, table)
     models = ModelStore(store)
-    newest = _newest(models, config.product)
-    if newest and newest.manifest.lineage.commit_key == key and _is_whole(newest):
+    newest = newest_version(models, config.product)
+    if newest and newest.manifest.lineage.commit_key == key and is_whole(newest):
         logger.info("nothing to do: model version %d has this table version and configuration", newest.manifest.version)
         return record_of(run_id, config, table, newest.manifest, outcome="already_committed")
     run_folder = RunFolder(store, ("runs", config.product, run_id, STAGE))
@@ -133,27 +110,8 @@ def commit_key(config: Config, table: TableVersion) -> str:
         digest_of_module(config.train.model),
         table.name,
         table.version,
+        table.digest,
     )
-
-
-def _newest(models: ModelStore, name: str) -> ModelVersion | None:
-    """Open the newest version; None if there is none, or if it is damaged: that must not stop the next model."""
-    if not models.versions(name):
-        return None
-    try:
-        return models.open(name)
-    except ModelDamaged as error:
-        logger.warning("no comparison with the newest version: %s", error)
-        return None
-
-
-def _is_whole(version: ModelVersion) -> bool:
-    try:
-        checked_copy(version)
-    except ModelDamaged as error:
-        logger.warning("training again: %s", error)
-        return False
-    return True
 
 
 def _train(
@@ -182,13 +140,15 @@ def _train(
         files={split: table.files_of(split) for split in SPLITS},
         slices=frequent_values(spark, table, config.evaluate.slices),
         folder=run_folder.uri,
-        previous=_find_comparable(newest, spec, table),
+        previous=find_comparable(newest, spec, table, never_null(config.contract.expectations)),
         wait_s=config.store.wait_s,
     )
     fail_here("train.before_ranks")
     result = _fit(spark, args, config, run_folder)
     fail_here("train.before_gates")
     run_folder.put_json("report.json", result)
+    if problem := result.pop("previous_problem"):
+        logger.warning("no comparison with the version before: %s", problem)
     log_metrics(result, config.train.task)
     failures = check_gates(config.evaluate.gates, result["model"], result["previous"])
     if failures:
@@ -217,54 +177,16 @@ def _check(config: Config, table: TableVersion) -> None:
 
 
 def _fit(spark: "SparkSession", args: RankArguments, config: Config, run_folder: RunFolder) -> dict[str, Any]:
-    schedule = Schedule.of(config.train, SplitPlan(args.files["train"]).rows)
+    schedule = Schedule.of(config.train, SplitPlan(args.files["train"]).rows, args.statistics.label)
     logger.info("training: %s", schedule)
     if schedule.is_short:
         logger.warning(
-            "%d steps in all are few; raise train.epochs, lower train.batch_size, or set both to auto",
+            "%d steps in all are few to train a network; raise train.epochs, lower train.batch_size, or add rows",
             schedule.steps * schedule.epochs,
         )
-    epochs: list[dict[str, Any]] = []
-    with progress("training", schedule.steps * schedule.epochs) as advance:
-        result = run_ranks(spark, args, config.ranks, _event_handler(schedule.steps, epochs, run_folder, advance))
-    return {**result, "schedule": {**asdict(schedule), "epochs_run": len(epochs)}}
-
-
-def _event_handler(
-    steps: int, epochs: list[dict[str, Any]], run_folder: RunFolder, advance: Callable[[int], None]
-) -> Callable[[dict[str, Any]], None]:
-    def on_event(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            advance(len(epochs) * steps + event["step"])
-        if event["event"] == "epoch":
-            epochs.append({k: v for k, v in event.items() if k != "event"})
-            run_folder.store.put(
-                "".join(json.dumps(line) + "\n" for line in epochs).encode(),
-                *run_folder.parts,
-                "metrics.jsonl",
-            )
-            validation = "" if event["val_loss"] is None else f", validation loss {event['val_loss']:.4f}"
-            best = " (best)" if event["best_epoch"] == event["epoch"] else ""
-            logger.info("epoch %d: loss %.4f%s%s", event["epoch"], event["loss"], validation, best)
-
-    return on_event
-
-
-def _find_comparable(newest: ModelVersion | None, spec: FeatureSpec, table: TableVersion) -> ModelVersion | None:
-    """Return the newest version, if it can be evaluated on the rows of this table; otherwise None."""
-    if newest is None:
-        return None
-    features = newest.manifest.features
-    same_label = (features.label.task, features.label.classes) == (spec.label.task, spec.label.classes)
-    same_inputs = all(
-        f.name in table.columns and table_dtype(f.name, table.columns[f.name]) == f.dtype for f in features.inputs
-    )
-    if not (same_label and same_inputs):
-        logger.warning("no comparison with version %d: it has another label or other inputs", newest.manifest.version)
-        return None
-    try:
-        checked_copy(newest)
-    except ModelDamaged as error:
-        logger.warning("no comparison with version %d: %s", newest.manifest.version, error)
-        return None
-    return newest
+    with (
+        progress("training", schedule.steps * schedule.epochs) as advance,
+        EpochLog(run_folder, schedule.steps, advance) as log,
+    ):
+        result = run_ranks(spark, args, config.ranks, log.receive)
+    return {**result, "schedule": {**asdict(schedule), "epochs_run": len(log.epochs)}}

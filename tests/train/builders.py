@@ -39,3 +39,45 @@ def wide(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
 def without_a_model(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
     """A builder that returns no model."""
     return "model"
+
+
+def with_numbers_alone(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
+    """A trunk that takes no categories."""
+    import keras
+
+    numbers = keras.Input((encoding.numeric,), name="numeric")
+    return keras.Model({"numeric": numbers}, keras.layers.Dense(units)(numbers))
+
+
+def sequential(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
+    """A trunk that takes one tensor."""
+    import keras
+
+    return keras.Sequential([keras.Input((encoding.numeric,)), keras.layers.Dense(units)])
+
+
+def not_built(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
+    """A trunk without known inputs."""
+    import keras
+
+    class Subclass(keras.Model):  # type: ignore[misc] # keras has no types
+        """Has one layer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = keras.layers.Dense(units)
+
+        def call(self, inputs: Any) -> Any:
+            return self.layer(inputs["numeric"])
+
+    return Subclass()
+
+
+def with_a_list(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
+    """A trunk whose inputs are a list; its scores are the sums of the numbers."""
+    import keras
+
+    numbers = keras.Input((encoding.numeric,), name="numeric")
+    categories = keras.Input((len(encoding.categories),), dtype="int32", name="category")
+    sums = keras.layers.Dense(units, kernel_initializer="ones")(numbers)
+    return keras.Model([categories, numbers], sums + 0.0 * keras.ops.cast(categories[:, :1], "float32"))

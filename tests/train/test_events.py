@@ -140,3 +140,11 @@ def test_output_keeps_the_last_lines() -> None:
     for piece in ("one\ntw", "o\n", "three\nfour"):
         output.write(piece)
     assert output.lines == ["three", "four"]
+
+
+def test_output_without_line_ends_is_kept_in_part() -> None:
+    output = Output()
+    for number in range(300):
+        output.write(f"\r{number}: " + "=" * 10_000)
+    assert sum(map(len, output.lines)) <= 400 * 2_000
+    assert output.lines[-1].endswith("=")

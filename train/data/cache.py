@@ -12,8 +12,8 @@ from train.data.spill import Spill
 from train.data.tensors import is_known
 from train.world import World
 
-PART: Final = 65_536
-"""Rows that are taken at once where all rows are taken in order."""
+PART: Final = 4_096
+"""Rows that are taken at once where all rows are taken in order: hidden layers of more rows would be large."""
 
 
 class RankRows:

@@ -81,7 +81,7 @@ class Reader:
         self.split = split
         self.spec = spec
         self.columns = list(dict.fromkeys([f.name for f in spec.inputs] + [spec.label.name]))
-        self._heartbeat = heartbeat
+        self.heartbeat = heartbeat
         self._retry = retry
         signature = {f.name: tf.TensorSpec((None,), f.tensor_dtype) for f in spec.inputs}
         self._preprocess = tf.function(preprocessing, input_signature=[signature])
@@ -90,7 +90,7 @@ class Reader:
         """Yield the raw rows of the ranges."""
         for rows in ranges:
             for batch in read_rows(rows, columns or self.columns, retry=self._retry):
-                self._heartbeat()
+                self.heartbeat()
                 yield batch
 
     def read(self, start: int, stop: int) -> Iterator[Rows]:

@@ -53,6 +53,15 @@ class Spill:
                 hint="free some space, set SPARK_LOCAL_DIRS to a larger disk, use more ranks, or raise the budget",
             )
         self._file = tempfile.TemporaryFile(prefix="millrace-rows-", dir=self._folder)
+        try:  # reserved, because other ranks and the other split need space too
+            os.posix_fallocate(self._file.fileno(), 0, max(1, needed))
+        except OSError as error:
+            self._file.close()
+            raise Unavailable(
+                f"cannot reserve {needed // 2**20} MiB for encoded rows in {self._folder}: {error.strerror}",
+                hint="free some space, set SPARK_LOCAL_DIRS to a larger disk, use more ranks, or raise "
+                "train.memory_budget_mb",
+            ) from error
 
     def close(self) -> None:
         """Remove the file."""

@@ -14,6 +14,7 @@ from millrace.features.spec import FeatureSpec
 from train.data.tensors import encode_labels, to_tensor
 from train.evaluation.classes import ClassSums
 from train.evaluation.metrics import Sums, merge_sums
+from train.evaluation.scores import EXACT
 from train.evaluation.slices import OTHER, Slices, keys_of
 from train.evaluation.values import ValueSums
 from train.preprocessing.statistics import LabelStatistics
@@ -30,11 +31,16 @@ def extract_predictions(outputs: Mapping[str, Any], spec: FeatureSpec) -> npt.ND
     return np.asarray(outputs["probabilities" if spec.label.task == "multiclass" else "prediction"])
 
 
-def new_sums(spec: FeatureSpec, label: LabelStatistics, *, of_slice: bool = False) -> Sums:
+def new_sums(spec: FeatureSpec, label: LabelStatistics, *, of_slice: bool = False, exact: bool = False) -> Sums:
     """Empty sums for the task; those of a slice have no confusion matrix."""
     if spec.label.task == "regression":
         return ValueSums(label.mean)
-    return ClassSums(len(spec.label.classes), of_slice)
+    return ClassSums(len(spec.label.classes), of_slice, exact, most_probable=spec.label.task == "multiclass")
+
+
+def is_exact(spec: FeatureSpec, slices: Slices, rows: int) -> bool:
+    """Whether all scores of so many test rows, of all ranks together, are kept; the same on every rank."""
+    return rows * len(spec.label.classes) * (1 + len(slices)) <= EXACT
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Evaluation:
         spec: Inputs and label of the model.
         label: Statistics of the label in the train split, for the baseline.
         slices: Values by column that get metrics of their own; all other values of the column share one entry.
+        exact: Whether all scores are kept, for an exact AUC.
         overall: Sums over all rows.
         by_slice: Sums by slice column and value.
     """
@@ -52,13 +59,16 @@ class Evaluation:
     spec: FeatureSpec
     label: LabelStatistics
     slices: Slices
+    exact: bool = False
 
     def __post_init__(self) -> None:
-        self.overall = new_sums(self.spec, self.label)
+        self.overall = self._sums(of_slice=False)
         self.by_slice: dict[str, dict[str, Sums]] = {
-            name: {value: new_sums(self.spec, self.label, of_slice=True) for value in values}
-            for name, values in self.slices.items()
+            name: {value: self._sums(of_slice=True) for value in values} for name, values in self.slices.items()
         }
+
+    def _sums(self, *, of_slice: bool) -> Sums:
+        return new_sums(self.spec, self.label, of_slice=of_slice, exact=self.exact)
 
     def add(self, model: Model, batch: pa.RecordBatch) -> Mapping[str, Any]:
         """Run the model on raw rows and add its predictions to the sums; returns the outputs of the model.
@@ -81,7 +91,7 @@ class Evaluation:
             values = np.array([key if key in own else OTHER for key in keys_of(batch.column(name))], dtype=object)
             for value in np.unique(values):
                 in_slice = values == value
-                sums = own.setdefault(value, new_sums(self.spec, self.label, of_slice=True))
+                sums = own.setdefault(value, self._sums(of_slice=True))
                 sums.add(labels[in_slice], predictions[in_slice])
         return outputs
 

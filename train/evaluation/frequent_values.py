@@ -24,6 +24,7 @@ def frequent_values(spark: "SparkSession", table: TableVersion, columns: tuple[s
     frame = frame.where(F.col("split") == "test")
     found = {}
     for name in columns:
-        counts = frame.groupBy(name).count().orderBy(F.desc("count"), name).limit(MAX_SLICES)
-        found[name] = tuple(keys_of(counts.toArrow().column(name)))
+        counts = frame.groupBy(F.col(name).alias("value")).agg(F.count(F.lit(1)).alias("rows"))
+        most = counts.orderBy(F.desc("rows"), "value").limit(MAX_SLICES)
+        found[name] = tuple(keys_of(most.toArrow().column("value")))
     return found

@@ -13,5 +13,8 @@ Slices = Mapping[str, tuple[str, ...]]
 
 
 def keys_of(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """The values of a column as text."""
-    return [MISSING if value is None else str(value) for value in column.to_pylist()]
+    """The values of a column as text; -0.0 is 0.0, as for Spark."""
+    values = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        return [MISSING if value is None else str(value + 0.0) for value in values]
+    return [MISSING if value is None else str(value) for value in values]

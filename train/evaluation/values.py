@@ -16,11 +16,13 @@ class ValueSums:
     Attributes:
         mean: Mean of the train split, which the baseline always predicts.
         sums: Rows, |error|, error^2, value - mean, (value - mean)^2, |value - mean|.
+        extremes: Smallest and largest value; the sums of equal values may differ by rounding.
         unlabelled: Rows without a label, which are left out.
     """
 
     mean: float
     sums: Array = field(default_factory=lambda: np.zeros(6))
+    extremes: tuple[float, float] = (np.inf, -np.inf)
     unlabelled: int = 0
 
     def add(self, label: Array, predicted: Array) -> None:
@@ -28,6 +30,10 @@ class ValueSums:
         known = np.isfinite(label)
         self.unlabelled += int((~known).sum())
         value = label[known].astype(np.float64)
+        self.extremes = (
+            min(self.extremes[0], value.min(initial=np.inf)),
+            max(self.extremes[1], value.max(initial=-np.inf)),
+        )
         error = predicted[known].astype(np.float64) - value
         # Differences to the train mean: the variance of large values would lose precision in a sum of their squares.
         centred = value - self.mean
@@ -43,6 +49,7 @@ class ValueSums:
     def merge(self, other: "ValueSums") -> None:
         """Add the sums of another rank."""
         self.sums = self.sums + other.sums
+        self.extremes = min(self.extremes[0], other.extremes[0]), max(self.extremes[1], other.extremes[1])
         self.unlabelled += other.unlabelled
 
     def metrics(self) -> dict[str, Any]:
@@ -64,5 +71,5 @@ class ValueSums:
             **left_out,
             "mae": float(absolute / rows),
             "rmse": float(np.sqrt(squared / rows)),
-            "r2": float(1 - squared / spread) if spread > 0 else None,
+            "r2": float(1 - squared / spread) if spread > 0 and self.extremes[0] < self.extremes[1] else None,
         }

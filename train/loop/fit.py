@@ -23,6 +23,7 @@ from train.preprocessing.layers import CATEGORY, NUMERIC
 from train.preprocessing.statistics import LabelStatistics, Statistics
 from train.rank import Rank
 
+EXTREME_VALUES: Final = "look for extreme values in the inputs of the validation split, or lower train.learning_rate"
 STEPS_AT_ONCE: Final = 16
 """Steps that TensorFlow takes before it returns to Python; 64,000 to 81,000 rows/s per rank on one core."""
 
@@ -55,11 +56,11 @@ def fit(
 def _fit(trunk: Any, rows: RankRows, validation: RankRows, rank: Rank, train: Train, target: Target) -> EarlyStopping:
     import keras
 
-    schedule = Schedule.of(train, rows.split.rows)
+    schedule = Schedule.of(train, rows.split.rows, target.statistics)
     plan = EpochPlan.of(rows.split, schedule.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(train.learning_rate, schedule.epochs * plan.steps)
     steps = Steps(trunk, target, keras.optimizers.Adam(rate))
-    _broadcast_weights(trunk)
+    broadcast_weights(trunk)
     weights = class_weights(target.statistics) if train.class_weights else None
     batches = Batches(rows, plan, target, train.seed, schedule.epochs, weights)
     early_stopping = EarlyStopping(schedule.patience)
@@ -69,9 +70,9 @@ def _fit(trunk: Any, rows: RankRows, validation: RankRows, rank: Rank, train: Tr
         loss = _run_epoch(steps, batches, iterator, rank, epoch)
         average_state(trunk)
         check_agreement(trunk, steps.optimizer, epoch)
-        validated = validation_loss(trunk, validation, target, rank)
+        validated = validation_loss(trunk, validation, target, rank, weights)
         if validated is not None and not np.isfinite(validated):
-            raise Diverged(f"the validation loss is {validated}", epoch)
+            raise Diverged(f"the validation loss is {validated}", epoch, hint=EXTREME_VALUES)
         goes_on = early_stopping.update(trunk, epoch, loss if validated is None else validated)
         if rank.world.rank == 0:
             rank.sender.send("epoch", epoch=epoch, loss=loss, val_loss=validated, best_epoch=early_stopping.best_epoch)
@@ -101,12 +102,17 @@ def _run_epoch(steps: Steps, batches: Batches, iterator: Any, rank: Rank, epoch:
     return float(summed.sum() / max(1, rows.sum()))
 
 
-def _broadcast_weights(trunk: Any) -> None:
-    """Start from rank 0's weights: the same seed may give different bits on different machines."""
+def broadcast_weights(trunk: Any) -> None:
+    """Start from rank 0's weights: the same seed may give different bits on different machines.
+
+    Only the states of random generators differ: Dropout would drop the same units in the n-th row of each rank.
+    """
     import horovod.tensorflow as hvd
 
     for variable in trunk.variables:
         variable.assign(hvd.broadcast(variable.value, 0))
+        if "seed_generator_state" in variable.path:  # each rank's own random numbers, such as those of Dropout
+            variable.assign(variable.value + hvd.rank())
 
 
 def class_weights(label: LabelStatistics) -> Array:
@@ -116,8 +122,13 @@ def class_weights(label: LabelStatistics) -> Array:
     return weights
 
 
-def validation_loss(trunk: Any, validation: RankRows, target: Target, rank: Rank) -> float | None:
-    """Mean loss over the validation rows of all ranks whose label is known; None if there are none."""
+def validation_loss(
+    trunk: Any, validation: RankRows, target: Target, rank: Rank, weights: Array | None
+) -> float | None:
+    """Mean of weight * loss over the validation rows of all ranks whose label is known; None if there are none.
+
+    The weights of classes are those of the training loss: otherwise the best epoch would be one for frequent classes.
+    """
     if not validation.split.rows:
         return None
     import horovod.tensorflow as hvd
@@ -129,8 +140,10 @@ def validation_loss(trunk: Any, validation: RankRows, target: Target, rank: Rank
         known = is_known(part.label)
         if not known.any():
             continue
+        label = part.label[known]
         scores = trunk({NUMERIC: part.numeric[known], CATEGORY: part.category[known]}, training=False)
-        total += float(loss(target.convert(part.label[known][:, None]), scores))
+        weight = None if weights is None else weights[label]
+        total += float(loss(target.convert(label[:, None]), scores, sample_weight=weight))
         rows += int(known.sum())
     summed = hvd.allreduce(tf.constant([total, float(rows)], tf.float64), op=hvd.Sum).numpy()
     return float(summed[0] / summed[1]) if summed[1] else None

@@ -6,6 +6,7 @@ from typing import Final
 
 from millrace.config.sections.train import Train
 from train.data.plan import steps_of_an_epoch
+from train.preprocessing.statistics import LabelStatistics
 
 STEPS_OF_AN_EPOCH: Final = 100
 """About as many steps an epoch takes with a batch size of `auto`, if it is within its bounds."""
@@ -38,14 +39,17 @@ class Schedule:
     patience: int | None
 
     @classmethod
-    def of(cls, train: Train, rows: int) -> "Schedule":
+    def of(cls, train: Train, rows: int, label: LabelStatistics | None = None) -> "Schedule":
         """Decide what the settings leave to `auto`.
 
         Args:
             train: The section ``train`` of the product file.
             rows: Rows of the train split, of all ranks together.
+            label: How many of them have no label: a step has the more rows, so that enough of them have one.
         """
-        batch_size = train.batch_size if isinstance(train.batch_size, int) else _batch_size(rows)
+        labelled = max(1, rows - (label.missing.get("train", 0) if label else 0))
+        automatic = max(1, -(-_batch_size(labelled) * rows // labelled))
+        batch_size = train.batch_size if isinstance(train.batch_size, int) else automatic
         steps = steps_of_an_epoch(rows, batch_size)
         epochs = train.epochs if isinstance(train.epochs, int) else _between(EPOCHS, round(STEPS / steps))
         patience = max(PATIENCE, round(epochs / 8)) if train.patience == "auto" else train.patience

@@ -72,10 +72,30 @@ class Steps:
             hvd.allreduce(tf.cast(tf.stack([summed + penalty * rows, rows]), tf.float64), op=hvd.Sum, name="loss")
         )
         scale = 1 / tf.maximum(all_rows, 1.0)
-        # The gradient of an embedding is sparse; the grouped reduction accepts dense tensors only. A weight that the
-        # loss does not depend on has no gradient, on every rank; Keras warns of it and leaves the weight as it is.
-        dense = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
-        sums = iter(hvd.grouped_allreduce(dense, op=hvd.Sum) if dense else ())
-        means = [None if g is None else next(sums) * tf.cast(scale, g.dtype) for g in gradients]
-        self.optimizer.apply(means, self._trainable)
+        # A weight that the loss does not depend on has no gradient, on every rank; Keras warns of it and leaves the
+        # weight as it is.
+        present = [position for position, gradient in enumerate(gradients) if gradient is not None]
+        for position, summed in zip(present, _sum_over_ranks([gradients[each] for each in present]), strict=True):
+            mean = summed * tf.cast(scale, summed.dtype)
+            gradients[position] = tf.cast(mean, gradients[position].dtype)
+        self.optimizer.apply(gradients, self._trainable)
         return tf.stack([total * scale, all_rows])
+
+
+def _sum_over_ranks(gradients: list[Any]) -> list[Any]:
+    """The sums of the ranks' gradients, as dense tensors of at least 32 bits.
+
+    The gradient of an embedding is sparse; a grouped reduction accepts only dense tensors of one type. A sum of 16 bits
+    would lose digits.
+    """
+    import horovod.tensorflow as hvd
+    import tensorflow as tf
+
+    dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    dense = [tf.cast(each, tf.float32) if each.dtype.size < tf.float32.size else each for each in dense]
+    sums: dict[int, Any] = {}
+    for dtype in sorted({each.dtype for each in dense}, key=str):
+        group = [position for position, each in enumerate(dense) if each.dtype == dtype]
+        reduced = hvd.grouped_allreduce([dense[position] for position in group], op=hvd.Sum)
+        sums.update(zip(group, reduced, strict=True))
+    return [sums[position] for position in range(len(dense))]

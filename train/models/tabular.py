@@ -1,7 +1,7 @@
 """A multi-layer perceptron on standardised numbers and embedded categories."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +13,7 @@ from train.preprocessing.layers import CATEGORY, NUMERIC, Encoding
 class Options(Section):
     """The options of this builder, from ``train.options``."""
 
-    hidden: tuple[int, ...] = (256, 128)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
     """Number of units of each hidden layer."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of hidden units that are set to zero at random in each training step."""
@@ -44,7 +44,7 @@ def build(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
     if chosen.bins and any(encoding.bins):
         parts.append(positions(inputs[NUMERIC], encoding.bins))
     for position, category in enumerate(encoding.categories):
-        layer = keras.layers.Embedding(category.size, category.dim, name=f"embed_{category.name}")
+        layer = keras.layers.Embedding(category.size, category.dim, name=f"embed_{position}_{category.name}")
         parts.append(layer(inputs[CATEGORY][:, position]))
     hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     for width in chosen.hidden:

@@ -195,7 +195,9 @@ def _look_up(feature: Feature, value: Any, vocabulary: tuple[int, ...] | tuple[s
     from keras import ops
 
     if feature.dtype == "string":
-        layer = keras.layers.StringLookup(vocabulary=list(vocabulary), mask_token="", num_oov_indices=1)
+        # As objects: numpy's own texts lose NUL characters at their end.
+        words = np.array(vocabulary, dtype=object)
+        layer = keras.layers.StringLookup(vocabulary=words, mask_token="", num_oov_indices=1)
     else:
         layer = keras.layers.IntegerLookup(
             vocabulary=list(vocabulary),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.config.sections.train import Features, LabelColumn
+from millrace.features.encoding import INT64_MIN
 from millrace.features.spec import Category, Cyclic, Numeric, table_dtype
 from millrace.storage import uri_of
 from millrace.tables.versions import TableVersion
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 BINS: Final = 8
 """Number of bins between the quantiles of an input."""
+ROUNDING: Final = 1e-14
+"""A standard deviation below this share of the largest value, 45 units of a float64's last place, is rounding."""
 SAMPLE_ROWS: Final = 20_000
 """About as many rows are sorted for the quantiles; their error is then below 1 % of the rows."""
 
@@ -66,8 +69,15 @@ def _present(column: "Column", type_name: str, *, log: bool = False) -> "Column"
     is_time = type_name.startswith(("date", "timestamp"))
     value = F.unix_micros(column.cast("timestamp")).cast("double") if is_time else column.cast("double")
     as_float = value.cast("float")  # infinite if a float32 cannot hold it
-    is_missing = F.isnan(value) | (F.abs(as_float) == float("inf"))
+    is_missing = F.isnan(value) | (F.abs(as_float) == float("inf")) | _is_marker(column, type_name)
     return F.when(is_missing | (value <= -1.0) if log else is_missing, None).otherwise(value)
+
+
+def _is_marker(column: "Column", type_name: str) -> "Column":
+    """Whether an integer is the one that stands for a missing value in the graph."""
+    from pyspark.sql import functions as F
+
+    return column == F.lit(INT64_MIN) if type_name in ("long", "bigint") else F.lit(False)
 
 
 def _numeric(
@@ -78,17 +88,20 @@ def _numeric(
 
     quantities = {name: t for name, t in features.inputs.items() if isinstance(t, Numeric)}
     cyclic = [name for name, t in features.inputs.items() if isinstance(t, Cyclic)]
-    measures = [F.count(F.col(name)).alias(f"{name}.count") for name in cyclic]
-    steps = [position / BINS for position in range(BINS + 1)]
+    measures = [F.count(_present(F.col(name), table.columns[name])).alias(f"{name}.count") for name in cyclic]
+    quantiles, shares = [], [position / BINS for position in range(BINS + 1)]
     for name, transform in quantities.items():
         plain = _present(F.col(name), table.columns[name], log=transform.log)
         value = F.log1p(plain) if transform.log else plain
         measures += [F.avg(value).alias(f"{name}.mean"), F.stddev_pop(value).alias(f"{name}.std")]
         measures += [F.min(plain).alias(f"{name}.min"), F.max(plain).alias(f"{name}.max")]
-        measures.append(F.percentile(F.when(sample, value), steps).alias(f"{name}.quantiles"))
+        measures += [F.min(value).alias(f"{name}.least"), F.max(value).alias(f"{name}.most")]
+        quantiles.append(F.percentile(value, shares).alias(f"{name}.quantiles"))
     if not measures:
         return {}, []
     row = frame.agg(*measures).collect()[0].asDict()
+    if quantiles:  # apart: with them, Spark compiles no code for the other measures of all rows
+        row |= frame.where(sample).agg(*quantiles).collect()[0].asDict()
     measured = [name for name in quantities if row[f"{name}.mean"] is not None]
     empty = [name for name in quantities if name not in measured]
     empty += [name for name in cyclic if not row[f"{name}.count"]]
@@ -98,11 +111,19 @@ def _numeric(
 def _statistics(name: str, row: Mapping[str, Any]) -> NumericStatistics:
     return NumericStatistics(
         mean=row[f"{name}.mean"],
-        std=row[f"{name}.std"] or 1.0,
+        std=_spread(row[f"{name}.std"], row[f"{name}.least"], row[f"{name}.most"]),
         min=row[f"{name}.min"],
         max=row[f"{name}.max"],
         quantiles=tuple(row[f"{name}.quantiles"] or ()),
     )
+
+
+def _spread(std: float, least: float, most: float) -> float:
+    """The standard deviation, or 1 if all values are the same but for rounding, which standardising would enlarge.
+
+    Sums in several partitions give a deviation above 0 even for equal values.
+    """
+    return 1.0 if least == most or std <= ROUNDING * max(abs(least), abs(most)) else std
 
 
 def _vocabularies(
@@ -116,7 +137,8 @@ def _vocabularies(
     if not categories:
         return {}
     is_text = {name: table_dtype(name, table.columns[name]) == "string" for name in categories}
-    as_text = {n: F.col(n) if is_text[n] else F.col(n).cast("bigint").cast("string") for n in categories}
+    values = {n: F.when(~_is_marker(F.col(n), table.columns[n]), F.col(n)) for n in categories}
+    as_text = {n: value if is_text[n] else value.cast("bigint").cast("string") for n, value in values.items()}
     pairs = F.explode(F.array(*(F.struct(F.lit(n).alias("name"), c.alias("value")) for n, c in as_text.items())))
     counts = (
         frame.select(pairs.alias("pair"))
@@ -156,10 +178,15 @@ def _label(table_frame: "DataFrame", label: LabelColumn, *, classes: bool) -> La
         ordered = sorted((int(k) if isinstance(k, bool) else k, n) for k, n in rows)
         return LabelStatistics(**found, counts=tuple(ordered))
     found["min"] = min((row["min"] for row in by_split if row["known"]), default=0.0)
-    measures = {"mean": F.avg(value), "std": F.stddev_pop(value)}
+    measures = {"mean": F.avg(value), "std": F.stddev_pop(value), "least": F.min(value), "most": F.max(value)}
     if label.log:
         # A value of -1 or less is reported by its minimum.
         logarithm = F.when(value > -1, F.log1p(value))
         measures |= {"log_mean": F.avg(logarithm), "log_std": F.stddev_pop(logarithm)}
+        measures |= {"log_least": F.min(logarithm), "log_most": F.max(logarithm)}
     row = frame.agg(*(measure.alias(name) for name, measure in measures.items())).collect()[0].asDict()
-    return LabelStatistics(**found, **{name: number for name, number in row.items() if number})
+    for prefix in ("", "log_"):
+        if row.get(f"{prefix}std") is not None:
+            found |= {f"{prefix}mean": row[f"{prefix}mean"]}
+            found[f"{prefix}std"] = _spread(*(row[f"{prefix}{name}"] for name in ("std", "least", "most")))
+    return LabelStatistics(**found)

@@ -97,6 +97,10 @@ def run_ranks(
         if signal.SIGTERM in received:
             raise Terminated from error
         raise find_cause(errors, output.lines + error_output.lines, error) from error
+    if signal.SIGINT in received:  # in the last moment
+        raise KeyboardInterrupt
+    if signal.SIGTERM in received:
+        raise Terminated
     return next(result for result in results if result is not None)
 
 

@@ -13,9 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from millrace.dotted import load_function, place_in_user_code
+from millrace.dotted import place_in_user_code
 from millrace.errors import BASES, ConfigError, MillraceError
 from millrace.failpoints import fail_here
 from millrace.models.vocabularies import write_vocabularies
@@ -29,6 +27,7 @@ from train.events import EventSender
 from train.export.saved_model import SAMPLE, join_model, write_sample, write_saved_model
 from train.export.warmup import write_warmup
 from train.loop.fit import fit
+from train.models.builder import build_trunk
 from train.preprocessing.layers import build_preprocessing, describe
 from train.rank import Rank, watchdog
 from train.ranks.arguments import RankArguments
@@ -49,7 +48,7 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
     sender = EventSender(args.events)
     try:
         return _train_rank(args, sender, heartbeat)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a builder may call sys.exit
         is_ours = isinstance(error, MillraceError)
         sender.send("error", **error_event(error, rank), is_ours=is_ours, traceback=traceback.format_exc())
         raise
@@ -58,7 +57,7 @@ def train_rank(args: RankArguments) -> dict[str, Any] | None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def error_event(error: Exception, rank: int) -> dict[str, Any]:
+def error_event(error: BaseException, rank: int) -> dict[str, Any]:
     """What the driver needs to raise the error again: kind, rank, message, hint.
 
     The kind is the name of a class of `millrace.errors`, which is ``ConfigError`` for an error in a user's function;
@@ -71,9 +70,9 @@ def error_event(error: Exception, rank: int) -> dict[str, Any]:
         kind = next((c.__name__ for c in type(error).__mro__ if c in BASES), "RankRaised")
         return {"kind": kind, "rank": rank, "message": str(error), "hint": error.hint}
     message = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    if "Horovod" in f"{type(error).__name__} {error}":  # an operation; the paths in stacks have a small letter
-        return {"kind": "peer", "rank": rank, "message": message, "hint": ""}
     place = place_in_user_code(error)
+    if not place and "Horovod" in f"{type(error).__name__} {error}":  # an operation, none of which a user's code calls
+        return {"kind": "peer", "rank": rank, "message": message, "hint": ""}
     if place:
         where = {"message": f"{message} ({place})", "hint": "fix this function; the stack is above"}
         return {"kind": ConfigError.__name__, "rank": rank, **where}
@@ -98,7 +97,8 @@ def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[]
     keras.utils.set_random_seed(args.train.seed)
 
     preprocessing = build_preprocessing(args.spec, args.statistics)
-    trunk = build_trunk(args)
+    units = 1 if args.spec.label.task != "multiclass" else len(args.spec.label.classes)
+    trunk = build_trunk(args.train, describe(args.spec, args.statistics), units)
     readers = {
         split: Reader(SplitPlan(files), args.spec, preprocessing, heartbeat, retry)
         for split, files in args.files.items()
@@ -134,33 +134,3 @@ def _train_rank(args: RankArguments, sender: EventSender, heartbeat: Callable[[]
         "best_loss": early_stopping.best_loss,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
-
-
-def build_trunk(args: RankArguments) -> Any:
-    """Call the builder that ``train.model`` names.
-
-    Raises:
-        ConfigError: The options are wrong, or it did not return a Keras model with one output for each score.
-    """
-    import keras
-
-    builder = load_function(args.train.model)
-    units = 1 if args.spec.label.task != "multiclass" else len(args.spec.label.classes)
-    try:
-        trunk = builder(describe(args.spec, args.statistics), units, args.train.options)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"train.options: {problems}", hint=f"see the options of {args.train.model}") from error
-    if not isinstance(trunk, keras.Model):
-        raise ConfigError(f"train.model: {args.train.model} returned {type(trunk).__name__}, expected a keras.Model")
-    if type(trunk).train_step is not keras.Model.train_step:
-        raise ConfigError(
-            f"train.model: {args.train.model} returned a model with a train_step of its own, which is not used",
-            hint="use add_loss for another loss; all ranks take the same steps",
-        )
-    if trunk.output_shape != (None, units):
-        raise ConfigError(
-            f"train.model: {args.train.model} returned a model with output shape {trunk.output_shape}, "
-            f"expected (None, {units})"
-        )
-    return trunk

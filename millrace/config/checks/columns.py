@@ -63,6 +63,8 @@ def _check_label(flow: ColumnFlow) -> None:
         flow.report((*path, "log"), f"found true for a {task} task", "only the label of a regression has a logarithm")
     if task != "regression" and flow.config.train.loss != "squared":
         flow.report(("train", "loss"), f"found {flow.config.train.loss} for a {task} task", "only a regression has it")
+    if task == "regression" and flow.config.train.class_weights:
+        flow.report(("train", "class_weights"), "found balanced for a regression", "only classes have weights")
     if flow.config.features.label.log and flow.config.train.loss == "poisson":
         flow.report(("train", "loss"), "found poisson with a logarithm of the label", "use one of the two")
     if not flow.require(path, label) or flow.columns[label] == UNKNOWN:
@@ -118,6 +120,12 @@ def _check_crosses(flow: ColumnFlow) -> None:
     features = flow.config.features
     categories = {name for name, t in features.inputs.items() if isinstance(t, Category)}
     for number, cross in enumerate(features.crosses):
+        if cross.columns in [other.columns for other in features.crosses[:number]]:
+            flow.report(
+                ("features", "crosses", str(number)),
+                f"a second cross of {', '.join(cross.columns)}",
+                "expected each cross once",
+            )
         for index, name in enumerate(cross.columns):
             path = ("features", "crosses", str(number), "columns", str(index))
             if name in cross.columns[:index]:

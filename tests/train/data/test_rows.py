@@ -107,6 +107,15 @@ def test_a_disk_without_space_is_told_in_figures(
     assert "SPARK_LOCAL_DIRS" in caught.value.hint
 
 
+def test_the_space_on_the_disk_is_reserved(reader: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise two ranks, or two splits, could both find the same free space."""
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
+    before = shutil.disk_usage(tmp_path).free
+    spill = Spill(reader.empty(), 64 * 2**20 // reader.empty().row_bytes)
+    assert before - shutil.disk_usage(tmp_path).free > 32 * 2**20
+    spill.close()
+
+
 def test_no_rows_have_the_right_widths(reader: Reader) -> None:
     empty = reader.empty()
     assert empty.numeric.shape == (0, 7)

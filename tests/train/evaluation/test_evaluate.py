@@ -7,13 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 
 from millrace.errors import DataRejected
 from millrace.features.spec import FeatureSpec
-from millrace.tables.versions import TableVersion
+from millrace.storage import Store
+from millrace.tables.versions import CLEAN, TableVersion, find_table
 from tests.made_up import SCHEMA, things
 from train.evaluation.evaluate import Evaluation, extract_predictions, summarise
 from train.evaluation.frequent_values import MAX_SLICES, frequent_values
+from train.evaluation.held_out import parts_of
 from train.evaluation.slices import OTHER, keys_of
 from train.preprocessing.statistics import Statistics
 
@@ -100,3 +103,22 @@ def test_a_binary_answer_becomes_two_columns(spec: FeatureSpec) -> None:
     binary = spec.model_copy(update={"label": spec.label.model_copy(update={"task": "binary", "classes": (0, 1)})})
     found = extract_predictions({"probability": np.float32([0.25])}, binary)
     assert found.tolist() == [[0.75, 0.25]]
+
+
+@pytest.mark.spark
+def test_slice_columns_of_any_name(spark: "SparkSession", store: Store) -> None:
+    rows = pa.table({"count": [1, 1, 2], "value": [0.0, -0.0, None], "split": ["test"] * 3})
+    write_deltalake(store.uri("tables", "p", CLEAN), rows, partition_by=["split"])
+    found = frequent_values(spark, find_table(store, "p", CLEAN), ("count", "value"))
+    assert found == {"count": ("1", "2"), "value": ("0.0", "(missing)")}
+    assert keys_of(rows.column("value")) == ["0.0", "0.0", "(missing)"]
+
+
+def test_batches_are_cut_by_the_number_of_classes(spec: FeatureSpec) -> None:
+    def parts(classes: int) -> list[int]:
+        label = spec.label.model_copy(update={"classes": tuple(range(classes))})
+        rows = pa.RecordBatch.from_pydict({"x": range(9_000)})
+        return [part.num_rows for part in parts_of(iter([rows]), spec.model_copy(update={"label": label}))]
+
+    assert parts(0) == parts(3) == [4_096, 4_096, 808]
+    assert parts(1 << 20) == [4] * 2_250

@@ -12,6 +12,7 @@ from sklearn.calibration import calibration_curve
 from train.data.tensors import MISSING, UNKNOWN
 from train.evaluation.classes import EPSILON, ClassSums
 from train.evaluation.metrics import difference, flatten, merge_sums
+from train.evaluation.scores import ScoreHistogram
 from train.evaluation.values import ValueSums
 
 Array = npt.NDArray[Any]
@@ -69,8 +70,8 @@ def answered(probabilities: Array) -> Array:
     return (probabilities[:, 1] >= 0.5).astype(int) if probabilities.shape[1] == 2 else probabilities.argmax(1)
 
 
-def sums_of(label: Array, probabilities: Array, *, of_slice: bool = False) -> ClassSums:
-    sums = ClassSums(probabilities.shape[1], of_slice)
+def sums_of(label: Array, probabilities: Array, *, of_slice: bool = False, exact: bool = False) -> ClassSums:
+    sums = ClassSums(probabilities.shape[1], of_slice, exact)
     sums.add(label, probabilities)
     return sums
 
@@ -103,7 +104,7 @@ def test_the_auc_of_a_slice_is_near_the_reference(kind: str, classes: int, rows:
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_a_slice_differs_from_all_rows_in_its_confusion_matrix_alone(kind: str, classes: int) -> None:
     label, probabilities = scores(kind, classes, 1_000, seed=7)
-    whole, part = (sums_of(label, probabilities, of_slice=of_slice).metrics() for of_slice in (False, True))
+    whole, part = (sums_of(label, probabilities, of_slice=of_slice, exact=True).metrics() for of_slice in (False, True))
     predicted = answered(probabilities)
     assert whole.pop("confusion") == reference.confusion_matrix(label, predicted).tolist()
     assert part == whole
@@ -134,9 +135,10 @@ def test_the_sums_of_a_small_slice_are_small_when_they_are_sent(classes: int) ->
     label, probabilities = scores("spread", classes, 200, seed=3)
     sums = sums_of(label, probabilities, of_slice=True)
     sent = pickle.dumps(sums)
-    assert len(sent) < 200 * classes * 12 + 2_000 < sums.histogram.nbytes
-    received: ClassSums = pickle.loads(sent)  # noqa: S301 - our own bytes
-    assert np.array_equal(received.histogram, sums.histogram)
+    assert isinstance(sums.scores, ScoreHistogram)
+    assert len(sent) < 200 * classes * 12 + 2_000 < sums.scores.histogram.nbytes
+    received: Any = pickle.loads(sent)  # noqa: S301 - our own bytes
+    assert np.array_equal(received.scores.histogram, sums.scores.histogram)
     assert received.metrics() == sums.metrics()
     received.merge(sums)
     assert received.metrics()["rows"] == 400
@@ -207,6 +209,10 @@ def test_a_tie_is_the_class_that_the_exported_model_answers() -> None:
     sums.add(np.ones(4, np.int32), np.full((4, 2), 0.5))
     assert sums.metrics()["accuracy"] == 1
     assert sums.baseline(np.array([0.5, 0.5]))["accuracy"] == 1
+    two = ClassSums(2, most_probable=True)
+    two.add(np.zeros(4, np.int32), np.full((4, 2), 0.5))
+    assert two.metrics()["accuracy"] == 1
+    assert two.baseline(np.array([0.5, 0.5]))["accuracy"] == 1
     three = ClassSums(3)
     three.add(np.array([0, 1]), np.array([[0.4, 0.4, 0.2]] * 2))
     assert three.metrics()["accuracy"] == 0.5
@@ -240,6 +246,54 @@ def test_the_auc_of_very_small_scores_is_near_the_reference() -> None:
     assert found["auc"] == pytest.approx(reference.roc_auc_score(label, positive), abs=1e-4)
     high = sums_of(1 - label, np.stack([positive, 1 - positive], 1)).metrics()
     assert high["auc"] == pytest.approx(found["auc"], abs=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 60])
+@pytest.mark.parametrize("spread", [1e-4, 0.1, 2.0])
+def test_with_all_scores_auc_and_average_precision_are_exact(classes: int, spread: float) -> None:
+    """Also if all scores are nearly equal, or there are many classes."""
+    random = np.random.default_rng(5)
+    label = random.integers(0, classes, 4_000).astype(np.int32)
+    points = spread * (random.normal(size=(4_000, classes)) + np.eye(classes)[label])
+    probabilities = (np.exp(points) / np.exp(points).sum(1, keepdims=True)).astype(np.float32)
+    parts = [sums_of(label[part::2], probabilities[part::2], exact=True) for part in range(2)]
+    found = merge_sums(parts).metrics()
+    columns = [1] if classes == 2 else list(range(classes))
+    for name, function in (("auc", reference.roc_auc_score), ("pr_auc", reference.average_precision_score)):
+        expected = np.mean([function(label == column, probabilities[:, column]) for column in columns])
+        assert found[name] == pytest.approx(expected, abs=1e-9), name
+
+
+@pytest.mark.parametrize("classes", [10, 60])
+def test_counts_of_scores_of_many_classes_are_near_the_reference(classes: int) -> None:
+    random = np.random.default_rng(6)
+    label = random.integers(0, classes, 4_000).astype(np.int32)
+    points = random.normal(size=(4_000, classes)) + np.eye(classes)[label]
+    probabilities = (np.exp(points) / np.exp(points).sum(1, keepdims=True)).astype(np.float32)
+    found = sums_of(label, probabilities).metrics()
+    each = [
+        (
+            reference.roc_auc_score(label == c, probabilities[:, c]),
+            reference.average_precision_score(label == c, probabilities[:, c]),
+        )
+        for c in range(classes)
+    ]
+    assert (found["auc"], found["pr_auc"]) == pytest.approx(np.mean(each, axis=0), abs=1e-3)
+
+
+def test_more_than_100_classes_have_no_confusion_matrix() -> None:
+    assert "confusion" in sums_of(np.arange(100), np.full((100, 100), 0.01)).metrics()
+    assert "confusion" not in sums_of(np.arange(101), np.full((101, 101), 1 / 101)).metrics()
+
+
+@pytest.mark.parametrize(("mean", "value", "rows"), [(0.35, 0.1, 7), (0.2, 0.7, 5), (3.0, 0.1, 211)])
+def test_equal_labels_have_no_r2(mean: float, value: float, rows: int) -> None:
+    sums = ValueSums(mean)
+    for part in (np.full(rows, value), np.full(2, value)):
+        sums.add(part, part + 0.01)
+    assert sums.metrics()["r2"] is None
+    sums.add(np.array([value + 1]), np.array([value]))
+    assert sums.metrics()["r2"] is not None
 
 
 def test_what_a_row_of_one_class_cannot_tell() -> None:

@@ -18,7 +18,7 @@ from train.data.target import Target
 from train.data.tensors import is_known
 from train.loop.agreement import average_state, check_agreement
 from train.loop.batches import Batches
-from train.loop.fit import class_weights, fit
+from train.loop.fit import broadcast_weights, class_weights, fit
 from train.loop.steps import Steps
 from train.preprocessing.layers import CATEGORY, NUMERIC, build_preprocessing
 from train.preprocessing.statistics import LabelStatistics, NumericStatistics, Statistics
@@ -70,6 +70,7 @@ CASES = (
     Case("fewer rows in a step than ranks", files=(5,), batch_size=2, steps=30),
     Case("normalised", trunk="normalised", steps=12),
 )
+MIXED = Case("random numbers, and weights of 16 bits", trunk="mixed", steps=4)
 
 
 @dataclass
@@ -83,6 +84,7 @@ class Taken:
         rate: Learning rate of the next step.
         unused: The weight on which the loss does not depend, if there is one.
         state: Values of the state that is not trained, before and after the ranks averaged it.
+        seeds: States of the random generators before the first step.
         keras_losses: Of plain Keras on the same batches, if there is one rank.
         keras_weights: Its weights after the last step.
     """
@@ -93,6 +95,7 @@ class Taken:
     rate: float = 0.0
     unused: float | None = None
     state: list[list[Any]] = field(default_factory=list)
+    seeds: list[list[int]] = field(default_factory=list)
     keras_losses: list[float] = field(default_factory=list)
     keras_weights: list[Any] = field(default_factory=list)
 
@@ -188,6 +191,15 @@ def normalised(units: int) -> Any:
     return keras.Model(inputs, keras.layers.Dense(units)(hidden))
 
 
+def mixed(units: int) -> Any:
+    """A trunk with random numbers, and weights of two types."""
+    import keras
+
+    inputs, joined = _inputs()
+    hidden = keras.layers.Dense(8, dtype="float16")(keras.layers.Dropout(0.5)(joined))
+    return keras.Model(inputs, keras.layers.Dense(units, dtype="float32")(hidden))
+
+
 def take_steps(folder: str, cases: tuple[Case, ...]) -> dict[str, Taken]:
     """The program of a rank: take the steps of some cases."""
     import horovod.tensorflow as hvd
@@ -220,8 +232,10 @@ def _take_from(case: Case, rows: RankRows, spec: FeatureSpec, statistics: Statis
 
     keras.utils.set_random_seed(1)
     trunk = build(units)
+    broadcast_weights(trunk)
     steps = Steps(trunk, target, keras.optimizers.Adam(schedule()))
     taken, iterator = Taken(), iter(batches.dataset())
+    taken.seeds = [v.numpy().tolist() for v in trunk.non_trainable_variables if "seed_generator" in v.path]
     for start in range(0, case.steps, 7):
         losses, counted = steps.take(iterator, min(7, case.steps - start))
         taken.losses += losses.tolist()
@@ -304,7 +318,8 @@ def _fit_case(case: Case, folder: Path, world: World, train: Train) -> Fitted:
         target, known = Target(spec.label, statistics.label), is_known(everything.label)
         scores = trunk({NUMERIC: everything.numeric[known], CATEGORY: everything.category[known]})
         label = target.convert(everything.label[known])[:, None]
-        losses[name] = float(_plain_loss(case.task)(label, scores))
+        weights = class_weights(statistics.label)[everything.label[known]] if train.class_weights else None
+        losses[name] = float(_plain_loss(case.task)(label, scores, sample_weight=weights))
     epochs = [event for event in sender.events if event["event"] == "epoch"]
     return Fitted(epochs, stopping.best_epoch, losses["train"], losses["validation"], trunk.get_weights())
 

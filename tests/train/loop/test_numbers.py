@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.train.loop.programs import CASES, RATE, Case, Fitted, Taken, fit_cases, take_steps, write_rows
+from tests.train.loop.programs import CASES, MIXED, RATE, Case, Fitted, Taken, fit_cases, take_steps, write_rows
 
 pytestmark = [pytest.mark.tf, pytest.mark.timeout(300)]
 
 Results = dict[int, list[dict[str, Taken]]]
 BINARY, CLASSES, VALUES, TINY, NORMALISED = CASES
-BY_SIZE = {1: CASES, 2: CASES, 4: (CLASSES, TINY)}
+BY_SIZE = {1: CASES, 2: (*CASES, MIXED), 4: (CLASSES, TINY)}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     import horovod
 
     folder = tmp_path_factory.mktemp("rows")
-    for case in CASES:
+    for case in (*CASES, MIXED):
         write_rows(case, folder)
     return {
         size: horovod.run(take_steps, (str(folder), cases), num_proc=size, use_gloo=True)
@@ -38,7 +38,7 @@ def test_one_rank_is_plain_keras(results: Results, case: Case) -> None:
 @pytest.mark.parametrize(
     ("case", "size"),
     # With statistics of a rank's own rows, several ranks cannot be one.
-    [(case, size) for size in (2, 4) for case in BY_SIZE[size] if case is not NORMALISED],
+    [(case, size) for size in (2, 4) for case in BY_SIZE[size] if case not in (NORMALISED, MIXED)],
     ids=lambda value: value.name if isinstance(value, Case) else f"{value} ranks",
 )
 def test_several_ranks_are_one(results: Results, case: Case, size: int) -> None:
@@ -107,3 +107,13 @@ def test_state_that_differs_between_ranks_is_averaged(results: Results) -> None:
     for own, other in zip(*(rank[NORMALISED.name].weights for rank in results[2]), strict=True):
         assert (own == other).all()
         assert np.isfinite(own).all()
+
+
+def test_ranks_have_their_own_random_numbers_and_weights_of_any_type(results: Results) -> None:
+    first, second = (rank[MIXED.name] for rank in results[2])
+    assert len(first.seeds) == 1
+    assert first.seeds != second.seeds
+    assert first.losses == second.losses
+    assert np.isfinite(first.losses).all()
+    for own, other in zip(first.weights, second.weights, strict=True):
+        assert (own == other).all()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from millrace.config.sections.train import Train
 from train.loop.schedule import BATCH_SIZES, EPOCHS, Schedule
+from train.preprocessing.statistics import LabelStatistics
 
 AUTO = Train(task="binary")
 
@@ -47,3 +48,11 @@ def test_it_says_what_it_will_do() -> None:
     text = "at most 51 epochs of 79 steps, 64 rows a step over all ranks, ends after 6 without a better loss"
     assert str(Schedule.of(AUTO, 5_000)) == text
     assert str(Schedule(8, 2, 3, None)) == "at most 3 epochs of 2 steps, 8 rows a step over all ranks"
+
+
+def test_a_step_has_the_more_rows_the_fewer_have_a_label() -> None:
+    label = LabelStatistics(rows={"train": 60_000}, missing={"train": 59_400, "test": 9})
+    some = Schedule.of(AUTO, 60_000, label)
+    assert some == Schedule(batch_size=1_600, steps=38, epochs=105, patience=13)
+    assert some.steps == Schedule.of(AUTO, 600).steps
+    assert Schedule.of(AUTO, 600, LabelStatistics(missing={"train": 600})).batch_size > 0

@@ -117,3 +117,9 @@ def test_bins_are_in_units_of_the_column(spec: FeatureSpec, statistics: Statisti
     assert bins(0.6, 0.6, 0.6, 4.6, 4.6) == [pytest.approx([-1, 1]), *nothing], "values that many rows have"
     assert bins(2.6, 2.6 + 1e-9, 4.6) == [pytest.approx([0, 1]), *nothing], "a float32 cannot tell them apart"
     assert bins(2.6, 2.6, 2.6) == bins() == [[], *nothing]
+
+
+def test_texts_that_end_in_nul_are_words_of_their_own(spec: FeatureSpec, statistics: Statistics) -> None:
+    words = ("red", "red\0", "red\0\0")
+    statistics = statistics.model_copy(update={"vocabularies": {**statistics.vocabularies, "colour": words}})
+    assert [encoded(spec, statistics, colour=word)[1][0] for word in (*words, "re")] == [2, 3, 4, 1]

@@ -8,6 +8,7 @@ import pytest
 from deltalake import write_deltalake
 
 from millrace.config.sections.train import Features
+from millrace.features.encoding import INT64_MIN
 from millrace.storage import Store
 from millrace.tables.versions import CLEAN, find_table
 from train.errors import NotTrainable
@@ -139,3 +140,32 @@ def test_quantiles_of_a_large_table_come_from_the_same_sample_each_time(spark: "
     assert found[0] == found[1]
     shares = [(values <= quantile).mean() for quantile in found[0][1:-1]]
     assert shares == pytest.approx(np.arange(1, BINS) / BINS, abs=0.01)
+
+
+@pytest.mark.parametrize("values", [[1013.25] * 5, [0.3, 0.1 + 0.2, 0.3, 0.3, 0.3], [1e15, 1e15 + 1, None, 1e15, 1e15]])
+def test_values_that_differ_by_rounding_have_no_spread(
+    spark: "SparkSession", store: Store, values: list[object]
+) -> None:
+    found = measured(spark, store, x=values).numeric["x"]
+    assert found.std == 1.0
+    assert measured(spark, store, x=[1e15, 1e15 + 1e4, 1e15, 1e15, None]).numeric["x"].std == pytest.approx(
+        4330.1, abs=0.1
+    )
+
+
+def test_equal_labels_have_no_spread(spark: "SparkSession", store: Store) -> None:
+    features = Features.model_validate({**FEATURES.model_dump(by_alias=True), "label": "x"})
+    measured(spark, store, x=[101.325] * 5)
+    assert measure(spark, find_table(store, "p", CLEAN), features, ("code",), classes=False).label.std == 1.0
+
+
+def test_the_marker_of_a_missing_integer_is_missing(spark: "SparkSession", store: Store) -> None:
+    found = measured(spark, store, size=[0, 1, INT64_MIN, 3, 4], code=[INT64_MIN, 5, 7, 7, INT64_MIN])
+    assert found.numeric["size"].min == 0
+    assert found.vocabularies["code"] == (7, 5)
+
+
+def test_a_cycle_of_values_that_are_not_finite_is_empty(spark: "SparkSession", store: Store) -> None:
+    inputs = {**FEATURES.model_dump(by_alias=True)["inputs"], "x": {"as": "cyclic", "period": 24.0}}
+    features = Features.model_validate({"label": "y", "empty_inputs": "drop", "inputs": inputs})
+    assert measured(spark, store, features=features, x=[float("nan"), float("inf")] * 2 + [None]).empty == ("x",)

@@ -235,6 +235,14 @@ COLUMNS = [
     ),
     Mistake("[city, people]", "[city, city]", "[city, city]", "features.crosses.0.columns.1", "duplicate", "once"),
     Mistake(
+        "[city, people], dim: 4}",
+        "[city, people], dim: 4}\n    - {columns: [city, people], dim: 8}",
+        "dim: 8",
+        "features.crosses.1",
+        "a second cross of city, people",
+        "expected each cross once",
+    ),
+    Mistake(
         "    distance: {as: numeric}",
         "    hour: {as: cyclic, period: dya}",
         "dya",

@@ -33,7 +33,6 @@ from train.preprocessing.statistics import warnings_of
 from train.ranks.arguments import RankArguments
 from train.ranks.launch import run_ranks
 from train.records import STAGE, EpochLog, RunFolder, log_metrics, manifest_of, metrics_of, packages, record_of
-from train.world import World
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -133,6 +132,8 @@ def _train(
     logger.info(
         "computed the statistics of the train split: %d rows, %d inputs", table.rows_of("train"), len(spec.inputs)
     )
+    for split, count in statistics.label.missing.items():
+        logger.warning("%s: %d of %d rows are left out, because they have no label", split, count, table.rows_of(split))
     args = RankArguments(
         train=config.train,
         spec=spec,
@@ -156,14 +157,14 @@ def _train(
     with run_folder.store.local_copy(*run_folder.parts) as folder:
         worst = replay(folder, spec)
     logger.info("the exported model gives the same outputs in a new process (largest difference %.1e)", worst)
-    return spec, {"train_rows": table.rows_of("train"), "empty_inputs": list(statistics.empty), **result}
+    rows = table.rows_of("train") - statistics.label.missing.get("train", 0)
+    return spec, {"train_rows": rows, "empty_inputs": list(statistics.empty), **result}
 
 
 def _check(config: Config, table: TableVersion) -> None:
     """Check, before Spark does any work, what would make the run fail later."""
     check_validated(table, digest_of(config.contract))
     check_columns(config, table)
-    World(0, config.ranks.world_size)
     for split in ("train", "test"):
         if table.rows_of(split) < config.ranks.world_size:
             raise NotTrainable(

@@ -20,7 +20,7 @@ def check_gates(gates: Mapping[str, Gate], metrics: Mapping[str, Any], previous:
     for name, gate in gates.items():
         value = metrics.get(name)
         if value is None or not math.isfinite(value):
-            failures.append(f"{name} could not be measured")
+            failures.append(f"{name} could not be measured on the test rows, such as with one class or equal labels")
             continue
         if gate.min is not None and value < gate.min:
             failures.append(f"{name} {value:.4f} is below {gate.min} by {gate.min - value:.4f}")

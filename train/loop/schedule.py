@@ -49,7 +49,7 @@ class Schedule:
         """
         labelled = max(1, rows - (label.missing.get("train", 0) if label else 0))
         automatic = max(1, -(-_batch_size(labelled) * rows // labelled))
-        batch_size = train.batch_size if isinstance(train.batch_size, int) else automatic
+        batch_size = min(max(1, rows), train.batch_size if isinstance(train.batch_size, int) else automatic)
         steps = steps_of_an_epoch(rows, batch_size)
         epochs = train.epochs if isinstance(train.epochs, int) else _between(EPOCHS, round(STEPS / steps))
         patience = max(PATIENCE, round(epochs / 8)) if train.patience == "auto" else train.patience

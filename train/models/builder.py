@@ -11,7 +11,7 @@ from train.preprocessing.layers import CATEGORY, NUMERIC, Encoding
 
 
 def build_trunk(train: Train, encoding: Encoding, units: int) -> Any:
-    """Call the builder that ``train.model`` names; returns a Keras model that takes a dictionary of two tensors.
+    """Call the builder that ``train.model`` names; returns a Keras model that takes both tensors by name.
 
     Args:
         train: The section ``train`` of the product file.
@@ -49,7 +49,7 @@ def build_trunk(train: Train, encoding: Encoding, units: int) -> Any:
             f"train.model: {train.model} returned a model with output shape {trunk.output_shape}, "
             f"expected (None, {units})"
         )
-    return trunk if isinstance(trunk.input, dict) else _with_names(trunk)
+    return trunk
 
 
 def _inputs_of(trunk: Any) -> dict[str, Any]:
@@ -61,13 +61,3 @@ def _inputs_of(trunk: Any) -> dict[str, Any]:
     if isinstance(given, dict):
         return {name: tensor.shape for name, tensor in given.items()}
     return {tensor.name: tensor.shape for tensor in trunk.inputs}
-
-
-def _with_names(trunk: Any) -> Any:
-    """The same model with a dictionary as its input: Keras gives the tensors of one to a list by position."""
-    import keras
-
-    inputs = {
-        tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in trunk.inputs
-    }
-    return keras.Model(inputs, trunk([inputs[tensor.name] for tensor in trunk.inputs]))

@@ -1,7 +1,7 @@
 """Builds the feature spec of a model from a product file, a table version and its statistics."""
 
 from millrace.config import Config
-from millrace.errors import ConfigError, FeatureMismatch
+from millrace.errors import ConfigError, FeatureMismatch, shorten
 from millrace.features.spec import (
     Category,
     Cyclic,
@@ -123,10 +123,14 @@ def build_label(config: Config, label: LabelStatistics) -> Label:
         _check_values(config, label)
         return Label(name=name, task=task, log=section.log, loss=config.train.loss)
     classes = tuple(value for value, _ in label.counts)
+    shown = shorten(", ".join(map(repr, classes)), 80)
     if task == "binary" and len(classes) != 2:  # noqa: PLR2004
-        raise NotTrainable(f"label '{name}' has {len(classes)} classes in the train split, a binary task needs 2")
+        raise NotTrainable(
+            f"label '{name}' has {len(classes)} classes in the train split ({shown}), and a binary task needs 2",
+            hint="check the label and the filters" if len(classes) < 2 else "set train.task: multiclass",  # noqa: PLR2004
+        )
     if len(classes) < 2:  # noqa: PLR2004
-        raise NotTrainable(f"label '{name}' has one class only in the train split: {classes}")
+        raise NotTrainable(f"label '{name}' has one class only in the train split: {shown}")
     if not all(isinstance(value, int) for value in classes) and not all(isinstance(v, str) for v in classes):
         raise NotTrainable(f"label '{name}' must be an integer, boolean or string for a classification")
     return Label.model_validate({"name": name, "task": task, "classes": classes})

@@ -1,8 +1,8 @@
 """The typed sections of a profile: where a product runs, and with which resources."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millrace.config.sections.names import MASTER_PATTERN, MEMORY_PATTERN
 from millrace.section import Section
@@ -32,11 +32,22 @@ class StoreSection(Section):
     stage ends with exit code 75."""
 
 
+SHARDS: Final = 480
+"""Number of equal parts of a split in training; the number of ranks must divide it."""
+
+
+def _check_world_size(size: int) -> int:
+    if SHARDS % size:
+        divisors = ", ".join(str(n) for n in range(1, SHARDS + 1) if SHARDS % n == 0)
+        raise ValueError(f"expected one of {divisors}")
+    return size
+
+
 class Ranks(Section):
     """How training is distributed."""
 
-    world_size: int = Field(2, ge=1, le=840)
-    """Number of Horovod ranks; each is one Spark task."""
+    world_size: Annotated[int, Field(ge=1), AfterValidator(_check_world_size)] = 2
+    """Number of Horovod ranks, each one Spark task; it divides 480."""
     start_timeout_s: int = Field(120, ge=1)
     """Seconds until Spark must have started every rank; later, training ends with exit code 75."""
 

@@ -82,6 +82,7 @@ def test_an_unknown_profile(product: Path, tmp_path: Path) -> None:
         ("5: 1\n", 1, "5", "expected one of: ranks, serve, spark, store"),
         ("ranks:\n  world_sise: 2\n", 2, "ranks.world_sise", "did you mean 'world_size'?"),
         ("ranks: {world_size: 0}\n", 1, "ranks.world_size", "expected at least 1"),
+        ("ranks: {world_size: 7}\n", 1, "ranks.world_size", "expected one of 1, 2, 3, 4, 5, 6, 8"),
         ("spark: {master: locl}\n", 1, "spark.master", "expected a Spark master"),
         ("spark: {driver_memory: 2}\n", 1, "spark.driver_memory", "expected text in quotes"),
         ("\nstore: {root: 's3://bucket'}\n", 2, "store.root", "use a local path, file:///path or hdfs://"),

@@ -3,11 +3,9 @@
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.errors import ConfigError
 from millrace.tables.versions import DataFile
 from train.data.plan import WINDOW, EpochPlan, ShardOrder, SplitPlan
 from train.world import SHARDS, World
@@ -69,11 +67,6 @@ def test_a_step_holds_the_same_rows_for_every_world_size() -> None:
         return found
 
     assert all(rows_of_step(1, step) == rows_of_step(4, step) for step in range(plan.steps))
-
-
-def test_a_world_size_that_does_not_divide_the_shards_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"ranks.world_size: 7 does not divide 480; expected one of 1, 2, 3"):
-        World(0, 7)
 
 
 def test_the_order_changes_with_the_epoch_and_stays_inside_windows() -> None:

@@ -24,12 +24,15 @@ def test_each_broken_bound_is_named_with_its_values() -> None:
     assert str(GateFailed(failures)) == "the model is not published: " + "; ".join(failures)
 
 
+UNKNOWN = "auc could not be measured on the test rows, such as with one class or equal labels"
+
+
 @pytest.mark.case("B1")
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("gate", [Gate(min=0.5), Gate(max=0.5), Gate(vs_previous=-1.0)])
 def test_a_metric_without_a_value_fails(value: float | None, gate: Gate) -> None:
-    assert check_gates({"auc": gate}, {"auc": value}, {"auc": 0.5}) == ["auc could not be measured"]
-    assert check_gates({"auc": gate}, {}, None) == ["auc could not be measured"]
+    assert check_gates({"auc": gate}, {"auc": value}, {"auc": 0.5}) == [UNKNOWN]
+    assert check_gates({"auc": gate}, {}, None) == [UNKNOWN]
 
 
 def test_without_a_previous_version_only_the_bounds_count() -> None:

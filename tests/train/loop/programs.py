@@ -70,7 +70,7 @@ CASES = (
     Case("fewer rows in a step than ranks", files=(5,), batch_size=2, steps=30),
     Case("normalised", trunk="normalised", steps=12),
 )
-MIXED = Case("random numbers, and weights of 16 bits", trunk="mixed", steps=4)
+MIXED = Case("random numbers, and weights of several types", trunk="mixed", steps=4)
 
 
 @dataclass
@@ -192,11 +192,12 @@ def normalised(units: int) -> Any:
 
 
 def mixed(units: int) -> Any:
-    """A trunk with random numbers, and weights of two types."""
+    """A trunk with random numbers, and weights of three types."""
     import keras
 
     inputs, joined = _inputs()
-    hidden = keras.layers.Dense(8, dtype="float16")(keras.layers.Dropout(0.5)(joined))
+    hidden = keras.layers.Dense(8, dtype="float64")(keras.layers.Dropout(0.5)(joined))
+    hidden = keras.layers.Dense(8, dtype="float16")(hidden)
     return keras.Model(inputs, keras.layers.Dense(units, dtype="float32")(hidden))
 
 

@@ -16,7 +16,7 @@ AUTO = Train(task="binary")
 @pytest.mark.parametrize(
     ("rows", "batch_size", "steps", "epochs", "patience"),
     [
-        (1, 16, 1, 250, 31),
+        (1, 1, 1, 250, 31),
         (105, 16, 7, 250, 31),
         (5_000, 64, 79, 51, 6),
         (300_000, 4_096, 74, 54, 7),

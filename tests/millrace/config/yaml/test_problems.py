@@ -198,6 +198,14 @@ COLUMNS = [
         "a binary task",
         "only the label",
     ),
+    Mistake(
+        "task: binary",
+        "task: regression\n  class_weights: balanced",
+        "class_weights",
+        "train.class_weights",
+        "for a regression",
+        "only classes have weights",
+    ),
     Mistake("epochs: 2", "epochs: 2\n  loss: poisson", "poisson", "train.loss", "a binary task", "only a regression"),
     Mistake(
         "    distance: {", "    late: {", "late: {", "features.inputs.late", "'late' is the label", "cannot be an input"

@@ -178,5 +178,5 @@ def figure_of(table: PublicTable, rows: int, results: np.ndarray) -> Figure:
         f"{ours:.4f} ({', '.join(f'{value:.3f}' for value in results[:, 0])})",
         f"HistGradientBoosting {boosted:.4f} ({', '.join(f'{value:.3f}' for value in results[:, 1])})",
         f">= {boosted - margin:.4f}",
-        ours >= boosted - margin,
+        bool(ours >= boosted - margin),
     )

@@ -81,7 +81,10 @@ class EpochLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._write()
+        try:
+            self._write()
+        except Exception as error:  # training succeeded, or has an error of its own
+            logger.warning("the last epochs are not in %s: %s", EPOCHS, error)
 
     def receive(self, event: dict[str, Any]) -> None:
         """Handle an event of rank 0."""

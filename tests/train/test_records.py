@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from millrace.config import Product, load_product
 from millrace.storage import Store
 from millrace.tables.versions import TableVersion
@@ -35,3 +37,16 @@ def test_the_same_settings_on_other_rows_are_another_run(product: Product, table
     assert commit_key(product.config, other) != key
     path = product.folder / "shapes.yaml"
     assert commit_key(load_product(path, settings=["train.seed=9"]).config, table) != key
+
+
+def test_epochs_that_cannot_be_written_do_not_end_the_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("full")
+
+    with EpochLog(RunFolder(store, ("runs", "p", "run-1", "train")), 4, lambda _: None) as log:
+        for epoch in (1, 2):
+            log.receive({"event": "epoch", "epoch": epoch, "loss": 1.0, "val_loss": None, "best_epoch": 1})
+        monkeypatch.setattr(Store, "put", fail)
+    assert "the last epochs are not in metrics.jsonl: full" in caplog.text

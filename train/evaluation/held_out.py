@@ -55,7 +55,7 @@ def evaluate_test_split(
         reader.heartbeat()
         outputs = evaluation.add(model, batch)
         if previous_evaluation and previous_model and not problem:
-            problem = _problem(previous_evaluation, previous_model, batch)
+            problem = problem_of(previous_evaluation, previous_model, batch)
         if kept < SAMPLE_ROWS:
             rows.append(batch)
             sample_outputs.append({name: value.numpy() for name, value in outputs.items()})
@@ -69,7 +69,7 @@ def evaluate_test_split(
     return metrics, (rows, sample_outputs)
 
 
-def _problem(previous: Evaluation, model: Model, batch: pa.RecordBatch) -> str:
+def problem_of(previous: Evaluation, model: Model, batch: pa.RecordBatch) -> str:
     """Evaluate the version before on a batch; returns what is wrong with it, which must not stop the new model."""
     try:
         previous.add(model, batch)

@@ -16,7 +16,7 @@ from millrace.tables.versions import CLEAN, TableVersion, find_table
 from tests.made_up import SCHEMA, things
 from train.evaluation.evaluate import Evaluation, extract_predictions, summarise
 from train.evaluation.frequent_values import MAX_SLICES, frequent_values
-from train.evaluation.held_out import parts_of
+from train.evaluation.held_out import parts_of, problem_of
 from train.evaluation.slices import OTHER, keys_of
 from train.preprocessing.statistics import Statistics
 
@@ -122,3 +122,15 @@ def test_batches_are_cut_by_the_number_of_classes(spec: FeatureSpec) -> None:
 
     assert parts(0) == parts(3) == [4_096, 4_096, 808]
     assert parts(1 << 20) == [4] * 2_250
+
+
+def test_what_is_wrong_with_the_version_before_does_not_end_the_run(spec: FeatureSpec, statistics: Statistics) -> None:
+    def refuses(inputs: dict[str, Any]) -> dict[str, Any]:
+        raise OSError("no such table")
+
+    def broken(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**always_ball(inputs), "probabilities": np.full((60, 3), np.nan)}
+
+    assert problem_of(Evaluation(spec, statistics.label, {}), always_ball, batch()) == ""
+    assert problem_of(Evaluation(spec, statistics.label, {}), refuses, batch()) == "OSError: no such table"
+    assert "not finite for 60 of 60 rows" in problem_of(Evaluation(spec, statistics.label, {}), broken, batch())

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from millrace.config.sections.profile import SHARDS
 
-__all__ = ["SHARDS", "World"]
-
 
 @dataclass(frozen=True)
 class World:

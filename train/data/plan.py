@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from millrace.config.sections.profile import SHARDS
 from millrace.tables.rows import RowRange, cut_rows
 from millrace.tables.versions import DataFile
-from train.world import SHARDS, World
+from train.world import World
 
 WINDOW: Final = 8_192
 """Rows of a shard that are shuffled together, so that the positions of an epoch are never all in memory."""

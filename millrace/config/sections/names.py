@@ -45,9 +45,9 @@ def _check_type(value: str) -> str:
 
 
 def _check_input(name: str) -> str:
-    bare = name.strip("_") or "column"
-    other = f"{bare}_" if keyword.iskeyword(bare) or bare == "self" else bare
     if keyword.iskeyword(name) or name.startswith("_") or name == "self":
+        bare = name.strip("_") or "column"
+        other = f"{bare}_" if keyword.iskeyword(bare) or bare == "self" else bare
         raise ValueError(
             f"no name of an input in TensorFlow; rename the column in ingest.steps, such as rename: {{{other}: {name}}}"
         )

@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.config.sections.profile import SHARDS
 from millrace.tables.versions import DataFile
 from train.data.plan import WINDOW, EpochPlan, ShardOrder, SplitPlan
-from train.world import SHARDS, World
+from train.world import World
 
 
 def split_of(*rows: int) -> SplitPlan:

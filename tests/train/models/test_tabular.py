@@ -23,6 +23,8 @@ def test_scores_have_one_row_each(numeric: int, categories: tuple[EncodedCategor
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(ValidationError, match="hiden"):
         build(Encoding(1, ()), 1, {"hiden": [8]})
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        build(Encoding(1, ()), 1, {"hidden": [0]})
 
 
 def test_positions_in_bins_are_those_of_numpy() -> None:

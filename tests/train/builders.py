@@ -1,6 +1,7 @@
 """Builders of trunks that misbehave in one rank; named by dotted path, as a user's would be."""
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,11 @@ def drifting(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
 def mistaken(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
     """A builder with a mistake of its own."""
     return tabular.build(encoding, units, {"hidden": [units + "1"]})  # type: ignore[operator] # the mistake
+
+
+def quitting(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:
+    """A builder that ends its process."""
+    sys.exit("no such option")
 
 
 def wide(encoding: Encoding, units: int, options: Mapping[str, Any]) -> Any:

@@ -71,9 +71,12 @@ def test_ranks_whose_weights_drift_apart_are_found_after_one_epoch(
 
 
 @pytest.mark.case("B8")
-def test_a_mistake_in_a_builder_is_named_and_not_retried(spark: "SparkSession", arguments: RankArguments) -> None:
-    with pytest.raises(ConfigError, match=r"TypeError: .*tests/train/builders\.py:\d+ in mistaken") as caught:
-        run(spark, arguments, model="tests.train.builders:mistaken")
+@pytest.mark.parametrize(("builder", "error"), [("mistaken", "TypeError"), ("quitting", "SystemExit: no such option")])
+def test_a_mistake_in_a_builder_is_named_and_not_retried(
+    spark: "SparkSession", arguments: RankArguments, builder: str, error: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{error}.*tests/train/builders\.py:\d+ in {builder}") as caught:
+        run(spark, arguments, model=f"tests.train.builders:{builder}")
     assert exit_code(caught.value) == 78
 
 

@@ -160,9 +160,11 @@ class Overloaded(Unavailable):
         retry_after_s: After how many seconds the client may retry.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"the server is busy: {what}", hint="retry later, or send fewer requests at the same time")
-        self.retry_after_s = 1
+    def __init__(
+        self, what: str, *, hint: str = "retry later, or send fewer requests at the same time", retry_after_s: int = 1
+    ) -> None:
+        super().__init__(f"the server is busy: {what}", hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class InferenceLate(Unavailable):

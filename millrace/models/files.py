@@ -1,14 +1,13 @@
 """Lists the files of a model version, verifies them by their digests, and copies them to this machine."""
 
 import logging
-import os
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from millrace.digests import sha256_of
 from millrace.failpoints import fail_here
+from millrace.models.cache import cache_folder, evict, mark_used, remove_copy
 from millrace.models.manifest import MANIFEST, ModelDamaged, ModelFile, ModelVersion
 from millrace.storage import download, mapped_errors
 
@@ -46,20 +45,22 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
     Raises:
         ModelDamaged: A file is missing, changed, or not in the manifest.
         StorageError: The store cannot be read.
+        ConfigError: The cache folder cannot be written.
     """
     if not version.is_remote:
         verify_files(version)
         return version
     manifest = version.manifest
-    target = _cache_folder() / manifest.digest / manifest.name / str(manifest.version)
+    target = cache_folder() / "models" / manifest.digest / manifest.name / str(manifest.version)
     copy = replace(version, uri=str(target))
     if target.is_dir():
+        mark_used(target)  # before reading it: from now on nobody removes it
         try:
             verify_files(copy)
             return copy
-        except ModelDamaged as error:
+        except (ModelDamaged, FileNotFoundError) as error:
             logger.warning("the cached copy in %s is damaged; downloading it again: %s", target, error)
-            shutil.rmtree(target)
+            remove_copy(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
         staged = replace(version, uri=str(Path(folder, manifest.name, str(manifest.version))))
@@ -72,9 +73,6 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
         except OSError:
             if not target.is_dir():  # else another process was first with the same files
                 raise
+    mark_used(target)
+    evict(target)
     return copy
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MILLRACE_CACHE") or Path(base, "millrace"), "models")

@@ -10,12 +10,14 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from millrace.errors import ArtifactExists, ArtifactNotFound
+from millrace.errors import ArtifactExists, ArtifactNotFound, Refused
 from millrace.models.files import list_files
 from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, ModelVersion
 from millrace.storage import Store, is_plain
 
-_VERSION: Final = re.compile(r"[1-9][0-9]{0,17}")
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,18}")
+MAX_VERSION: Final = 2**63 - 1
+"""Versions are int64, as in TensorFlow Serving."""
 
 
 class ModelStore:
@@ -32,7 +34,8 @@ class ModelStore:
         """Return the version numbers, ascending; folders with other names are not versions."""
         if not is_plain(name):
             return []
-        return sorted(int(n) for n in self.store.names("models", name) if _VERSION.fullmatch(n))
+        numbers = (int(n) for n in self.store.names("models", name) if _VERSION.fullmatch(n))
+        return sorted(number for number in numbers if number <= MAX_VERSION)
 
     def open(self, name: str, version: int | None = None) -> ModelVersion:
         """Read a version's manifest; the newest version by default. Files are not checked (see `verify_files`).
@@ -88,12 +91,18 @@ class ModelStore:
 
         Raises:
             ArtifactExists: Other publishers took every number that was tried.
+            Refused: The model has the highest version number that there is.
         """
         for _ in range(10):
             versions = self.versions(manifest.name)
             if twin := self._twin_of(manifest, versions):
                 return twin
             number = (versions or [0])[-1] + 1
+            if number > MAX_VERSION:
+                raise Refused(
+                    f"model {manifest.name} has version {MAX_VERSION}, the highest number there is",
+                    hint="remove that version, or publish under another name",
+                )
             numbered = manifest.model_copy(update={"version": number, "files": list_files(folder)})
             (folder / MANIFEST).write_text(numbered.model_dump_json(indent=2, by_alias=True))
             try:

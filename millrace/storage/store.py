@@ -156,7 +156,8 @@ class Store:
         with mapped_errors("file", "/".join(parts)):
             staged = self._stage(data, target)
             fail_here("put.before_rename")
-            self.files.replace(staged, target)
+            with _removed_on_error(self.files, staged):
+                self.files.replace(staged, target)
 
     def put_new(self, data: bytes, *parts: str) -> None:
         """Write a new file; if several writers use one name, exactly one succeeds.

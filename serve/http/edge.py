@@ -24,6 +24,7 @@ from serve.errors import (
     status_of,
 )
 from serve.garbage import forget_stack
+from serve.http.cors import CrossOrigin
 from serve.http.responses import WHOLE_RESPONSE, Reply, error_response
 from serve.monitoring.correlation import HEADER, context_of
 from serve.monitoring.metrics import Metrics
@@ -74,6 +75,7 @@ class Edge:
         metrics: Counts the requests.
         is_draining: Whether the server is about to stop: every response then closes its connection.
         logs_requests: Whether each request is logged.
+        cors: Answers the requests of other origins' pages; None if they are not allowed.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class Edge:
         is_draining: Callable[[], bool] = lambda: False,
         *,
         logs_requests: bool = False,
+        cors: CrossOrigin | None = None,
     ) -> None:
+        self._cors = cors
         self._logs_requests = logs_requests
         self._app = app
         self._find = find
@@ -100,7 +104,14 @@ class Edge:
         context = context_of(scope["headers"])
         CONTEXT.set({**(CONTEXT.get() or {}), **context})
         sender = _Sender(scope, receive, send, [(HEADER, context["request_id"].encode())], self._is_draining)
+        preflight = None
+        if self._cors:
+            preflight = self._cors.answer_preflight(scope)
+            sender.use(self._cors.sender(scope, send))
         try:
+            if preflight:
+                await preflight(scope, receive, sender.send)
+                return
             found = None if scope.get("root_path") else self._find(scope["method"], scope["path"])
             if found is None:
                 await self._app(scope, receive, sender.send)
@@ -131,6 +142,13 @@ class _Sender:
     headers: list[tuple[bytes, bytes]]
     is_draining: Callable[[], bool]
     status: int = 0
+    is_whole: bool = True
+    """Whether the connection may send the response by one write."""
+
+    def use(self, sender: Send | None) -> None:
+        """Send by another function, which needs the two messages of a response."""
+        if sender:
+            self.sender, self.is_whole = sender, False
 
     def _all_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         closes = self.is_draining() and CLOSE not in headers
@@ -146,7 +164,7 @@ class _Sender:
     async def send_whole(self, reply: Reply) -> None:
         """Send a response, by one write if the connection offers that (`serve.http.fast_path`)."""
         respond = self.scope.get("extensions", {}).get(WHOLE_RESPONSE)
-        if respond is None:
+        if respond is None or not self.is_whole:
             await reply(self.scope, self.receive, self.send)
             return
         self.status = reply.status

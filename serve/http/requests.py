@@ -1,14 +1,18 @@
 """Reads what a request carries: a header, a timeout, the body with its limits and compression."""
 
 import asyncio
+import contextlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest
 from serve.values.document import describe
+
+Receiving = Callable[[], AbstractContextManager[None]]
 
 ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """The ``wbits`` of zlib for each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
@@ -57,12 +61,13 @@ def timeout_of(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
     return None
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, receiving: Receiving = contextlib.nullcontext) -> bytes:
     """Read and decompress the body, whatever its Content-Type is.
 
     Args:
         request: The request.
         limit: Most bytes, before and after decompression.
+        receiving: A context for the time in which the rest of the body arrives; not for a body that is there already.
 
     Raises:
         BodyTooLarge: Content-Length is over the limit (nothing is read), or more bytes than the limit arrive, or the
@@ -78,7 +83,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise InvalidRequest("Content-Length is not a number of bytes")
     if int(declared) > limit:
         raise BodyTooLarge(limit)
-    body = await _receive(request, limit)
+    body = await _receive(request, limit, receiving)
     bits = ENCODINGS[encoding]
     if bits is None:
         return body
@@ -86,20 +91,28 @@ async def read_body(request: Request, limit: int) -> bytes:
     return await asyncio.to_thread(decompress, body, bits, limit)
 
 
-async def _receive(request: Request, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        if not message.get("more_body"):
-            return b"".join((*parts, part)) if parts else part
-        parts.append(part)
+async def _receive(request: Request, limit: int, receiving: Receiving) -> bytes:
+    part, is_last = await _receive_part(request, limit)
+    if is_last:
+        return part
+    parts, size = [part], len(part)
+    with receiving():
+        while not is_last:
+            part, is_last = await _receive_part(request, limit, size)
+            parts.append(part)
+            size += len(part)
+    return b"".join(parts)
+
+
+async def _receive_part(request: Request, limit: int, received: int = 0) -> tuple[bytes, bool]:
+    """The next part of the body, and whether it is the last one."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    part: bytes = message.get("body", b"")
+    if received + len(part) > limit:
+        raise BodyTooLarge(limit)
+    return part, not message.get("more_body")
 
 
 def decompress(body: bytes, bits: int, limit: int) -> bytes:

@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
 
     Args:
         config: The configuration of uvicorn.
-        on_ready: Called when the server answers requests.
+        on_start: Called when the server answers requests.
         on_drain: Called at SIGTERM; returns for how many seconds the server continues to answer.
         on_second: Called once a second.
     """
@@ -60,22 +60,26 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        on_ready: Callable[[], None],
+        on_start: Callable[[], None],
         on_drain: Callable[[], float] = lambda: 0.0,
         on_second: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._on_start = on_start
         self._on_drain = on_drain
         self._on_second = on_second
         self._is_draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer requests, then call `on_ready`."""
+        """Start to answer requests, then call `on_start`."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
-        self._on_ready()
+        self._on_start()
+
+    def stop(self) -> None:
+        """Stop as at a signal; may be called by any thread."""
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """At the first SIGTERM, continue to answer so that a load balancer can see that the server is not ready.

@@ -25,7 +25,6 @@ from serve.inference.joint_calls import JointCalls, Pending, Result
 from serve.servables.domains import DomainGuard
 from serve.servables.servable import Array, Arrays, Servable
 from serve.servables.signatures import Signature
-from serve.servables.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,6 @@ class Batcher:
         servable: The model version.
         signature: The function of the model.
         executor: Threads for long work.
-        statistics: Counts the time of each phase.
         limits: The limits of the queue.
         guard: Checks the values against the model's domains.
     """
@@ -63,13 +61,12 @@ class Batcher:
         servable: Servable,
         signature: Signature,
         executor: Executor,
-        statistics: Statistics,
         limits: Limits,
         guard: DomainGuard | None = None,
     ) -> None:
         self.signature = signature
         self._servable = servable
-        self._calls = JointCalls(servable, signature, executor, statistics, guard)
+        self._calls = JointCalls(servable, signature, executor, guard)
         self._limits = limits
         self._waiting: dict[int, Pending] = {}
         """Requests without an answer, the oldest first."""

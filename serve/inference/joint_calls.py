@@ -22,7 +22,6 @@ from serve.isolation.offload import PARSED, work
 from serve.servables.domains import DomainGuard
 from serve.servables.servable import Array, Arrays, Servable, non_finite_rows
 from serve.servables.signatures import Signature
-from serve.servables.statistics import Statistics
 from serve.values.arrays import decode_values
 
 logger = logging.getLogger(__name__)
@@ -58,7 +57,6 @@ class JointCalls:
         servable: The model version.
         signature: The function of the model.
         executor: Threads for long work.
-        statistics: Counts the time of each phase.
         guard: Checks the values against the model's domains.
     """
 
@@ -67,14 +65,13 @@ class JointCalls:
         servable: Servable,
         signature: Signature,
         executor: Executor,
-        statistics: Statistics,
         guard: DomainGuard | None = None,
     ) -> None:
         self._servable = servable
         self._executor = executor
         self._guard = guard
         self._signature = signature
-        self._statistics = statistics
+        self._statistics = servable.statistics
 
     async def run_alone(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None, size: int) -> Arrays:
         """Run a request whose inputs do not count rows."""
@@ -190,7 +187,10 @@ class JointCalls:
             logger.warning("a batch of %d requests failed, each runs again alone: %s", len(members), error)
             forget_stack(error)
             for pending, part in _split(members, inputs):
-                await self._answer([pending], part, results, size)
+                if pending.answer.done():  # its client has gone: after a hang, each call could take as long again
+                    results[id(pending)] = error
+                else:
+                    await self._answer([pending], part, results, size)
             return
         written = sum(values.nbytes for values in answered.values())
         await work(self._executor, written, self._share, members, answered, results)

@@ -1,7 +1,6 @@
 """Runs predictions for the routes of every protocol: finds the version, admits, batches, and measures."""
 
 import asyncio
-import functools
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,24 +9,23 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from millrace.config.sections.serve import Serve
 from millrace.errors import MillraceError
+from millrace.models.store import MAX_VERSION
 from serve.errors import InferenceLate, InvalidRequest
 from serve.inference.admission import Admission, Admitted, ServiceRate
 from serve.inference.batching import Batcher, Limits
 from serve.inference.deadlines import Deadline
 from serve.inference.inputs import InferenceInput
+from serve.inference.loads import Loads
 from serve.inference.rowwise import Reported, RowValidator, answer_good_rows
 from serve.isolation.offload import INLINE_BYTES, work
 from serve.servables.domains import DomainGuard
 from serve.servables.manager import ServableManager
 from serve.servables.servable import Arrays, Servable
 from serve.servables.signatures import SERVING_DEFAULT, Signature
-from serve.servables.statistics import Statistics
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-MAX_DIGITS: Final = 18
-"""Of a version number; it fits an int64."""
 WORKERS: Final = 32
 """Threads for calls of models and for large bodies.
 
@@ -58,13 +56,13 @@ class Service:
         self.admission = Admission(settings.max_requests)
         self._states: dict[Servable, _VersionState] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="infer")
-        # Loading takes seconds. It has its own threads, so that no prediction waits for it.
-        self._loader = ThreadPoolExecutor(4, thread_name_prefix="load")
+        self.loads = Loads()
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model has a loaded version, and the server is not about to stop."""
-        return self.manager.is_ready and not self.is_draining
+        """Whether the server is not about to stop, and the models are loaded that `serve.ready_when` says."""
+        is_loaded = self.manager.is_any_ready if self._settings.ready_when == "any" else self.manager.is_ready
+        return is_loaded and not self.is_draining
 
     def drain(self) -> float:
         """Report the server as not ready from now on; requests are still answered.
@@ -78,7 +76,7 @@ class Service:
     def close(self) -> None:
         """Stop the threads."""
         self._workers.shutdown(wait=False, cancel_futures=True)
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self.loads.close()
 
     async def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The version with this number or label, by default the newest. It is loaded now if necessary.
@@ -87,24 +85,32 @@ class Service:
             ModelNotFound: No such model is served, or no such version is in the store.
             ModelNotReady: The version cannot be loaded.
             UnknownLabel: The model has no such label.
+            Overloaded: Too many other versions are being loaded or are in use.
         """
         if label is not None:
             version = self.manager.version_of(name, label)
         found = self.manager.loaded(name, version)
-        return found if found else await self.load(self.manager.get, name, version)
+        if found:
+            return found
+        return await self.loads.load(name, version, self.manager.get, name, version)
 
-    def admitted(self, servable: Servable) -> Admitted:
-        """Count a prediction from its head to its answer, by a ``with`` statement.
+    def check_load(self, servable: Servable) -> None:
+        """Check that a prediction would be accepted, before its body is read.
 
         Args:
             servable: The version that it is for.
 
         Raises:
-            Overloaded: Too many predictions are in the server, or the estimated wait is over the latency target. The
-                body was not read.
+            Overloaded: Too many predictions are in the server, or the estimated wait is over the latency target.
         """
-        target_s = self.manager.settings(servable.name).latency_target_s or self._settings.latency_target_s
-        return self.admission.enter(self._state(servable).rate, target_s)
+        self.admission.check(self._state(servable).rate, self._target_s(servable))
+
+    def admitted(self, servable: Servable) -> Admitted:
+        """Count a prediction from its complete body to its answer, by a ``with`` statement; see `check_load`."""
+        return self.admission.enter(self._state(servable).rate, self._target_s(servable))
+
+    def _target_s(self, servable: Servable) -> float | None:
+        return self.manager.settings(servable.name).latency_target_s or self._settings.latency_target_s
 
     def convert(
         self, call: Callable[_P, _R], size: int, *arguments: _P.args, **_: _P.kwargs
@@ -118,11 +124,6 @@ class Service:
             **_: None.
         """
         return work(self._workers, size, call, *arguments, **_)
-
-    async def load(self, call: Callable[_P, _R], *arguments: _P.args, **_: _P.kwargs) -> _R:
-        """Call a function that uses the model store, in a thread."""
-        bound = functools.partial(call, *arguments, **_)
-        return await asyncio.get_running_loop().run_in_executor(self._loader, bound)
 
     async def infer(
         self,
@@ -151,7 +152,7 @@ class Service:
             InferenceLate: The answer took too long. A computation that has started continues.
         """
         started = time.perf_counter()
-        state = self._state(servable)
+        state, statistics = self._state(servable), servable.statistics
         batcher = state.batchers.get(signature.name) or self._open(state, servable, signature)
         try:
             if servable.joins and signature.is_tabular and size <= INLINE_BYTES:
@@ -159,9 +160,9 @@ class Service:
             else:
                 answered = await self._infer_decoded(batcher, request, size, outputs, deadline)
         except MillraceError:
-            state.statistics.failed.add(time.perf_counter() - started)
+            statistics.failed.add(time.perf_counter() - started)
             raise
-        state.statistics.succeeded.add(time.perf_counter() - started)
+        statistics.succeeded.add(time.perf_counter() - started)
         return answered
 
     async def _infer_decoded(
@@ -212,19 +213,16 @@ class Service:
         started = time.perf_counter()
         size = sum(values.nbytes for values in outputs.values())  # strings count as pointers
         written = await self.convert(call, size, *arguments, **_)
-        self._state(servable).statistics.encode.add(time.perf_counter() - started)
+        servable.statistics.encode.add(time.perf_counter() - started)
         return written
 
-    def statistics(self) -> list[tuple[Servable, Statistics, int]]:
-        """Every loaded version, its statistics, and the rows in its queues."""
+    def statistics(self) -> list[tuple[Servable, int]]:
+        """Every loaded version, and the rows in its queues."""
         states = ((s, self._state(s)) for name in self.manager.names for s in self.manager.all_loaded(name))
-        return [(s, state.statistics, sum(b.queued for b in state.batchers.values())) for s, state in states]
-
-    def batch_sizes(self, name: str) -> list[int]:
-        """The sizes of the batches of a model so far, in rows, rounded up to the buckets of the statistics."""
-        return sorted({rows for s in self.manager.all_loaded(name) for rows in self._state(s).statistics.sizes()})
+        return [(s, sum(b.queued for b in state.batchers.values())) for s, state in states]
 
     def _state(self, servable: Servable) -> "_VersionState":
+        """The queues of a version; only for the event loop, as the queues are."""
         state = self._states.get(servable)
         if state is None:
             loaded = {s for name in self.manager.names for s in self.manager.all_loaded(name)}
@@ -239,19 +237,18 @@ class Service:
         guard = None
         if servable.domains and signature.name == SERVING_DEFAULT:
             guard = DomainGuard(
-                servable.domains, lambda: self.manager.settings(servable.name).domains, state.statistics.outside
+                servable.domains, lambda: self.manager.settings(servable.name).domains, servable.statistics.outside
             )
-        batcher = Batcher(servable, signature, self._workers, state.statistics, self._limits, guard)
+        batcher = Batcher(servable, signature, self._workers, self._limits, guard)
         state.batchers[signature.name] = batcher
         return batcher
 
 
 @dataclass(frozen=True)
 class _VersionState:
-    """The queues and counts of a loaded version."""
+    """The queues of a loaded version."""
 
     batchers: dict[str, Batcher] = field(default_factory=dict)
-    statistics: Statistics = field(default_factory=Statistics)
     rate: ServiceRate = field(default_factory=ServiceRate)
 
 
@@ -263,6 +260,9 @@ def version_of(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
-        raise InvalidRequest(f"Failed to convert version: {text[:64]}: not a number of at most {MAX_DIGITS} digits")
-    return int(text) or None
+    digits = text.lstrip("0") or "0"
+    # Python converts thousands of digits slowly, and more only with an error.
+    is_number = text.isascii() and text.isdigit() and len(digits) <= len(str(MAX_VERSION))
+    if not is_number or int(digits) > MAX_VERSION:
+        raise InvalidRequest(f"Failed to convert version: {text[:64]} to numeric.")
+    return int(digits) or None

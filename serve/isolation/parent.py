@@ -15,7 +15,7 @@ from serve.errors import InferenceFailed, InferenceLate, ModelNotReady
 from serve.isolation.child import Load
 from serve.isolation.offload import work
 from serve.isolation.pipe import pack
-from serve.isolation.process import Ended, ModelProcess
+from serve.isolation.process import Ended, ModelProcess, ProcessGroup
 from serve.servables.servable import Arrays, Servable
 from serve.servables.signatures import Signature
 
@@ -32,6 +32,7 @@ class IsolatedServable(Servable):
         label: The name and version, for messages.
         load: Loads it; see `ModelProcess`.
         answer_within_s: Longest time of one TensorFlow call. If it is exceeded, the process is ended.
+        group: The processes that end together.
         logs_json: Whether the process logs in JSON.
 
     Raises:
@@ -39,7 +40,16 @@ class IsolatedServable(Servable):
         ModelDamaged: The process ended while it loaded the model.
     """
 
-    def __init__(self, label: str, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
+    def __init__(
+        self,
+        label: str,
+        load: Load,
+        answer_within_s: float,
+        *,
+        group: ProcessGroup | None = None,
+        logs_json: bool = False,
+    ) -> None:
+        self._group = group
         self._logs_json = logs_json
         self._label = label
         self._load = load
@@ -132,7 +142,7 @@ class IsolatedServable(Servable):
 
     def _start(self) -> ModelProcess:
         try:
-            return ModelProcess(self._load, self._answer_within_s, logs_json=self._logs_json)
+            return ModelProcess(self._load, self._answer_within_s, group=self._group, logs_json=self._logs_json)
         except Ended as error:
             raise ModelDamaged(self._label, "its process ended while it was loaded") from error
 

@@ -36,6 +36,7 @@ class ModelProcess:
     Args:
         load: Loads the model in the process; it has to be picklable.
         answer_within_s: Seconds after which a process without an answer is considered to hang.
+        group: The processes that end together with this one.
         logs_json: Whether the process logs in JSON.
 
     Raises:
@@ -43,7 +44,9 @@ class ModelProcess:
         Ended: The process ended before the model was loaded.
     """
 
-    def __init__(self, load: Load, answer_within_s: float, *, logs_json: bool = False) -> None:
+    def __init__(
+        self, load: Load, answer_within_s: float, *, group: "ProcessGroup | None" = None, logs_json: bool = False
+    ) -> None:
         ends = [socket.socketpair() for _ in range(CALLS + 1)]
         self._process: ForkServerProcess = _context().Process(
             target=main,
@@ -56,7 +59,7 @@ class ModelProcess:
         weakref.finalize(self, _close_all, [end for pair in ends for end in pair])
         self.answer_within_s = answer_within_s
         try:
-            self._process.start()
+            (group or ProcessGroup()).start(self)
             for _, theirs in ends:
                 theirs.close()
             self.loaded: Loaded = self._receive_loaded()
@@ -138,6 +141,10 @@ class ModelProcess:
         if self._process.pid is not None:
             self._process.join(10)
 
+    def start(self) -> None:
+        """Start the process; for `ProcessGroup`."""
+        self._process.start()
+
     def kill(self) -> None:
         """Kill the process without waiting: freeing the memory of a model takes tens of milliseconds."""
         if self._process.pid is not None:
@@ -151,6 +158,35 @@ class ModelProcess:
         if isinstance(received, Exception):
             raise received
         return received  # type: ignore[no-any-return] # what `main` sends
+
+
+class ProcessGroup:
+    """The processes of a server, which end together: also those that are still loading a model."""
+
+    def __init__(self) -> None:
+        self._members: weakref.WeakSet[ModelProcess] = weakref.WeakSet()
+        self._is_ended = False
+        self._lock = threading.Lock()
+
+    def start(self, process: ModelProcess) -> None:
+        """Start a process.
+
+        Raises:
+            Ended: The group has ended.
+        """
+        with self._lock:
+            if self._is_ended:
+                raise Ended()
+            process.start()
+            self._members.add(process)
+
+    def end(self) -> None:
+        """Kill every process; none is started after that."""
+        with self._lock:
+            self._is_ended = True
+            members = list(self._members)
+        for process in members:
+            process.kill()
 
 
 def _close_all(connections: list[socket.socket]) -> None:

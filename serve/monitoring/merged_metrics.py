@@ -16,8 +16,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-LATEST: Final = ("_loaded", "_reachable", "_created")
-"""Suffixes of metrics that are not added: the highest value counts; of `_reachable`, the lowest."""
+LOWEST: Final = ("_reachable", "_ready")
+LATEST: Final = (*LOWEST, "_loaded", "_failed", "_created")
+"""Suffixes of metrics that are not added: the highest value counts; of those in `LOWEST`, the lowest."""
 
 
 class SharedPages:
@@ -70,7 +71,7 @@ def merge(pages: Iterable[tuple[bool, str]]) -> bytes:
 def _joined(name: str, one: float, other: float) -> float:
     if not name.endswith(LATEST):
         return one + other
-    return min(one, other) if name.endswith("_reachable") else max(one, other)
+    return min(one, other) if name.endswith(LOWEST) else max(one, other)
 
 
 class _Merged:

@@ -1,13 +1,12 @@
 """The metrics of the server for Prometheus. Label values are only routes and loaded models, not client input."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from serve.servables.servable import Servable
-from serve.servables.statistics import Statistics
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -54,19 +53,47 @@ class Metrics:
         requests.inc()
         histogram.observe(seconds)
 
-    def render(self, versions: Sequence[tuple[Servable, Statistics, int]]) -> bytes:
+    def render(
+        self,
+        versions: Sequence[tuple[Servable, int]],
+        ready: Mapping[str, bool] | None = None,
+        failed: Iterable[tuple[str, int]] = (),
+    ) -> bytes:
         """All metrics in Prometheus' text format.
 
         Args:
-            versions: The loaded versions, their statistics, and the rows in their queues.
+            versions: The loaded versions, and the rows in their queues.
+            ready: For each model, whether a version answers.
+            failed: Models and versions that cannot be loaded.
         """
-        return generate_latest(self.registry) + generate_latest(_Versions(versions))
+        models = generate_latest(_Models(ready or {}, failed))
+        return generate_latest(self.registry) + models + generate_latest(_Versions(versions))
+
+
+class _Models:
+    """Which models answer, and which versions cannot be loaded, as a collector of prometheus_client."""
+
+    def __init__(self, ready: Mapping[str, bool], failed: Iterable[tuple[str, int]]) -> None:
+        self._ready = ready
+        self._failed = failed
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+        ready = GaugeMetricFamily("millrace_model_ready", "1 if a version of the model answers.", labels=["model"])
+        for name, is_ready in self._ready.items():
+            ready.add_metric([name], is_ready)
+        failed = GaugeMetricFamily(
+            "millrace_version_failed", "1 for each version that cannot be loaded.", labels=["model", "version"]
+        )
+        for name, version in self._failed:
+            failed.add_metric([name, str(version)], 1)
+        yield from (ready, failed)
 
 
 class _Versions:
     """The statistics of loaded versions as a collector of prometheus_client."""
 
-    def __init__(self, versions: Sequence[tuple[Servable, Statistics, int]]) -> None:
+    def __init__(self, versions: Sequence[tuple[Servable, int]]) -> None:
         self._versions = versions
 
     def collect(self) -> Iterator[Metric]:
@@ -93,7 +120,8 @@ class _Versions:
             "Values that the contract does not allow, or that training has not seen.",
             labels=[*labels, "input", "domain"],
         )
-        for servable, statistics, waiting in self._versions:
+        for servable, waiting in self._versions:
+            statistics = servable.statistics
             mine = [servable.name, str(servable.version)]
             loaded.add_metric([*mine, servable.origin.digest], 1)
             restarts.add_metric(mine, servable.restarts)

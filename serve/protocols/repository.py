@@ -41,15 +41,16 @@ def encode_metadata(name: str, versions: Sequence[int], signature: Signature) ->
     )
 
 
-def encode_index(versions: Sequence[tuple[str, int, str, str]], *, ready_only: bool) -> bytes:
+def encode_index(versions: Sequence[tuple[str, int | None, str, str]], *, ready_only: bool) -> bytes:
     """Write the index.
 
     Args:
-        versions: Model, number, state of TensorFlow Serving, and why it cannot be loaded.
+        versions: Model, number, state of TensorFlow Serving, and why it cannot be loaded. The number is None for a
+            model without a version, which is listed with an empty one.
         ready_only: Leave out the versions that are not loaded.
     """
     listed = [
-        {"name": name, "version": str(number), "state": STATES[state], "reason": reason}
+        {"name": name, "version": "" if number is None else str(number), "state": STATES[state], "reason": reason}
         for name, number, state, reason in versions
         if not ready_only or STATES[state] == "READY"
     ]

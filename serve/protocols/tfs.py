@@ -248,13 +248,14 @@ def encode_metadata(name: str, version: int, signatures: Mapping[str, Signature]
     return dump_json({"model_spec": model, "metadata": {"signature_def": {"signature_def": definitions}}})
 
 
-def encode_status(name: str, *, ready: bool, versions: Sequence[tuple[int, str, str]]) -> bytes:
+def encode_status(name: str, *, ready: bool, versions: Sequence[tuple[int, str, str]], problem: str = "") -> bytes:
     """Write a model's status: TF Serving's list, and KServe's ``name`` and ``ready`` beside it.
 
     Args:
         name: The model.
         ready: Whether a version of it is loaded.
         versions: Number, state and error message of each.
+        problem: Why no version answers, as the field ``reason``; empty if one does.
     """
     listed = [
         {
@@ -264,4 +265,5 @@ def encode_status(name: str, *, ready: bool, versions: Sequence[tuple[int, str, 
         }
         for number, state, message in sorted(versions, reverse=True)
     ]
-    return dump_json({"name": name, "ready": ready, "model_version_status": listed})
+    reason = {"reason": problem} if problem else {}
+    return dump_json({"name": name, "ready": ready, **reason, "model_version_status": listed})

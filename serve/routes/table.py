@@ -5,6 +5,7 @@ request for one of them does not pass through FastAPI. Its layers, and matching 
 longer than everything else that a small request needs.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,7 @@ class Entry:
         scope: The permission that the client needs.
         endpoint: The function that answers.
         is_shown: Whether the OpenAPI document lists it.
+        is_any_case: Whether letters of the path may be upper case, too.
     """
 
     method: str
@@ -38,6 +40,7 @@ class Entry:
     scope: Scope
     endpoint: Endpoint
     is_shown: bool = True
+    is_any_case: bool = False
 
 
 class PlainName(Convertor[str]):
@@ -65,19 +68,28 @@ class CountedRoute(Route):
         return match, found
 
 
-KNOWN_ADDRESSES: Final = 4096
-"""Paths in the cache. A client that sends many unknown paths only empties it."""
+KNOWN_PATHS: Final = 4096
+"""Paths in the cache."""
+LONGEST_KNOWN: Final = 256
+"""Characters of the longest path in the cache. Clients choose the names in a path: they must not fill the memory."""
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 def build_routes(entries: list[Entry], access: Access) -> list[Route]:
     """The routes of a table, in the order in which they are matched."""
     register_url_convertor("plain", PlainName())
-    return [CountedRoute(e.path, _guarded(e, access), methods=[e.method] if e.method else list(ANY)) for e in entries]
+    return [_build_route(entry, access) for entry in entries]
+
+
+def _build_route(entry: Entry, access: Access) -> Route:
+    route = CountedRoute(entry.path, _guarded(entry, access), methods=[entry.method] if entry.method else list(ANY))
+    if entry.is_any_case:
+        route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
+    return route
 
 
 class RouteTable:
-    """Finds the route of a request. The route of a known path comes from a cache.
+    """Finds the route of a request. The route of a known, short path comes from a cache.
 
     Args:
         routes: In the order in which they are matched.
@@ -85,15 +97,21 @@ class RouteTable:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = tuple(routes)
-        self.find = lru_cache(KNOWN_ADDRESSES)(self._find)
+        self._known = lru_cache(KNOWN_PATHS)(self._search)
 
-    def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, Any]] | None:
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, Any]] | None:
         """The route for a method and a path, and the parameters in the path; None if there is none."""
+        try:
+            return self._known(method, path) if len(path) <= LONGEST_KNOWN else self._search(method, path)
+        except LookupError:
+            return None
+
+    def _search(self, method: str, path: str) -> tuple[Route, Mapping[str, Any]]:
         for route in self._routes:
             match, found = route.matches({"type": "http", "method": method, "path": path})
             if match == Match.FULL:
                 return route, found["path_params"]
-        return None
+        raise LookupError  # the cache keeps no errors
 
 
 def _guarded(entry: Entry, access: Access) -> Endpoint:

@@ -88,9 +88,10 @@ class Endpoints:
     async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Reply:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         answer = self._predict if method == "predict" else self._examples
+        self._service.check_load(servable)
+        deadline = deadline_in(timeout_of(request.scope["headers"]))
+        body = await read_body(request, self._max_body, self._service.admission.receive)
         with self._service.admitted(servable):
-            deadline = deadline_in(timeout_of(request.scope["headers"]))
-            body = await read_body(request, self._max_body)
             return Reply(await answer(servable, body, method, deadline))
 
     async def _predict(self, servable: Servable, body: bytes, _: str, deadline: Deadline | None) -> bytes:
@@ -125,12 +126,13 @@ class Endpoints:
         if "label" in parts:
             number = manager.version_of(name, parts["label"])
         try:
-            found = await self._service.load(manager.status, name, number)
+            found = await self._service.loads.read(manager.status, name, number)
         except ModelNotFound as error:
             raise kserve_v1.no_such_model(name, number) from error
         versions = [(v.version, v.state, v.message) for v in found]
         ready = manager.loaded(name, number) is not None
-        return Reply(tfs.encode_status(name, ready=ready, versions=versions))
+        problem = manager.problems.get(name, "") if number is None else ""
+        return Reply(tfs.encode_status(name, ready=ready, versions=versions, problem=problem))
 
     async def _metadata(self, parts: dict[str, Any]) -> Reply:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
@@ -148,5 +150,5 @@ def entries(service: Service, max_body: int) -> list[Entry]:
         Entry("GET", "/v1/models", "look", endpoints.models),
         *(Entry("GET", f"{path}/metadata", "look", endpoints.metadata) for path in (MODEL, VERSION, LABEL)),
         *(Entry("GET", path, "look", endpoints.status) for path in (VERSION, LABEL, MODEL)),
-        Entry("", "/v1/{rest:path}", "predict", endpoints.other, is_shown=False),
+        Entry("", "/v1/{rest:path}", "predict", endpoints.other, is_shown=False, is_any_case=True),
     ]

@@ -4,12 +4,13 @@ from importlib import metadata
 
 from starlette.requests import Request
 
+from millrace.errors import shorten
 from serve.errors import InvalidRequest
-from serve.http.requests import header_of, read_body, timeout_of
+from serve.http.requests import MAX_DIGITS, header_of, read_body, timeout_of
 from serve.http.responses import Reply, error_response
 from serve.inference.deadlines import Deadline, deadline_in, parameter_deadline
 from serve.inference.rowwise import wants_report
-from serve.inference.service import MAX_DIGITS, Service, version_of
+from serve.inference.service import Service, version_of
 from serve.protocols import oip, repository
 from serve.protocols.describe import class_labels
 from serve.protocols.oip_rows import InferRows, with_row_ok
@@ -45,11 +46,13 @@ class Endpoints:
         return Reply(b'{"live":true}')
 
     async def ready(self, _: Request) -> Reply:
-        """Return 200 if every model has a loaded version and the server is not about to stop, else 503."""
+        """Return 200 if the models are loaded and the server is not about to stop, else 503."""
         if self._service.is_ready:
             return Reply(b'{"ready":true}')
-        reason = "the server is about to stop" if self._service.is_draining else "not every model is loaded"
-        return error_response(reason, 503)
+        if self._service.is_draining:
+            return error_response("the server is about to stop", 503)
+        problems = [f"model '{name}': {problem}" for name, problem in self._service.manager.problems.items()]
+        return error_response(f"not every model is loaded: {shorten('; '.join(problems), 2000)}", 503)
 
     async def models(self, _: Request) -> Reply:
         """List the models."""
@@ -66,8 +69,10 @@ class Endpoints:
         """Return 200 if the model, or this version of it, is loaded, else 503."""
         name, version = request.path_params["name"], version_of(request.path_params.get("version"))
         ready = self._service.manager.loaded(name, version) is not None
-        answer = {"name": name, "ready": ready}
-        return Reply(dump_json(answer)) if ready else error_response(f"model {name} is not ready", 503)
+        if ready:
+            return Reply(dump_json({"name": name, "ready": True}))
+        problem = self._service.manager.problems.get(name)
+        return error_response(f"model {name} is not ready{f': {problem}' if problem else ''}", 503)
 
     async def config(self, request: Request) -> Reply:
         """Return the configuration of a model, in Triton's form."""
@@ -81,36 +86,36 @@ class Endpoints:
         if name is not None:
             await self._servable(request)
         found = [
-            (servable.name, servable.version, statistics)
-            for servable, statistics, _ in self._service.statistics()
+            (servable.name, servable.version, servable.statistics)
+            for servable, _ in self._service.statistics()
             if name in (None, servable.name) and version in (None, servable.version)
         ]
         return Reply(repository.encode_statistics(found))
 
     async def index(self, request: Request) -> Reply:
         """List every version of every model with its state."""
-        body = await read_body(request, self._max_body)
+        body = await read_body(request, self._max_body, self._service.admission.receive)
         parsed = parse_json(body, ignore_rest=False) if body.strip() else {}
         if not isinstance(parsed, dict) or type(parsed.get("ready", False)) is not bool:
             raise InvalidRequest('expected an object such as {"ready": true}')
-        found = await self._service.load(self._versions)
+        found = await self._service.loads.read(self._versions)
         return Reply(repository.encode_index(found, ready_only=parsed.get("ready", False)))
 
     async def load(self, request: Request) -> Reply:
         """Load a model that was unloaded, or load its newer versions."""
         name = await self._controlled(request)
-        await self._service.load(self._service.manager.load_model, name)
+        await self._service.loads.load(name, "all", self._service.manager.load_model, name)
         return Reply(dump_json({"name": name, "load": True}))
 
     async def unload(self, request: Request) -> Reply:
         """Unload a model. Running requests are still answered."""
         name = await self._controlled(request)
-        await self._service.load(self._service.manager.unload_model, name)
+        await self._service.loads.load(name, "none", self._service.manager.unload_model, name)
         return Reply(dump_json({"name": name, "unload": True}))
 
     async def _controlled(self, request: Request) -> str:
         """The name of the model; Triton's own parameters, such as a configuration, are refused."""
-        body = await read_body(request, self._max_body)
+        body = await read_body(request, self._max_body, self._service.admission.receive)
         parsed = parse_json(body, ignore_rest=False) if body.strip() else {}
         parameters = parsed.get("parameters", {}) if isinstance(parsed, dict) else None
         if not isinstance(parameters, dict) or parameters.keys() - {"unload_dependents"}:
@@ -124,9 +129,10 @@ class Endpoints:
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
             raise InvalidRequest(f"Inference-Header-Content-Length is not a number of bytes: {length[:64]}")
         header = None if length is None else int(length)
+        self._service.check_load(servable)
+        deadline = deadline_in(timeout_of(request.scope["headers"]))
+        body = await read_body(request, self._max_body, self._service.admission.receive)
         with self._service.admitted(servable):
-            deadline = deadline_in(timeout_of(request.scope["headers"]))
-            body = await read_body(request, self._max_body)
             answer, json_bytes = await self._infer(servable, body, header, deadline)
         if json_bytes is None:
             return Reply(answer)
@@ -150,9 +156,14 @@ class Endpoints:
         model, labels = (servable.name, servable.version), class_labels(servable.spec)
         return await service.encode(servable, oip.encode_infer, outputs, parsed, model, outputs, labels, row_errors)
 
-    def _versions(self) -> list[tuple[str, int, str, str]]:
-        manager = self._service.manager
-        return [(name, v.version, v.state, v.message) for name in manager.names for v in manager.status(name)]
+    def _versions(self) -> list[tuple[str, int | None, str, str]]:
+        manager, listed = self._service.manager, list[tuple[str, int | None, str, str]]()
+        for name in manager.names:
+            found = manager.status(name)
+            listed += [(name, v.version, v.state, v.message) for v in found]
+            if not found:
+                listed.append((name, None, "START", manager.problems.get(name, "")))
+        return listed
 
     async def _servable(self, request: Request) -> Servable:
         return await self._service.servable(request.path_params["name"], version_of(request.path_params.get("version")))

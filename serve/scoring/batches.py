@@ -52,6 +52,7 @@ class Job:
         schema: Of the files written: keys, split, outputs, the error, then the constants.
         constants: Columns that are the same in the whole run.
         folder: Where files are written.
+        run: In the names of the files, so that those that are not committed can be found.
         wait_s: Seconds that each operation waits while the storage is temporarily unavailable.
     """
 
@@ -63,6 +64,7 @@ class Job:
     schema: pa.Schema
     constants: dict[str, Any]
     folder: str
+    run: str
     wait_s: float = 0.0
 
     @property
@@ -126,7 +128,7 @@ def run_task(job: Job, number: int) -> Written:
         StorageError: A file cannot be read or written.
     """
     servable = cached_servable(job.model, job.digest, job.threads, job.wait_s)
-    path = f"{job.folder}/part-{number:05d}-{uuid.uuid4().hex}.parquet"
+    path = f"{job.folder}/part-{number:05d}-{job.run}-{uuid.uuid4().hex}.parquet"
     files = files_of(path, job.retry)
     vocabularies = read_vocabularies(servable.origin.folder)
     unseen = None if vocabularies is None else Unseen(vocabularies)

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from millrace.tables.rows import data_file_errors
 from millrace.tables.versions import PREDICTIONS, TableVersion, table_parts
 from serve.errors import TableDiffers
 from serve.scoring.batches import ERROR, SPLIT, Written
+
+logger = logging.getLogger(__name__)
 
 DATE: Final = "logical_date"
 CONFLICTS: Final = 10
@@ -186,6 +189,20 @@ class Predictions:
                     app_transactions=[transaction],
                 ),
             )
+
+    def remove_rest(self, folder: str, run: str, kept: Collection[str]) -> None:
+        """Remove the files of a run that are not in a list.
+
+        Args:
+            folder: A partition.
+            run: In the names of the run's files.
+            kept: Paths of the files to keep.
+        """
+        for name in self.files.names(folder):
+            path = f"{folder}/{name}"
+            if f"-{run}-" in name and path not in kept:
+                logger.warning("removed %s, which a task left behind", name)
+                self.files.remove(path)
 
     def count_added(self, version: int) -> tuple[int, int]:
         """Rows that a version added, and how many have no prediction; read back from the files' own footers.

@@ -1,11 +1,12 @@
 """Batch scoring: the server's servable in Spark's Python workers, over a pinned table version."""
 
+import contextlib
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from millrace.config.load import Product
 from millrace.config.sections.product import Config
@@ -17,23 +18,18 @@ from millrace.models.manifest import ModelDamaged, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
-from millrace.tables.rows import RowRange
 from millrace.tables.validation import check_validated
-from millrace.tables.versions import CLEAN, DataFile, TableVersion, find_table
+from millrace.tables.versions import CLEAN, find_table
 from serve.errors import TooManyUnseen
-from serve.scoring.batches import LASTING, SPLIT, Job, RowSlice, Written
+from serve.scoring.batches import LASTING, Job, Written
 from serve.scoring.dispatch import run_on_spark, spark_cores
-from serve.scoring.predictions import CONSTANTS, Predictions, check_features, parse_date, plan_schema
+from serve.scoring.plan import plan_job
+from serve.scoring.predictions import Predictions, check_features, parse_date
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 logger = logging.getLogger(__name__)
-
-CHUNK_ROWS: Final = 65_536
-"""Tasks start and end at multiples of this in a file, where our writer ends its row groups: none is decoded twice."""
-TASKS_PER_CORE: Final = 4
-MAX_TASK_ROWS: Final = 4_000_000
 
 
 def run(  # noqa: PLR0913 - a stage's entry: what, where, and which versions
@@ -146,7 +142,12 @@ def _meaning(config: Config) -> dict[str, Any]:
 def _score(
     spark: "SparkSession", job: Job, predictions: Predictions, record: dict[str, Any], max_unseen: float
 ) -> None:
-    written = run_on_spark(spark, job)
+    try:
+        written = run_on_spark(spark, job)
+    except BaseException:
+        _remove_rest(job, predictions, [])
+        raise
+    _remove_rest(job, predictions, written)
     failed = next((w for w in written if w.failure), None)
     if failed:
         _discard(written, predictions)
@@ -225,64 +226,10 @@ def _report(product: Product, predictions: Predictions, record: dict[str, Any], 
     ).check_accounts()
 
 
-def plan_job(
-    model: ModelVersion,
-    table: TableVersion,
-    files: tuple[DataFile, ...],
-    predictions: Predictions,
-    record: dict[str, Any],
-    cores: int,
-) -> Job:
-    """Plan which worker reads which rows, and what it writes."""
-    schema = plan_schema(model.manifest, table)
-    return Job(
-        model=model.uri,
-        digest=model.manifest.digest,
-        threads=1,  # Spark gives each task one core
-        tasks=cut_tasks(files, cores),
-        keys=tuple(name for name in model.manifest.features.key if name != SPLIT),
-        schema=schema,
-        constants={name: record[name] for name in CONSTANTS},
-        folder=predictions.partition(record["logical_date"]),
-        wait_s=predictions.retry.wait_s or 0.0,
-    )
-
-
-def cut_tasks(files: tuple[DataFile, ...], cores: int) -> tuple[tuple[RowSlice, ...], ...]:
-    """Divide rows into tasks of nearly equal size: a few per core, so that the last ones even out.
-
-    Args:
-        files: In the order of the table version.
-        cores: Tasks that run at the same time.
-    """
-    slices = [
-        RowSlice(
-            RowRange(file.path, start, min(start + CHUNK_ROWS, file.rows), file.sha256),
-            file.partition.get(SPLIT),
-        )
-        for file in files
-        for start in range(0, file.rows, CHUNK_ROWS)
-    ]
-    total = sum(row_slice.rows.rows for row_slice in slices)
-    count = min(len(slices), max(cores * TASKS_PER_CORE, -(-total // MAX_TASK_ROWS)))
-    tasks: list[list[RowSlice]] = [[] for _ in range(count)]
-    position = 0
-    for row_slice in slices:
-        # A row_slice belongs to the task that contains its middle.
-        tasks[min(count - 1, (2 * position + row_slice.rows.rows) * count // (2 * total))].append(row_slice)
-        position += row_slice.rows.rows
-    return tuple(_joined(task) for task in tasks if task)
-
-
-def _joined(slices: list[RowSlice]) -> tuple[RowSlice, ...]:
-    joined = slices[:1]
-    for row_slice in slices[1:]:
-        last = joined[-1].rows
-        if row_slice.rows.path == last.path and row_slice.rows.start == last.stop:
-            joined[-1] = RowSlice(RowRange(last.path, last.start, row_slice.rows.stop, last.sha256), row_slice.split)
-        else:
-            joined.append(row_slice)
-    return tuple(joined)
+def _remove_rest(job: Job, predictions: Predictions, written: list[Written]) -> None:
+    """Remove files of tasks that were killed, or all files if Spark gave up."""
+    with contextlib.suppress(OSError, StorageError):  # nobody reads them: they only take space
+        predictions.remove_rest(job.folder, job.run, [file.path for file in written])
 
 
 def _discard(written: list[Written], predictions: Predictions) -> None:

@@ -55,8 +55,10 @@ class Loader:
             servable = self._host(label, partial(LoadedModel.load, opened, self._threads, warm_up))
             servable.domains = read_domains(servable.origin.folder, servable.spec)
             return servable
-        with foreign_copy(self._store, name, version) as folder:
+        with foreign_copy(self._store, name, version) as copy:
             joins = settings.join_requests
-            return self._host(
-                label, partial(LoadedModel.load_foreign, name, version, folder, self._threads, joins=joins)
+            servable = self._host(
+                label, partial(LoadedModel.load_foreign, name, version, copy.folder, self._threads, joins=joins)
             )
+            copy.keep_for(servable)
+            return servable

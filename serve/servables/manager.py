@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from millrace.config.sections.serve import ServedModel
-from millrace.errors import MillraceError
+from millrace.errors import ConfigError, MillraceError
 from millrace.models.store import ModelStore
 from serve.errors import ModelNotFound
 from serve.garbage import relax_collector
@@ -49,20 +49,48 @@ class ServableManager:
         return tuple(self._models)
 
     @property
+    def problems(self) -> dict[str, str]:
+        """Why a model has no loaded version, by model; without those that have one, or that a client has unloaded."""
+        return {model.name: model.problem for model in self._models.values() if not model.is_ready}
+
+    @property
+    def failed(self) -> list[tuple[str, int]]:
+        """The models and versions that cannot be loaded."""
+        return [(model.name, version) for model in self._models.values() for version in model.failed]
+
+    @property
     def is_ready(self) -> bool:
-        """Whether every model has a loaded version or was unloaded by a client."""
-        return all(model.is_ready for model in self._models.values())
+        """Whether every model has a loaded version or was unloaded by a client.
+
+        A model that the settings named only after the start does not count before its first version is loaded: a
+        mistake in a changed configuration must not take a running server out of service.
+        """
+        return all(model.is_ready or not model.is_awaited for model in self._models.values())
+
+    @property
+    def is_any_ready(self) -> bool:
+        """Whether a model has a loaded version or was unloaded by a client."""
+        return any(model.is_ready for model in self._models.values())
 
     def load(self) -> None:
         """Load the versions that the settings name. If the newest is damaged, the one before it answers.
 
+        A model without a version, or whose versions cannot be loaded, does not prevent others from being served.
+        `refresh` tries it again.
+
         Raises:
-            ArtifactNotFound: The store has no version of a model.
-            MillraceError: No version of a model can be loaded; this is the newest version's error.
+            ConfigError: The model store cannot be used for any model: no permission, for example.
         """
+        unusable: list[ConfigError] = []
         for model in self._models.values():
-            model.load()
+            try:
+                model.load()
+            except MillraceError as error:
+                logger.debug("model %s was not loaded: %s", model.name, error)
+                unusable += [error] if isinstance(error, ConfigError) else []
         relax_collector()
+        if unusable and len(unusable) == len(self._models):
+            raise unusable[0]
 
     def refresh(self, name: str, sizes: Sequence[int] = ()) -> Outcome | None:
         """Load a newer version, if the store has one, and replace the current one with it.
@@ -85,23 +113,15 @@ class ServableManager:
     def configure(self, models: Mapping[str, ServedModel]) -> None:
         """Change the served models and their settings.
 
-        The next `refresh` of a model loads the versions that its settings name. A new model is loaded now; if that
-        fails, the error is logged and the next call tries again.
+        The next `refresh` of a model loads the versions that its settings name.
         """
         for name in self._models.keys() - models.keys():
             logger.info("model %s is not served any more", name)
         kept = {name: self._models[name] for name in models if name in self._models}
         for name, model in kept.items():
             model.settings = models[name]
-        self._models = kept
-        for name in models.keys() - kept.keys():
-            added = self._open(name, models[name])
-            try:
-                added.load()
-            except MillraceError as error:
-                logger.error("model %s is not served yet: %s", name, error)
-                continue
-            self._models = {**self._models, name: added}
+        new = {name: self._open(name, models[name], is_awaited=False) for name in models if name not in kept}
+        self._models = {**kept, **new}
 
     def load_model(self, name: str) -> None:
         """Load a model that was unloaded, or its newer versions.
@@ -183,5 +203,5 @@ class ServableManager:
             raise ModelNotFound(name, hint=f"served here: {', '.join(models)}")
         return models[name]
 
-    def _open(self, name: str, settings: ServedModel) -> ServedVersions:
-        return ServedVersions(name, settings, self._store, self._loader, self._kept)
+    def _open(self, name: str, settings: ServedModel, *, is_awaited: bool = True) -> ServedVersions:
+        return ServedVersions(name, settings, self._store, self._loader, self._kept, is_awaited=is_awaited)

@@ -16,6 +16,7 @@ from millrace.features.spec import FeatureSpec
 from millrace.models.manifest import ModelManifest
 from serve.errors import NonFiniteOutput
 from serve.servables.signatures import SERVING_DEFAULT, Signature, check_inputs, find_signature
+from serve.servables.statistics import Statistics
 
 if TYPE_CHECKING:
     from serve.servables.domains import Domains
@@ -73,6 +74,8 @@ class Servable(ABC):
         """How often its process was restarted."""
         self.domains: Domains | None = None
         """The domains of its inputs, if Millrace trained it."""
+        self.statistics = Statistics()
+        """The counts of its requests. They are here because several threads read them."""
         self.signatures = signatures
         self.joins = joins
 

@@ -1,10 +1,8 @@
 """The versions of one model: which are loaded, which one answers, and which failed to load."""
 
-import contextlib
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,14 +10,17 @@ from typing import Final, Literal
 from millrace.config.sections.serve import ServedModel
 from millrace.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError, Unavailable
 from millrace.models.store import ModelStore
-from serve.errors import ModelNotFound, ModelNotReady, UnknownLabel
+from serve.errors import STORE_UNAVAILABLE, ModelNotFound, ModelNotReady, UnknownLabel
 from serve.servables.loader import Loader
+from serve.servables.requested import RequestedVersions
 from serve.servables.servable import Servable
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 60.0
 """Seconds before a version that failed to load is tried again."""
+NOT_YET: Final = "it is not loaded yet"
+NO_VERSION: Final = "the store has no version of it yet; the first one will be loaded"
 
 State = Literal["START", "LOADING", "AVAILABLE", "END"]
 Outcome = Literal["loaded", "refused"]
@@ -49,23 +50,33 @@ class ServedVersions:
         store: Holds the versions.
         loader: Loads them.
         kept: Number of versions requested by number that stay loaded, beside those that the settings name.
+        is_awaited: Whether the server is ready only when a version of this model is loaded.
     """
 
-    def __init__(self, name: str, settings: ServedModel, store: ModelStore, loader: Loader, kept: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ServedModel,
+        store: ModelStore,
+        loader: Loader,
+        kept: int,
+        *,
+        is_awaited: bool = True,
+    ) -> None:
         self.name = name
         self.settings = settings
+        self.is_awaited = is_awaited
         self.is_unloaded = False
         self._store = store
         self._loader = loader
-        self._kept = kept
         # Replaced as one reference, so that readers need no lock.
         self._current: Servable | None = None
-        self._others: OrderedDict[int, Servable] = OrderedDict()
+        self._others = RequestedVersions(name, kept)
         self._failures: dict[int, tuple[float, MillraceError]] = {}
-        self._named: set[int] = set()
-        """Versions that the settings name."""
+        self._problem = NOT_YET
+        """Why no version is loaded, if that is not the failure of a version."""
         self._missing: set[int] = set()
-        """Those of them that are not in the store; logged once."""
+        """Versions that the settings name and that are not in the store; logged once."""
         self._loading: int | None = None
         self._lock = threading.RLock()
 
@@ -73,6 +84,21 @@ class ServedVersions:
     def is_ready(self) -> bool:
         """Whether a version is loaded, or a client has unloaded the model."""
         return self._current is not None or self.is_unloaded
+
+    @property
+    def problem(self) -> str:
+        """Why no version answers; empty if one does."""
+        if self._current is not None:
+            return ""
+        if self.is_unloaded:
+            return "unloaded"
+        failure = self._newest_failure()
+        return str(failure) if failure else self._problem
+
+    @property
+    def failed(self) -> list[int]:
+        """The versions that cannot be loaded."""
+        return sorted(self._failures)
 
     def load(self) -> None:
         """Load the newest version that can be loaded, and the others that the settings name.
@@ -83,9 +109,11 @@ class ServedVersions:
         """
         with self._lock:
             self.is_unloaded = False
-            available = self._store.versions(self.name)
-            self._current = self._load_newest(available)
-            self._load_pinned(available)
+            self.refresh()
+            if self._current is None:
+                if failure := self._newest_failure():
+                    raise failure
+                raise ArtifactNotFound(kind="model", name=self.name, hint="run: millrace train, or millrace run")
 
     def unload(self) -> None:
         """Unload every version until the next `load`. Running requests are still answered."""
@@ -100,13 +128,12 @@ class ServedVersions:
         with self._lock:
             if self.is_unloaded:
                 return None
-            available = self._store.versions(self.name)
+            available = self._versions()
             for version in self._candidates(available):
                 if self._is_refused(version):
                     continue
                 try:
-                    known = self._others.get(version)
-                    self._promote(known if known else self._load(version, sizes), available)
+                    self._promote(self._find(version) or self._load(version, sizes), available)
                 except (ModelNotReady, ModelNotFound):
                     outcome = "refused"
                     continue
@@ -120,22 +147,14 @@ class ServedVersions:
         current = self._current
         if current and version in (None, current.version):
             return current
-        found = self._others.get(version) if version is not None else None
-        if found:
-            with contextlib.suppress(KeyError):  # another thread has just removed it
-                self._others.move_to_end(found.version)
-        return found
+        return self._others.find(version) if version is not None else None
 
     def all_loaded(self) -> list[Servable]:
         """Every loaded version, the current one first."""
-        return [*([self._current] if self._current else []), *list(self._others.values())]
+        return [*([self._current] if self._current else []), *self._others.all()]
 
     def version_of(self, label: str) -> int:
-        """The version with a label.
-
-        Raises:
-            UnknownLabel: There is no such label.
-        """
+        """See `ServableManager.version_of`."""
         if label not in self.settings.labels:
             raise UnknownLabel(label)
         return self.settings.labels[label]
@@ -145,17 +164,19 @@ class ServedVersions:
         found = self.loaded(version)
         if found:
             return found
+        if self.is_unloaded or (version is not None and not self._allows(version)):
+            raise ModelNotFound(self.name, version)
+        if version is None:
+            raise ModelNotReady(self.name, None, self.problem)
         with self._lock:
             found = self.loaded(version)
             if found:
                 return found
-            if self.is_unloaded or (version is not None and not self._allows(version)):
+            if self.is_unloaded:
                 raise ModelNotFound(self.name, version)
-            if version is None:
-                raise ModelNotReady(self.name, None, "no version of it is loaded")
+            self._others.check_room()
             servable = self._load(version)
-            self._others[version] = servable
-            self._evict()
+            self._others.add_requested(servable)
             return servable
 
     def status(self, version: int | None = None) -> list[VersionStatus]:
@@ -165,19 +186,40 @@ class ServedVersions:
             known |= set(filter(self._allows, self._store.versions(self.name)))
         except (Unavailable, ConfigError) as error:
             logger.warning("the model store cannot be read: %s", error)  # the loaded versions are known without it
-            known |= self._failures.keys()
+            known |= set(self._failures)
         if version is not None and version not in known:
             raise ModelNotFound(self.name, version)
         return [self._status(number) for number in sorted(known, reverse=True) if version in (None, number)]
 
+    def _newest_failure(self) -> MillraceError | None:
+        failures = dict(self._failures)  # another thread may change it
+        return failures[max(failures)][1] if failures else None
+
+    def _find(self, version: int) -> Servable | None:
+        """The version, if it is loaded; this does not count as a request."""
+        return next((servable for servable in self.all_loaded() if servable.version == version), None)
+
     def _status(self, version: int) -> VersionStatus:
-        if self.loaded(version):
+        if self._find(version):
             return VersionStatus(version, "AVAILABLE")
         if self._loading == version:
             return VersionStatus(version, "LOADING")
-        if version in self._failures:
-            return VersionStatus(version, "END", str(self._failures[version][1]))
+        failed = self._failures.get(version)
+        if failed:
+            return VersionStatus(version, "END", str(failed[1]))
         return VersionStatus(version, "END", "unloaded") if self.is_unloaded else VersionStatus(version, "START")
+
+    def _versions(self) -> list[int]:
+        """The versions in the store; failures of versions that are gone are forgotten."""
+        try:
+            available = self._store.versions(self.name)
+        except MillraceError:
+            self._problem = STORE_UNAVAILABLE
+            raise
+        for version in self._failures.keys() - set(available):
+            del self._failures[version]
+        self._problem = NOT_YET if any(map(self._allows, available)) else NO_VERSION
+        return available
 
     def _allows(self, version: int) -> bool:
         """Whether the settings allow a version."""
@@ -200,50 +242,35 @@ class ServedVersions:
     def _promote(self, servable: Servable, available: Sequence[int]) -> None:
         """Replace the current version, which stays loaded if the settings name it."""
         old, self._current = self._current, servable
-        self._others.pop(servable.version, None)
+        self._others.remove(servable.version)
         if old and old.version in self._pinned(available):
-            self._others[old.version] = old
-
-    def _load_newest(self, available: Sequence[int]) -> Servable:
-        failures: list[MillraceError] = []
-        for version in sorted(filter(self._allows, available), reverse=True):
-            try:
-                return self._load(version)
-            except ModelNotReady:
-                failures.append(self._failures[version][1])
-        if failures:
-            raise failures[0]
-        raise ArtifactNotFound(kind="model", name=self.name, hint="run: millrace train, or millrace run")
+            self._others.add(old)
 
     def _load_pinned(self, available: Sequence[int]) -> None:
         """Load the missing versions that the settings name; log those that fail."""
-        self._named = self._pinned(available)
-        missing = {number for number in self._named - set(available) if not self.loaded(number)}
-        for version in sorted(self._named - missing):
-            if self.loaded(version) or self._is_refused(version):
+        named = self._pinned(available)
+        self._others.keep(named)
+        missing = {number for number in named - set(available) if not self._find(number)}
+        for version in sorted(named - missing):
+            if self._find(version) or self._is_refused(version):
                 continue
             try:
-                self._others[version] = self._load(version)
+                self._others.add(self._load(version))
             except MillraceError as error:
                 logger.error("model %s version %d%s is not served: %s", self.name, version, self._label(version), error)
         for version in sorted(missing - self._missing):
             logger.error("model %s version %d%s is not in the store", self.name, version, self._label(version))
         self._missing = missing
-        self._evict()
+        self._others.evict()
 
     def _label(self, version: int) -> str:
         label = next((label for label, number in self.settings.labels.items() if number == version), None)
         return f", which the label {label} names," if label else ""
 
-    def _evict(self) -> None:
-        """Unload the versions whose last request is longest ago, except those that the settings name."""
-        evictable = [number for number in self._others if number not in self._named]
-        for number in evictable[: max(0, len(evictable) - self._kept)]:
-            del self._others[number]
-
     def _is_refused(self, version: int) -> bool:
         """Whether a version failed to load less than `RETRY_AFTER_S` ago."""
-        return version in self._failures and time.monotonic() - self._failures[version][0] < RETRY_AFTER_S
+        failed = self._failures.get(version)
+        return failed is not None and time.monotonic() - failed[0] < RETRY_AFTER_S
 
     def _load(self, version: int, sizes: Sequence[int] = ()) -> Servable:
         if self._is_refused(version):

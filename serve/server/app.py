@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from millrace.config.sections.serve import Serve
 from serve.http.access import Access
+from serve.http.cors import CrossOrigin
 from serve.http.edge import HANDLERS, Edge
 from serve.inference.service import Service
 from serve.monitoring.merged_metrics import SharedPages
@@ -60,15 +61,21 @@ class Application(Edge):
             self.metrics,
             is_draining=lambda: self.service.is_draining,
             logs_requests=settings.log_requests,
+            cors=CrossOrigin(settings.cors_origins) if settings.cors_origins else None,
         )
 
     async def counts(self) -> bytes:
         """The page with the metrics, of all workers."""
-        page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
+        page = await self._render()
         return await asyncio.to_thread(self._shared.merged, page) if self._shared else page
 
     async def share_counts(self) -> None:
         """Write the metrics of this worker to a file for the others."""
         if self._shared:
-            page = await asyncio.to_thread(self.metrics.render, self.service.statistics())
-            await asyncio.to_thread(self._shared.write, page)
+            await asyncio.to_thread(self._shared.write, await self._render())
+
+    async def _render(self) -> bytes:
+        manager = self.service.manager
+        problems = manager.problems
+        ready = {name: name not in problems for name in manager.names}
+        return await asyncio.to_thread(self.metrics.render, self.service.statistics(), ready, manager.failed)

@@ -1,9 +1,9 @@
-"""Checks the store for new versions at intervals, and serves them without a restart."""
+"""Loads the models, then checks the store for new versions at intervals, and serves them without a restart."""
 
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from millrace.config.sections.serve import ServedModel
@@ -17,15 +17,21 @@ JITTER: Final = 0.2
 """Share of the interval, so that servers that started together do not read the store at the same time."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Reloader:
-    """A thread that refreshes the models until it is stopped.
+    """A thread that loads the models, then refreshes them until it is stopped.
 
     Args:
         manager: The models.
         metrics: Counts the reloads.
         interval_s: Seconds between two checks, plus or minus `JITTER`.
-        sizes_of: Returns the sizes of a model's batches so far, for the warm-up.
         reread: Returns the models to serve if their configuration has changed since the last call, else None.
+
+    Attributes:
+        error: Why the server cannot work.
     """
 
     def __init__(
@@ -33,19 +39,27 @@ class Reloader:
         manager: ServableManager,
         metrics: Metrics,
         interval_s: float,
-        sizes_of: Callable[[str], Sequence[int]] = lambda _: (),
         reread: Callable[[], Mapping[str, ServedModel] | None] = lambda: None,
     ) -> None:
+        self.error: Exception | None = None
         self._reread = reread
-        self._sizes_of = sizes_of
+        self._on_loaded = self._on_failed = _nothing
+        self._problems: dict[str, str] = {}
+        """Why a model is not served; logged once each."""
         self._manager = manager
         self._metrics = metrics
         self._interval_s = interval_s
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, on_loaded: Callable[[], None] = _nothing, on_failed: Callable[[], None] = _nothing) -> None:
+        """Start the thread.
+
+        Args:
+            on_loaded: Called once, when the models were loaded or could not be loaded.
+            on_failed: Called instead if the server cannot work; `error` says why.
+        """
+        self._on_loaded, self._on_failed = on_loaded, on_failed
         self._thread.start()
 
     def stop(self) -> None:
@@ -69,12 +83,43 @@ class Reloader:
             except (Unavailable, ConfigError) as error:
                 reachable = False
                 logger.warning("the model store cannot be read; the loaded versions continue to answer: %s", error)
+                if isinstance(error, ConfigError):
+                    continue  # perhaps only this model's folder cannot be read
                 break
             if outcome:
                 self._metrics.count_reload(name, outcome)
         self._metrics.set_reachable(reachable)
+        self._report()
+
+    def _sizes_of(self, name: str) -> list[int]:
+        """The sizes of a model's batches so far, in rows, for the warm-up of a newer version."""
+        return sorted({rows for servable in self._manager.all_loaded(name) for rows in servable.statistics.sizes()})
+
+    def _report(self) -> None:
+        """Log which models are not served, and why, if that has changed."""
+        problems = self._manager.problems
+        for name in problems:
+            if problems[name] != self._problems.get(name):
+                logger.error("model %s is not served: %s", name, problems[name])
+        for name in self._problems.keys() & set(self._manager.names):
+            if name not in problems:
+                logger.info("model %s is served now", name)
+        self._problems = problems
+
+    def _load(self) -> bool:
+        try:
+            self._manager.load()
+        except Exception as error:  # the server reports it, and ends
+            self.error = error
+            self._on_failed()
+            return False
+        self._report()
+        self._on_loaded()
+        return True
 
     def _run(self) -> None:
+        if not self._load():
+            return
         while not self._done.wait(self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - no secret
             try:
                 self.check()

@@ -19,6 +19,7 @@ from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.http.uvicorn_server import Server, configure
 from serve.isolation.parent import IsolatedServable
+from serve.isolation.process import ProcessGroup
 from serve.monitoring.merged_metrics import SharedPages
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
@@ -46,15 +47,14 @@ def run(
 
     Args:
         product: The configuration.
-        store: Holds the model.
-        on_ready: Called with the address when the server answers requests.
+        store: Holds the models. A model without a version is loaded when its first one appears.
+        on_ready: Called with the address when the server answers requests and the models were loaded, or could not be.
         reread: Returns the configuration if it has changed since the last call, else None. A change of the served
             models needs no restart. Each worker gets a copy, so it has to be picklable.
 
     Raises:
-        ConfigError: The server cannot listen on the address, or settings contradict each other.
-        ArtifactNotFound: The store has no version of the model.
-        ModelDamaged: No version of the model can be loaded.
+        ConfigError: The server cannot listen on the address, settings contradict each other, or the store cannot be
+            used.
     """
     settings = product.config.serve
     if settings.workers > 1 and settings.model_control:
@@ -68,7 +68,7 @@ def run(
     address = address_of(listener)
 
     def report_ready() -> None:
-        logger.info("ready at %s, its routes at %s/docs", address, address)
+        logger.info("listening at %s, its routes at %s/docs", address, address)
         if on_ready:
             on_ready(address)
 
@@ -101,25 +101,35 @@ def run_worker(
         reread: See `run`.
         pages: The folder with the metrics of all workers, if there are several.
         listener: The socket to accept connections on.
-        on_ready: Called when this process answers requests.
+        on_ready: Called when this process answers requests and the models were loaded, or could not be.
+
+    Raises:
+        ConfigError: The store cannot be used.
     """
     settings = product.config.serve
     # After this time no client waits any more: the process of the model is restarted.
-    host = partial(IsolatedServable, answer_within_s=settings.infer_deadline_s, logs_json=settings.log_format == "json")
+    seconds, is_json, group = settings.infer_deadline_s, settings.log_format == "json", ProcessGroup()
+    host = partial(IsolatedServable, answer_within_s=seconds, group=group, logs_json=is_json)
     manager = ServableManager(ModelStore(store), served_models(product), host=host)
     try:
-        manager.load()
         app = Application(manager, settings, SharedPages(pages) if pages else None)
-        service = app.service
-        reloader = Reloader(manager, app.metrics, settings.reload_s, service.batch_sizes, lambda: _models_if(reread()))
+        reloader = Reloader(manager, app.metrics, settings.reload_s, lambda: _models_if(reread()))
         with tracing(app, is_wanted=settings.tracing == "otlp") as traced:
-            reloader.start()
-            _serve(Server(configure(traced, settings), on_ready, service.drain, app.share_counts), listener)
+            # The server answers before the models are loaded, which may take long: it is alive, and not ready.
+            server = Server(
+                configure(traced, settings),
+                lambda: reloader.start(on_ready, server.stop),
+                app.service.drain,
+                app.share_counts,
+            )
+            _serve(server, listener)
             reloader.stop()
-        service.close()
+        app.service.close()
     finally:
         # At its exit, the interpreter would wait for the processes of models, which ignore SIGTERM.
-        manager.close()
+        group.end()
+    if reloader.error is not None:
+        raise reloader.error
 
 
 def served_models(product: Product) -> dict[str, ServedModel]:

@@ -33,6 +33,7 @@ PAUSES_S: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 EARLY_S: Final = 60.0
 """A worker that runs for less than this has ended early."""
 READY: Final = "ready"
+POLL_S: Final = 0.5
 
 
 @dataclass
@@ -62,6 +63,8 @@ class Workers:
         self._logs_json = logs_json
         self._running: dict[int, _Worker] = {}
         self._early: dict[int, int] = {}
+        self._due: dict[int, float] = {}
+        """When the workers that have ended are started again."""
         self._is_ending = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
@@ -81,15 +84,16 @@ class Workers:
                     self._wait_ready(worker)
                 if not self._is_ending.is_set():
                     on_ready()
-                while self._running and not self._is_ending.is_set():
-                    self._restart_ended()
+                while not self._is_ending.is_set():
+                    self._note_ended()
+                    self._restart_due()
             finally:
                 self._end()
                 self._join()
 
     @property
     def pids(self) -> list[int | None]:
-        """The process ids."""
+        """The process ids of those that run."""
         return [worker.process.pid for worker in self._running.values()]
 
     def _start(self, number: int) -> None:
@@ -112,13 +116,17 @@ class Workers:
         if isinstance(message, Exception):
             raise message
 
-    def _restart_ended(self) -> None:
-        """Wait a moment for a worker to end, and restart it."""
-        ended = multiprocessing.connection.wait([w.process.sentinel for w in self._running.values()], timeout=0.5)
+    def _note_ended(self) -> None:
+        """Wait a moment for a worker to end, and set the time of its restart. Others are not kept waiting by it."""
+        if not self._running:
+            self._is_ending.wait(POLL_S)
+            return
+        ended = multiprocessing.connection.wait([w.process.sentinel for w in self._running.values()], timeout=POLL_S)
         for worker in [w for w in self._running.values() if w.process.sentinel in ended]:
             worker.process.join()
             if self._is_ending.is_set():
                 return
+            del self._running[worker.number]
             lived = time.monotonic() - worker.started
             early = self._early.get(worker.number, 0) + 1 if lived < EARLY_S else 0
             self._early[worker.number] = early
@@ -126,8 +134,15 @@ class Workers:
             last = _last_message(worker)
             reason = str(last) if isinstance(last, Exception) else f"exit code {worker.process.exitcode}"
             logger.error("worker %d ended (%s), it restarts in %g s", worker.number, reason, pause)
-            if not self._is_ending.wait(pause):
-                self._start(worker.number)
+            self._due[worker.number] = time.monotonic() + pause
+
+    def _restart_due(self) -> None:
+        now = time.monotonic()
+        for number in [number for number, due in self._due.items() if due <= now]:
+            if self._is_ending.is_set():
+                return
+            del self._due[number]
+            self._start(number)
 
     def _end(self, *_: object) -> None:
         self._is_ending.set()

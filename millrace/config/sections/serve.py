@@ -1,12 +1,23 @@
 """The typed section `serve`: where the service listens, and what it serves."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millrace.section import Section
 
 DomainMode = Literal["enforce", "count", "ignore"]
+
+
+def _check_origin(origin: str) -> str:
+    parts = urlsplit(origin)
+    if origin != "*" and (parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"):
+        raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://shop.example:8443; or *")
+    return origin.lower()
+
+
+Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
 class ServedModel(Section):
@@ -69,6 +80,12 @@ class Serve(Section):
     request counts as half of the limit at most."""
     model_control: bool = False
     """Let every client load and unload models."""
+    ready_when: Literal["all", "any"] = "all"
+    """When `/v2/health/ready` returns 200. `all`: every model has a loaded version. `any`: at least one model has one.
+    A model that cannot be loaded never prevents the others from being served."""
+    cors_origins: list[Origin] = Field(default_factory=list)
+    """Origins of web pages whose scripts may call the service, such as `https://shop.example`; `*` allows all. Empty:
+    the service sends no CORS headers, and browsers refuse such calls."""
     fast_http: bool = True
     """Use Millrace's own HTTP connection class, which extends undocumented parts of uvicorn. `false` uses uvicorn's own
     class. Responses to valid requests are then the same bytes. But `head_deadline_s`, `body_deadline_s`,

@@ -97,6 +97,17 @@ def test_a_missing_file_is_named(store: Store) -> None:
         store.read("runs", "p")
 
 
+@pytest.mark.case("B25")
+def test_put_leaves_nothing_if_its_rename_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.files, "replace", fails)
+    with pytest.raises(StorageError):
+        store.put(b"x", "a", "b")
+    assert [path for path in Path(store.root).rglob("*") if path.is_file()] == []
+
+
 def test_put_new_never_replaces(store: Store) -> None:
     store.put_new(b"first", "a", "marker")
     with pytest.raises(ArtifactExists, match="a/marker"):

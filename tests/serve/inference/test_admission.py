@@ -1,5 +1,7 @@
 """Who is let in."""
 
+import contextlib
+
 import pytest
 
 from serve.errors import Overloaded
@@ -123,3 +125,43 @@ def test_a_request_leaves_when_its_block_ends(clock: Clock) -> None:
                 clock.now += 0.1
                 raise ZeroDivisionError
         assert (admission.inside, rate.inside) == (0, 0)
+
+
+def fail(admitted: Admitted) -> None:
+    with contextlib.suppress(ZeroDivisionError), admitted:
+        raise ZeroDivisionError
+
+
+@pytest.mark.case("B21")
+def test_failures_do_not_make_the_pace_look_fast(clock: Clock) -> None:
+    admission, rate = Admission(512), ServiceRate()
+    for _ in range(100):
+        admitted = admission.enter(rate, 1.0)
+        for _ in range(50):  # refused at once, while the model works
+            clock.now += 0.002
+            fail(admission.enter(rate, 1.0))
+        answer(admitted)
+    assert len(fill(admission, rate, 1.0)) == 10, "an answer takes 0.1 s"
+
+
+@pytest.mark.case("B21")
+def test_failures_deny_nothing_to_others(clock: Clock) -> None:
+    admission, rate = Admission(512), ServiceRate()
+    learn(clock, admission, rate, 1.0, each_s=0.01)
+    first, second = admission.enter(rate, 1.0), admission.enter(rate, 1.0)
+    for _ in range(3000):  # for 30 s there are only bad requests, and never none
+        clock.now += 0.01
+        fail(first)
+        first, second = second, admission.enter(rate, 1.0)
+    learn(clock, admission, rate, 1.0, each_s=0.01, count=1)
+    assert len(fill(admission, rate, 1.0)) == pytest.approx(98, rel=0.05)
+
+
+@pytest.mark.case("B21")
+def test_bodies_that_are_arriving_have_a_limit_of_their_own(clock: Clock) -> None:
+    admission, rate = Admission(2), ServiceRate()
+    with admission.receive(), admission.receive():
+        with pytest.raises(Overloaded, match="2 bodies are being received"), admission.receive():
+            pytest.fail("a third was let in")
+        assert len(fill(admission, rate, 0.1)) == 2
+    assert admission.arriving == 0

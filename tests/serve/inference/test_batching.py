@@ -18,7 +18,6 @@ from serve.protocols import tfs
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays, Servable
-from serve.servables.statistics import Statistics
 from tests.serve.models import POISON
 from tests.serve.servables.test_saved_model import rows
 
@@ -41,7 +40,7 @@ def size(manager: ServableManager) -> Servable:
 
 def batcher_of(servable: Servable, executor: Executor, max_rows: int = 64, max_queued: int = 10_000) -> Batcher:
     signature = servable.signatures["serving_default"]
-    return Batcher(servable, signature, executor, Statistics(), Limits(max_rows, max_queued))
+    return Batcher(servable, signature, executor, Limits(max_rows, max_queued))
 
 
 def amounts(*values: float) -> Arrays:
@@ -221,7 +220,7 @@ def test_only_equal_inner_shapes_share_a_call(
 ) -> None:
     servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     held = Held(servable, monkeypatch)
-    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), Limits(64, 64))
+    batcher = Batcher(servable, servable.signatures["double"], executor, Limits(64, 64))
     widths = [1, 2, 3, 2, 3, 2]
     requests = [{"x": np.full((2, width), width, np.float32)} for width in widths]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
@@ -232,7 +231,7 @@ def test_only_equal_inner_shapes_share_a_call(
 def test_what_counts_no_rows_is_answered_alone(foreign: Path, executor: Executor) -> None:
     servable = LoadedModel.load_foreign("half", 1, foreign, joins=True)
     signature = servable.signatures["serving_default"]
-    batcher = Batcher(servable, signature, executor, Statistics(), Limits(64, 64))
+    batcher = Batcher(servable, signature, executor, Limits(64, 64))
     assert asyncio.run(batcher.infer({"x": np.float32(2)}))["y"] == 3
 
 
@@ -247,7 +246,7 @@ def test_a_model_whose_answers_are_not_rows_is_asked_alone(
 
     monkeypatch.setattr(servable, "answer", summed)
     held = Held(servable, monkeypatch)
-    batcher = Batcher(servable, servable.signatures["double"], executor, Statistics(), Limits(64, 64))
+    batcher = Batcher(servable, servable.signatures["double"], executor, Limits(64, 64))
     requests = [{"x": np.full((2, 1), n, np.float32)} for n in (1, 2, 3)]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
     assert [answer["y"].tolist() for answer in answers] == [[[4]], [[8]], [[12]]]
@@ -316,7 +315,7 @@ def test_who_waits_too_long_is_told_and_the_others_are_answered(
 ) -> None:
     async def ask_all() -> list[Any]:
         held = Held(size, monkeypatch)
-        batcher = Batcher(size, size.signatures["serving_default"], executor, Statistics(), Limits(64, 100, 2.0))
+        batcher = Batcher(size, size.signatures["serving_default"], executor, Limits(64, 100, 2.0))
         late = [asyncio.create_task(batcher.infer(amounts(value))) for value in (1, 2)]
         await asyncio.sleep(1.5)
         punctual = asyncio.create_task(batcher.infer(amounts(3)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from millrace.features.spec import Domain, Range
-from serve.errors import InvalidRequest, NonFiniteOutput, OutsideDomain
+from serve.errors import InferenceFailed, InvalidRequest, NonFiniteOutput, OutsideDomain
 from serve.inference.inputs import Decoded
 from serve.inference.joint_calls import JointCalls, Pending
 from serve.protocols import tfs
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.tf
 
 def run(servable: Servable, *requests: Sequence[Any], guard: DomainGuard | None = None) -> tuple[list[Any], Statistics]:
     """The results of JSON rows, or of tensors, in one batch."""
-    signature, statistics = servable.signatures["serving_default"], Statistics()
+    signature, servable.statistics = servable.signatures["serving_default"], Statistics()
 
     async def made() -> list[Any]:
         loop, batch = asyncio.get_running_loop(), []
@@ -39,9 +39,9 @@ def run(servable: Servable, *requests: Sequence[Any], guard: DomainGuard | None 
                 asked = tfs.PredictRequest(signature, request, is_row_form=True)
                 batch.append(Pending(asked, None, len(request), loop.create_future(), ((),)))
         with ThreadPoolExecutor(2) as executor:
-            return await JointCalls(servable, signature, executor, statistics, guard).run(batch)
+            return await JointCalls(servable, signature, executor, guard).run(batch)
 
-    return asyncio.run(made()), statistics
+    return asyncio.run(made()), servable.statistics
 
 
 @pytest.fixture
@@ -100,3 +100,31 @@ def test_a_bug_of_one_request_is_not_its_neighbours(size: Servable, monkeypatch:
     results, _ = run(size, [1], np.array([3], np.float32))
     assert isinstance(results[0], ZeroDivisionError)
     assert results[1]["prediction"].shape == (1,)
+
+
+@pytest.mark.case("B25")
+def test_after_a_failure_nothing_is_computed_for_clients_that_have_gone(
+    size: Servable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    answer = size.answer
+
+    def fails_for_many(signature: Any, columns: Any, rows: Any) -> Any:
+        calls.append(rows)
+        if rows > 1:
+            raise InferenceFailed("size", 1, "it hung")
+        return answer(signature, columns, rows)
+
+    monkeypatch.setattr(size, "answer", fails_for_many)
+
+    async def made() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        inputs = {"amount": np.ones(1, np.float32)}
+        batch = [Pending(Decoded(inputs), None, 1, loop.create_future(), ((),), 0, inputs) for _ in range(3)]
+        batch[1].answer.cancel()
+        with ThreadPoolExecutor(2) as executor:
+            return await JointCalls(size, size.signatures["serving_default"], executor).run(batch)
+
+    results = asyncio.run(made())
+    assert calls == [3, 1, 1]
+    assert [isinstance(result, InferenceFailed) for result in results] == [False, True, False]

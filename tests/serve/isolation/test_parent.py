@@ -28,7 +28,6 @@ from serve.isolation import parent
 from serve.isolation.parent import IsolatedServable
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays
-from serve.servables.statistics import Statistics
 from tests.serve.isolation.servables import BUG, CRASH, HANG, SIGNATURE, crashing, tricky, unless
 from tests.serve.servables.test_saved_model import rows
 
@@ -135,7 +134,7 @@ def test_a_process_that_ended_is_started_again(
 def test_only_the_request_that_ends_processes_fails(servable: IsolatedServable) -> None:
     async def ask_all(values: list[float]) -> list[Any]:
         with ThreadPoolExecutor(2) as executor:
-            batcher = Batcher(servable, SIGNATURE, executor, Statistics(), Limits(64, 100))
+            batcher = Batcher(servable, SIGNATURE, executor, Limits(64, 100))
             asked = (batcher.infer({"x": np.array([value], np.float32)}) for value in values)
             return await asyncio.gather(*asked, return_exceptions=True)
 

@@ -15,12 +15,13 @@ pytestmark = pytest.mark.tf
 
 
 def page_of(tiny: Servable, *, requests: int, waiting: int = 0, reachable: bool = True) -> bytes:
-    metrics, statistics = Metrics(), Statistics()
+    metrics = Metrics()
+    statistics = tiny.statistics = Statistics()
     for _ in range(requests):
         metrics.count_request("/v1/models", 200, 0.002)
         statistics.batch_rows.add(7)
     metrics.set_reachable(reachable)
-    return metrics.render([(tiny, statistics, waiting)])
+    return metrics.render([(tiny, waiting)], {"tiny": reachable}, [] if reachable else [("tiny", 3)])
 
 
 def value(page: bytes, sample: str) -> float:

@@ -16,14 +16,15 @@ pytestmark = pytest.mark.tf
 
 
 def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
-    metrics, statistics = Metrics(), Statistics()
+    metrics = Metrics()
+    statistics = tiny.statistics = Statistics()
     metrics.count_request("/v1/models", 200, 0.002)
     statistics.batch_rows.add(7)
     statistics.compute.add(0.003)
     statistics.failed.add(0.2)
     statistics.outside["amount", "contract"] += 3
     tiny.restarts = 2
-    page = metrics.render([(tiny, statistics, 5)]).decode()
+    page = metrics.render([(tiny, 5)], {"tiny": True, "kinds": False}, [("kinds", 7)]).decode()
     tiny.restarts = 0
     mine = 'model="tiny",'
     assert 'millrace_requests_total{route="/v1/models",status="200"} 1.0' in page
@@ -38,6 +39,9 @@ def test_counts_requests_and_what_loaded_versions_did(tiny: Servable) -> None:
     assert f'millrace_model_restarts_total{{{mine}version="2"}} 2.0' in page
     outside = f'millrace_outside_domain_values_total{{domain="contract",input="amount",{mine}version="2"}} 3.0'
     assert outside in page
+    assert 'millrace_model_ready{model="tiny"} 1.0\n' in page
+    assert 'millrace_model_ready{model="kinds"} 0.0\n' in page
+    assert 'millrace_version_failed{model="kinds",version="7"} 1.0\n' in page
     assert "millrace_model_loaded{" not in metrics.render([]).decode()
 
 
@@ -54,9 +58,8 @@ def test_the_dashboard_asks_for_what_is_there(tiny: Servable) -> None:
     metrics = Metrics()
     metrics.count_request("/v1/models", 200, 0.1)
     metrics.count_reload("tiny", "loaded")
-    statistics = Statistics()
-    statistics.outside["amount", "training"] += 1
-    page = metrics.render([(tiny, statistics, 0)]).decode()
+    tiny.statistics.outside["amount", "training"] += 1
+    page = metrics.render([(tiny, 0)]).decode()
     there = {name for name, _ in re.findall(r"^(millrace_\w+)([{ ])", page, re.MULTILINE)}
     wanted = {name for expression in asked for name in re.findall(r"millrace_\w+", expression)}
     assert wanted <= there

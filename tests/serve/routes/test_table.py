@@ -63,7 +63,19 @@ def test_an_address_is_matched_once() -> None:
         assert table.find("PATCH", "/b") == (routes[1], {})
         assert table.find("POST", "/a/x") is None
         assert table.find("GET", "/c") is None
-    assert (table.find.cache_info().misses, table.find.cache_info().hits) == (4, 8)
+    assert (table._known.cache_info().currsize, table._known.cache_info().hits) == (2, 4)
+
+
+@pytest.mark.case("B22")
+def test_the_paths_that_clients_invent_are_not_kept() -> None:
+    routes = build_routes([Entry("GET", "/a/{name:plain}", "look", echo)], Access(Serve()))
+    table = RouteTable(routes)
+    long = "x" * 1000
+    for number in range(100):
+        assert table.find("GET", f"/nothing/{number}") is None
+        assert table.find("GET", f"/a/{long}{number}") == (routes[0], {"name": f"{long}{number}"})
+        assert table.find("GET", "/a/short") == (routes[0], {"name": "short"})
+    assert table._known.cache_info().currsize == 1
 
 
 def test_everybody_may_look_and_predict() -> None:

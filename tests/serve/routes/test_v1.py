@@ -3,11 +3,15 @@
 Cases that stand in TensorFlow Serving's ``model_servers/http_rest_api_handler_test.cc`` name the test there.
 """
 
+import contextlib
 import gzip
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from millrace.config.sections.serve import Serve, ServedModel
@@ -15,7 +19,7 @@ from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
-from tests.serve.client import ask, error_of, predict
+from tests.serve.client import ask, error_of, listening, predict
 from tests.serve.models import POISON, ROW
 
 pytestmark = pytest.mark.tf
@@ -207,3 +211,52 @@ CAPTURED = [
 @pytest.mark.parametrize(("path", "sent", "answered"), CAPTURED)
 def test_captured_bytes(half: Application, path: str, sent: bytes, answered: bytes) -> None:
     assert predict(half, sent, path).content == answered
+
+
+@pytest.mark.case("S6")
+def test_letters_of_a_path_may_be_upper_case(half: Application) -> None:
+    for path in ("/V1/Models/half_plus_two", "/v1/MODELS/half_plus_two/Versions/123", f"{HALF}/LABELS/stable"):
+        assert ask(half, "GET", path).json()["model_version_status"][0]["state"] == "AVAILABLE"
+    assert "signature_def" in ask(half, "GET", "/V1/MODELS/half_plus_two/METADATA").json()["metadata"]
+    assert predict(half, {"instances": [1.0]}, "/V1/models/half_plus_two:Predict").json() == {"predictions": [2.5]}
+    assert ask(half, "GET", "/v1/models/HALF_plus_two").status_code == 404, "names are names"
+
+
+@pytest.mark.case("S6")
+def test_a_version_may_be_any_int64(foreign: Path, tmp_path: Path) -> None:
+    number = 2**63 - 1
+    (tmp_path / "models" / "half").mkdir(parents=True)
+    (tmp_path / "models" / "half" / str(number)).symlink_to(foreign)
+    (tmp_path / "models" / "half" / str(number + 1)).symlink_to(foreign)
+    manager = ServableManager(ModelStore(Store(str(tmp_path))), {"half": ServedModel(allow_foreign=True)})
+    manager.load()
+    app = Application(manager, Serve())
+    path = f"/v1/models/half/versions/{number}"
+    assert [v["version"] for v in ask(app, "GET", path).json()["model_version_status"]] == [str(number)]
+    assert predict(app, {"instances": [1.0]}, f"{path}:predict").json() == {"predictions": [2.5]}
+    assert ask(app, "GET", "/v1/models/half").json()["model_version_status"][0]["version"] == str(number)
+    assert ask(app, "GET", f"/v2/models/half/versions/{number}/ready").status_code == 200
+    error_of(ask(app, "GET", f"/v1/models/half/versions/{number + 1}"), 400)
+
+
+@pytest.mark.case("B21")
+def test_slow_bodies_take_no_ones_place(manager: ServableManager) -> None:
+    """Two clients that send their bodies slowly, a latency target, and room for two requests."""
+    app = Application(manager, Serve(latency_target_s=0.05, max_requests=2))
+    head = b"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+    with (
+        listening(app) as address,
+        contextlib.ExitStack() as stack,
+        httpx.Client(base_url=f"http://{address}") as client,
+    ):
+        host, port = address.split(":")
+        for _ in range(2):
+            slow = stack.enter_context(socket.create_connection((host, int(port))))
+            slow.sendall(head)
+        end = time.monotonic() + 10
+        while app.service.admission.arriving < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert (app.service.admission.arriving, app.service.admission.inside) == (2, 0)
+        time.sleep(0.1)  # longer than the target
+        answers = [client.post("/v1/models/tiny:predict", json={"instances": [ROW]}).status_code for _ in range(30)]
+    assert answers == [200] * 30

@@ -47,6 +47,7 @@ def job_of(version: ModelVersion, tmp_path: Path, *pieces: RowSlice) -> Job:
         schema=schema,
         constants={"model_version": 2, "model_digest": version.manifest.digest, "table_version": 5},
         folder=str(tmp_path / "out"),
+        run="run",
     )
 
 

@@ -21,7 +21,7 @@ from millrace.tables.validation import NotValidated
 from millrace.tables.versions import PREDICTIONS, DataFile, find_table, table_parts
 from pipelines.jobs.exits import exit_code
 from serve.errors import ScoringFailed, TooManyUnseen
-from serve.scoring import score
+from serve.scoring import plan, score
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
 from tests.serve.client import predict
@@ -257,7 +257,7 @@ CODE = """
 import sys
 from types import SimpleNamespace
 from millrace.storage import Store
-from serve.scoring import score
+from serve.scoring import plan, score
 from serve.scoring.batches import run_task
 from tests.serve.products import product_of
 # What Spark's workers write nobody sees before the driver's commit, so the driver alone is what matters here.
@@ -288,11 +288,11 @@ def files_of(*rows: int) -> tuple[DataFile, ...]:
 @pytest.mark.parametrize("cores", [1, 2, 16])
 @pytest.mark.parametrize("rows", [(1,), (262_144, 65_536, 5), (10,) * 50, (3_000_000, 1), (65_536,) * 64, (0, 7)])
 def test_tasks_hold_every_row_once_and_are_even(rows: tuple[int, ...], cores: int) -> None:
-    tasks = score.cut_tasks(files_of(*rows), cores)
+    tasks = plan.cut_tasks(files_of(*rows), cores)
     seen = [(p.rows.path, n) for task in tasks for p in task for n in (p.rows.start, p.rows.stop)]
     assert seen == sorted(seen, key=lambda item: (int(item[0][1:]), item[1]))
     counts = [sum(p.rows.rows for p in task) for task in tasks]
     assert sum(counts) == sum(rows)
-    assert len(tasks) <= max(score.TASKS_PER_CORE * cores, sum(rows) // score.MAX_TASK_ROWS + 1)
-    assert max(counts) <= sum(rows) / len(tasks) + score.CHUNK_ROWS
-    assert all(p.rows.start % score.CHUNK_ROWS == 0 for task in tasks for p in task)
+    assert len(tasks) <= max(plan.TASKS_PER_CORE * cores, sum(rows) // plan.MAX_TASK_ROWS + 1)
+    assert max(counts) <= sum(rows) / len(tasks) + plan.CHUNK_ROWS
+    assert all(p.rows.start % plan.CHUNK_ROWS == 0 for task in tasks for p in task)

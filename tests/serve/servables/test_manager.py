@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from millrace.config.sections.serve import ServedModel
-from millrace.errors import ArtifactNotFound, StorageError
+from millrace.errors import ArtifactNotFound, ConfigError, StorageError
 from millrace.models.manifest import ModelDamaged, ModelManifest, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from serve.errors import ModelNotFound, ModelNotReady
+from serve.errors import ModelNotFound, ModelNotReady, Overloaded
+from serve.servables import requested
 from serve.servables import versions as module
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
@@ -114,17 +115,72 @@ def test_nothing_that_can_be_loaded(copied: ModelStore) -> None:
     damage(copied, 1)
     damage(copied, 2)
     manager = ServableManager(copied, served("tiny"))
-    with pytest.raises(ModelDamaged, match="version 2"):
-        manager.load()
+    manager.load()
     assert not manager.is_ready
-    with pytest.raises(ModelNotReady):
+    assert manager.problems == {"tiny": "model tiny version 2: variables/variables.index is missing"}
+    assert manager.failed == [("tiny", 1), ("tiny", 2)]
+    with pytest.raises(ModelNotReady, match=r"variables\.index is missing"):
         manager.get("tiny")
+    manager.unload_model("tiny")
+    with pytest.raises(ModelDamaged, match="version 2"):
+        manager.load_model("tiny")
 
 
-def test_an_empty_store(store: Store) -> None:
+def test_a_store_without_a_version(store: Store, model_store: ModelStore) -> None:
+    manager = ServableManager(ModelStore(store), served("tiny"))
+    manager.load()
+    assert (manager.is_ready, manager.is_any_ready) == (False, False)
+    assert "no version of it yet" in manager.problems["tiny"]
+    assert manager.status("tiny") == []
+    with pytest.raises(ModelNotReady, match="no version of it yet"):
+        manager.get("tiny")
+    manager.unload_model("tiny")
     with pytest.raises(ArtifactNotFound) as caught:
-        ServableManager(ModelStore(store), served("tiny")).load()
+        manager.load_model("tiny")
     assert "millrace train" in caught.value.hint
+    shutil.copytree(model_store.store.uri("models", "tiny", "1"), store.uri("models", "tiny", "1"))
+    assert manager.refresh("tiny") == "loaded"
+    assert (manager.is_ready, manager.problems, manager.get("tiny").version) == (True, {}, 1)
+
+
+@pytest.mark.case("S5")
+def test_a_model_that_cannot_be_loaded_takes_no_other_down(copied: ModelStore, model_store: ModelStore) -> None:
+    shutil.copytree(model_store.store.uri("models", "size"), copied.store.uri("models", "size"))
+    damage(copied, 1)
+    damage(copied, 2)
+    manager = ServableManager(copied, served("tiny", "none", "size"))
+    manager.load()
+    assert manager.get("size").version == 1
+    assert set(manager.problems) == {"tiny", "none"}
+    assert (manager.is_ready, manager.is_any_ready) == (False, True)
+
+
+def test_a_store_that_cannot_be_used_is_an_error(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: str) -> list[int]:
+        raise ConfigError("no permission")
+
+    monkeypatch.setattr(copied, "versions", denied)
+    with pytest.raises(ConfigError, match="no permission"):
+        ServableManager(copied, served("tiny")).load()
+
+
+@pytest.mark.case("B25")
+def test_a_version_in_use_is_not_unloaded_for_another(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(copied.store.uri("models", "tiny"))
+    for number in (3, 4):
+        shutil.copytree(folder / "2", folder / str(number))
+        manifest = folder / str(number) / "model.json"
+        manifest.write_text(manifest.read_text().replace('"version": 2', f'"version": {number}'))
+    manager = ServableManager(copied, served("tiny"), kept_versions=2)
+    manager.load()
+    assert [manager.get("tiny", number).version for number in (4, 3, 2)] == [4, 3, 2]
+    with pytest.raises(Overloaded, match="2 other versions of model 'tiny'") as caught:
+        manager.get("tiny", 1)
+    assert 50 < caught.value.retry_after_s <= 60
+    assert "serve.models.tiny.versions" in caught.value.hint
+    monkeypatch.setattr(requested, "KEPT_S", 0.0)
+    assert manager.get("tiny", 1).version == 1
+    assert [s.version for s in manager.all_loaded("tiny")] == [4, 2, 1]
 
 
 def test_many_callers_load_a_version_once(copied: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,13 +321,16 @@ def test_a_storage_error_is_not_held_against_a_version(copied: ModelStore, monke
     assert manager.get("tiny", 1).version == 1
 
 
-def test_models_are_added_and_dropped_while_it_runs(model_store: ModelStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_models_are_added_and_dropped_while_it_runs(model_store: ModelStore) -> None:
     manager = ServableManager(model_store, served("tiny"))
     manager.load()
     tiny = manager.get("tiny")
     manager.configure(served("tiny", "size", "missing"))
-    assert (set(manager.names), manager.get("tiny"), manager.get("size").version) == ({"tiny", "size"}, tiny, 1)
-    assert "model missing is not served yet: there is no model 'missing'" in caplog.text
+    assert (manager.names, manager.get("tiny")) == (("tiny", "size", "missing"), tiny)
+    assert manager.is_ready, "a new model in a running server is not waited for"
+    assert [manager.refresh("size"), manager.refresh("missing")] == ["loaded", None]
+    assert manager.get("size").version == 1
+    assert list(manager.problems) == ["missing"]
     manager.configure(served("size"))
     assert manager.names == ("size",)
     with pytest.raises(ModelNotFound):

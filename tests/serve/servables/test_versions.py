@@ -10,6 +10,7 @@ from millrace.errors import ArtifactNotFound
 from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.errors import ModelNotFound, UnknownLabel
+from serve.servables import requested
 from serve.servables.loader import Loader
 from serve.servables.versions import ServedVersions
 from tests.serve import models
@@ -53,7 +54,8 @@ def test_what_the_settings_name_is_loaded(settings: dict[str, object], expected:
     assert loaded(served) == expected
 
 
-def test_others_only_where_the_settings_allow_them(store: ModelStore) -> None:
+def test_others_only_where_the_settings_allow_them(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requested, "KEPT_S", 0.0)
     latest = opened(store, kept=1, latest_count=2)
     latest.load()
     for version in (1, 2, 1):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from millrace.config.sections.serve import ServedModel
+from millrace.config.sections.serve import Serve, ServedModel
 from millrace.errors import ConfigError, MillraceError, StorageError
 from millrace.models.store import ModelStore
 from millrace.storage import Store
+from serve.inference.service import Service
 from serve.monitoring.metrics import Metrics
 from serve.servables.manager import ServableManager
 from serve.server.reload import Reloader
@@ -39,8 +40,11 @@ def test_finds_a_version_by_itself_and_counts(
     manager.load()
     refresh, told = manager.refresh, list[object]()
     monkeypatch.setattr(manager, "refresh", lambda name, sizes: told.append(sizes) or refresh(name, sizes))
-    reloader = Reloader(manager, metrics, 0.05, lambda name: [len(name)])
-    reloader.start()
+    manager.get("tiny").statistics.batch_rows.add(3)
+    reloader = Reloader(manager, metrics, 0.05)
+    is_loaded = threading.Event()
+    reloader.start(is_loaded.set)
+    assert is_loaded.wait(60)
     try:
         add(older, model_store)
         for _ in range(400):
@@ -52,7 +56,7 @@ def test_finds_a_version_by_itself_and_counts(
         reloader.stop()
         reloader._thread.join(30)
     assert not reloader._thread.is_alive()
-    assert told[0] == [len("tiny")]
+    assert told[0] == [4]
     assert b'millrace_reloads_total{model="tiny",outcome="loaded"} 1.0' in metrics.render([])
 
 
@@ -94,3 +98,13 @@ def test_a_changed_configuration_is_taken(model_store: ModelStore, caplog: pytes
         assert set(manager.names) == set(names)
     assert "has an error, the old one is still used: line 3" in caplog.text
     assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]
+
+
+@pytest.mark.case("B23")
+def test_only_the_event_loop_has_states_of_versions(model_store: ModelStore) -> None:
+    manager = ServableManager(model_store, served("tiny", "size"))
+    manager.load()
+    service = Service(manager, Serve())
+    Reloader(manager, Metrics(), 60).check()
+    assert service._states == {}
+    service.close()

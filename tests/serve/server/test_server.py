@@ -1,6 +1,7 @@
 """The server as a process: a port, a signal, an exit code."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from millrace.config.sections.serve import Serve
-from millrace.errors import ArtifactNotFound, ConfigError
+from millrace.errors import ConfigError
 from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.server import server
@@ -65,7 +66,7 @@ def test_answers_then_finishes_what_is_in_flight_and_exits_with_0(process: subpr
     assert process.wait(timeout=30) == 0
     assert process.stdout.read() == "returned\n"
     said = process.stderr.read()
-    assert f"ready at {address}" in said
+    assert f"listening at {address}" in said
     assert "Traceback" not in said
 
 
@@ -161,10 +162,93 @@ def test_an_address_that_others_reach_on_purpose() -> None:
     server.listen(Serve(host="0.0.0.0", port=0, open_to_everyone=True)).close()
 
 
-def test_no_model_in_the_store(store: Store) -> None:
-    with pytest.raises(ArtifactNotFound, match="no model 'tiny'") as caught:
+@pytest.mark.tf
+@pytest.mark.case("S5", "D2")
+def test_without_a_model_it_is_alive_and_not_ready_and_loads_the_first(model_store: ModelStore, tmp_path: Path) -> None:
+    """Beside it, one model that is damaged, and one that works."""
+    shutil.copytree(model_store.store.uri("models", "size"), tmp_path / "models" / "size")
+    shutil.copytree(model_store.store.uri("models", "kinds"), tmp_path / "models" / "kinds")
+    (tmp_path / "models" / "kinds" / "1" / "fingerprint.pb").unlink()
+    models = '"models": {"size": {}, "kinds": {}}'
+    code = CODE.replace('{"port": 0}', f'{{"port": 0, "reload_s": 0.2, {models}}}')
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        with httpx.Client(base_url=process.stdout.readline().strip()) as client:
+            assert client.get("/v2/health/live").status_code == 200
+            ready = client.get("/v2/health/ready")
+            assert ready.status_code == 503
+            assert "model 'tiny': the store has no version of it yet" in ready.json()["error"]
+            assert "model 'kinds': model kinds version 1: fingerprint.pb is missing" in ready.json()["error"]
+            row = {"instances": [{"amount": 1.5}]}
+            assert client.post("/v1/models/size:predict", json=row).status_code == 200
+            refused = client.post("/v1/models/tiny:predict", json={"instances": [ROW]})
+            assert (refused.status_code, "no version of it yet" in refused.json()["error"]) == (503, True)
+            status = client.get("/v1/models/kinds").json()
+            assert (status["ready"], status["model_version_status"][0]["state"]) == (False, "END")
+            assert "fingerprint.pb is missing" in status["reason"]
+            assert "no version of it yet" in client.get("/v1/models/tiny").json()["reason"]
+            index = {(e["name"], e["version"]): e for e in client.post("/v2/repository/index").json()}
+            assert index["size", "1"]["state"] == "READY"
+            assert "fingerprint.pb" in index["kinds", "1"]["reason"]
+            assert (index["tiny", ""]["state"], "yet" in index["tiny", ""]["reason"]) == ("UNAVAILABLE", True)
+            page = client.get("/metrics").text
+            assert 'millrace_model_ready{model="size"} 1.0' in page
+            assert 'millrace_model_ready{model="tiny"} 0.0' in page
+            assert 'millrace_version_failed{model="kinds",version="1"} 1.0' in page
+            shutil.copytree(model_store.store.uri("models", "tiny", "1"), tmp_path / "models" / "tiny" / "1")
+            end = time.monotonic() + 60
+            while client.get("/v2/models/tiny/ready").status_code != 200 and time.monotonic() < end:
+                time.sleep(0.1)
+            assert client.post("/v1/models/tiny:predict", json={"instances": [ROW]}).status_code == 200
+            assert client.get("/v2/health/ready").status_code == 503
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        said = process.stderr.read()
+        assert "model kinds is not served: model kinds version 1: fingerprint.pb is missing" in said
+        assert said.count("model tiny is not served: the store has no version of it yet") == 1
+        assert "model tiny is served now" in said
+
+
+@pytest.mark.tf
+def test_a_server_that_is_still_loading_ends_at_once(model_store: ModelStore, tmp_path: Path) -> None:
+    """The process that loads a model ignores SIGTERM, and must not keep the server."""
+    marker = tmp_path / "loading"
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        f"import pathlib, time\ndef load(*_):\n    pathlib.Path({str(marker)!r}).write_text('x')\n    time.sleep(300)\n"
+    )
+    code = CODE.replace(
+        "configure_logging()",
+        "import slow, functools\nfrom serve.servables import loader\n"
+        "loader.Loader.load = lambda self, name, *_: self._host(name, functools.partial(slow.load))",
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    with subprocess.Popen([sys.executable, "-c", code, model_store.store.root], cwd=ROOT, env=environment) as process:
+        end = time.monotonic() + 60
+        while not marker.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+        assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+def test_a_store_that_cannot_be_used_ends_the_server(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    def denied(_: ModelStore, __: str) -> list[int]:
+        raise ConfigError("no permission")
+
+    monkeypatch.setattr(ModelStore, "versions", denied)
+    with pytest.raises(ConfigError, match="no permission"):
         server.run(product_of("tiny", serve={"port": 0}), store)
-    assert "millrace train" in caught.value.hint
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])

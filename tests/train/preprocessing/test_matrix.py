@@ -28,8 +28,8 @@ from millrace.models.vocabularies import write_vocabularies
 from millrace.storage import Store
 from millrace.tables.versions import CLEAN, TableVersion, find_table
 from serve.scoring.batches import run_task
+from serve.scoring.plan import plan_job
 from serve.scoring.predictions import Predictions
-from serve.scoring.score import plan_job
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
 from tests.made_up import PRODUCT

@@ -243,11 +243,13 @@ def test_a_flipped_bit_in_the_table_is_told_with_its_file(spark: "SparkSession",
     assert not list(Path(filled.uri("tables", "tiny")).rglob("predictions/*/*.parquet"))
 
 
+@pytest.mark.case("B25")
 def test_a_worker_that_fails_otherwise_is_a_storage_error(spark: "SparkSession", filled: Store) -> None:
     files = find_table(filled, "tiny", "clean").files
     Path(files[-1].path).unlink()
     with pytest.raises(ScoringFailed, match=r"StorageError: .* this file, but it is gone"):
         run(spark, filled)
+    assert not list(Path(filled.uri("tables", "tiny")).rglob("predictions/*/*.parquet")), "other tasks had finished"
     Path(files[0].path).unlink()
     with pytest.raises(StorageError, match="this file, but it is gone"):
         run(spark, filled)

@@ -2,8 +2,10 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,11 @@ from millrace.config.sections.serve import Serve, ServedModel
 from millrace.errors import ConfigError, MillraceError, StorageError
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from serve.inference.service import Service
 from serve.monitoring.metrics import Metrics
 from serve.servables.manager import ServableManager
+from serve.server.app import Application
 from serve.server.reload import Reloader
+from tests.serve.client import predict
 from tests.serve.models import served
 
 pytestmark = pytest.mark.tf
@@ -100,11 +103,32 @@ def test_a_changed_configuration_is_taken(model_store: ModelStore, caplog: pytes
     assert [s.version for s in manager.all_loaded("tiny")] == [2, 1]
 
 
+class Watched(dict[Any, Any]):
+    """Notes which threads read or change it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("get", "items", "values", "keys"):
+            self.threads.add(threading.current_thread().name)
+        return super().__getattribute__(name)
+
+
 @pytest.mark.case("B23")
 def test_only_the_event_loop_has_states_of_versions(model_store: ModelStore) -> None:
-    manager = ServableManager(model_store, served("tiny", "size"))
+    manager = ServableManager(model_store, served("size"))
     manager.load()
-    service = Service(manager, Serve())
-    Reloader(manager, Metrics(), 60).check()
-    assert service._states == {}
-    service.close()
+    app = Application(manager, Serve())
+    states = app.service._states = Watched()
+    reloader = Reloader(manager, app.metrics, 0.01)
+    reloader.start()
+    end = time.monotonic() + 20
+    before = manager.get("size").statistics.batch_rows.count
+    while manager.get("size").statistics.batch_rows.count < before + 20 and time.monotonic() < end:
+        assert predict(app, {"instances": [1.0]}, "/v1/models/size:predict").status_code == 200
+    reloader.stop()
+    reloader._thread.join(30)
+    assert states.threads == {"MainThread"}
+    assert reloader._sizes_of("size") == [1]

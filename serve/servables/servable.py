@@ -33,6 +33,11 @@ def non_finite_rows(outputs: Mapping[str, Array]) -> dict[str, npt.NDArray[np.bo
     return found
 
 
+def has_rows(outputs: Mapping[str, Array], rows: int) -> bool:
+    """Whether every output has this many rows."""
+    return all(values.shape[:1] == (rows,) for values in outputs.values())
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a servable came from.
@@ -73,7 +78,7 @@ class Servable(ABC):
         """How often its process was restarted."""
         self.domains: Domains | None = None
         """The domains of its inputs, if Millrace trained it."""
-        self.signatures = signatures
+        self.signatures = dict(signatures)
         self.joins = joins
 
     @abstractmethod

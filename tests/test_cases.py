@@ -58,6 +58,9 @@ CASES: Final = {
     "S6": "upper-case letters in paths, and versions above 10^18, were refused",
     "F2": "the training loss shown was up to twice the true one",
     "F3": "the learning rate reached 0 half way if an epoch had one step",
+    "S1": "outputs without one row per row of the inputs: the model was refused",
+    "S3": "a graph's error with bytes that are not UTF-8: 500",
+    "F5": "a SavedModel of an older Keras could not be served, and was called damaged",
     "F6": "Ctrl-C in training: exit 75",
 }
 

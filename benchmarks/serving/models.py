@@ -15,7 +15,7 @@ from millrace.models.manifest import Lineage, ModelManifest
 from millrace.models.store import ModelStore
 from millrace.models.vocabularies import write_vocabularies
 from millrace.storage import Store
-from serve.servables.saved_model import import_tensorflow
+from serve.servables.functions.runtime import import_tensorflow
 
 FLOATS: Final = 12
 STRINGS: Final = 4

@@ -17,7 +17,7 @@ from chaos.service.corpus import tensors
 from chaos.service.wire import INFER, PREDICT, as_json, http
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from serve.servables.saved_model import import_tensorflow
+from serve.servables.functions.runtime import import_tensorflow
 from tests.serve import models
 from tests.serve.models import ROW
 

@@ -15,14 +15,17 @@ MANIFEST: Final = "model.json"
 
 
 class ModelDamaged(DataRejected):
-    """The files of a model version differ from those that were published."""
+    """The files of a model version differ from those that were published, or cannot be loaded.
 
-    def __init__(self, uri: str, reason: str) -> None:
+    Args:
+        uri: The folder of the version; its last two parts are the name and the number.
+        reason: What is wrong.
+        hint: What to do; by default, to publish the model again.
+    """
+
+    def __init__(self, uri: str, reason: str, *, hint: str = "") -> None:
         name, version = uri.rstrip("/").split("/")[-2:]
-        super().__init__(
-            f"model {name} version {version}: {reason}",
-            hint="publish the model again",
-        )
+        super().__init__(f"model {name} version {version}: {reason}", hint=hint or "publish the model again")
         self.reason = reason
 
 

@@ -23,7 +23,7 @@ from serve.inference.deadlines import Deadline
 from serve.inference.inputs import Decoded, InferenceInput
 from serve.inference.joint_calls import JointCalls, Pending, Result
 from serve.servables.domains import DomainGuard
-from serve.servables.servable import Array, Arrays, Servable
+from serve.servables.servable import Array, Arrays, Servable, has_rows
 from serve.servables.signatures import Signature
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class Batcher:
         self._queued = 0
         self._running: asyncio.Task[None] | None = None
         """The running batch."""
+        self._shares = True
+        """Whether requests may share a call; False once a model of another system did not answer row by row."""
 
     @property
     def model(self) -> str:
@@ -103,7 +105,7 @@ class Batcher:
         """
         rows = self._servable.check(self.signature, inputs, outputs)
         loop = asyncio.get_running_loop()
-        if rows is None:  # its inputs do not count rows: it cannot share a call
+        if rows is None or not self._shares:  # its inputs do not count rows: it cannot share a call
             return await self._calls.run_alone(inputs, outputs, size)
         shapes = self._shapes(inputs)
         pending = Pending(Decoded(inputs), outputs, rows, loop.create_future(), shapes, size, dict(inputs))
@@ -129,6 +131,8 @@ class Batcher:
             Overloaded: Too many rows wait already; nothing was computed.
             InferenceLate: The answer took too long. A computation that has started continues.
         """
+        if not self._shares:
+            return await self.infer(request.inputs(), outputs, deadline, size)
         loop = asyncio.get_running_loop()
         flat = ((),) * len(self.signature.inputs)
         pending = Pending(request, outputs, request.rows, loop.create_future(), flat, size)
@@ -192,6 +196,8 @@ class Batcher:
             pending = self._queue[0]
             if batch and pending.shapes == batch[0].shapes and rows + pending.rows > self._limits.max_rows:
                 break
+            if batch and not self._shares:
+                break
             self._queue.popleft()
             if batch and pending.shapes != batch[0].shapes:
                 others.append(pending)
@@ -212,6 +218,9 @@ class Batcher:
             results = await self._calls.run(batch)
         except Exception as error:  # a bug: every request of the batch gets it
             results = [error] * len(batch)
+        if self._servable.spec is None:
+            pairs = zip(batch, results, strict=True)
+            self._shares &= all(isinstance(r, Exception) or has_rows(r, pending.rows) for pending, r in pairs)
         self._start(loop)  # first: the next batch must not wait for the responses of this one
         for pending, result in zip(batch, results, strict=True):
             if pending.answer.done():

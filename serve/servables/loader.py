@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from millrace.config.sections.serve import ServedModel
-from millrace.models.manifest import MANIFEST
+from millrace.models.manifest import MANIFEST, ModelDamaged
 from millrace.models.store import ModelStore
 from serve.servables.domains import read_domains
 from serve.servables.foreign import foreign_copy
 from serve.servables.saved_model import WARM_UP_ROWS, LoadedModel
 from serve.servables.servable import Servable
+from serve.servables.signatures import GRAPH
 
 Load = Callable[[], Servable]
 Host = Callable[[str, Load], Servable]
@@ -19,6 +20,13 @@ Host = Callable[[str, Load], Servable]
 def in_this_process(_: str, load: Load) -> Servable:
     """Load in this process."""
     return load()
+
+
+def not_allowed(name: str, version: int) -> ModelDamaged:
+    """The error for a version that another system wrote, and that the settings do not allow."""
+    setting = f"serve.models: {{{name}: {{allow_foreign: true}}}}"
+    reason = f"it has no {MANIFEST}: another system wrote it; to serve it, set {setting}"
+    return ModelDamaged(f"{name}/{version}", reason, hint="if Millrace trained it, publish it again")
 
 
 class Loader:
@@ -50,7 +58,10 @@ class Loader:
             StorageError: The store cannot be read.
         """
         label = f"{name}/{version}"
-        if self._store.store.exists("models", name, str(version), MANIFEST) or not settings.allow_foreign:
+        is_ours = self._store.store.exists("models", name, str(version), MANIFEST)
+        if not is_ours and not settings.allow_foreign and self._store.store.exists("models", name, str(version), GRAPH):
+            raise not_allowed(name, version)
+        if is_ours or not settings.allow_foreign:
             opened, warm_up = self._store.open(name, version), (*WARM_UP_ROWS, *sizes)
             servable = self._host(label, partial(LoadedModel.load, opened, self._threads, warm_up))
             servable.domains = read_domains(servable.origin.folder, servable.spec)

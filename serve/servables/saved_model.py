@@ -1,28 +1,28 @@
 """A SavedModel in this process: checked, loaded by TensorFlow, warmed up."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from millrace.digests import digest_of
 from millrace.errors import MillraceError
-from millrace.features.encoding import Dictionary, Encoded
+from millrace.features.encoding import Encoded
 from millrace.models.files import checked_copy, list_files
 from millrace.models.manifest import ModelDamaged, ModelManifest, ModelVersion
 from serve.errors import InferenceFailed, InvalidRequest, Unimplemented
-from serve.servables.servable import Array, Arrays, Origin, Servable
+from serve.servables.functions.loading import load_functions
+from serve.servables.functions.runtime import Call, Functions, import_tensorflow, text_of, undecoded
+from serve.servables.servable import Array, Arrays, Origin, Servable, has_rows
 from serve.servables.signatures import (
     SERVING_DEFAULT,
     Signature,
     TensorInfo,
     check_inputs,
     find_signature,
-    read_signatures,
 )
 from serve.servables.warmup import GoldenArrays, difference, read_golden
 
@@ -34,28 +34,12 @@ This bounds the memory, and keeps the activations of a small model in the proces
 """
 WARM_UP_ROWS: Final = (1, 2, 64)
 """Batch sizes with which a version is warmed up before its first request."""
+FOREIGN_ROWS: Final = (1, 3)
+"""The same for a model of another system; the second one only if requests are joined."""
 CLIENTS: Final = frozenset({3, 9, 11})
 """INVALID_ARGUMENT, FAILED_PRECONDITION and OUT_OF_RANGE: TensorFlow Serving returns 400; for 12, 501."""
 
 logger = logging.getLogger(__name__)
-
-
-def import_tensorflow(threads: int | None = None) -> Any:
-    """Import TensorFlow without its log lines.
-
-    Args:
-        threads: Number of its threads; has an effect only before the first operation in a process.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
-    if threads is not None:
-        try:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
-        except RuntimeError:
-            pass  # TensorFlow already runs in this process and keeps its threads
-    return tf
 
 
 class LoadedModel(Servable):
@@ -63,15 +47,16 @@ class LoadedModel(Servable):
 
     Args:
         origin: Its name, version and files.
-        loaded: TensorFlow's object; kept, because it owns the variables.
+        functions: What TensorFlow has loaded.
         signatures: Its functions.
         joins: See `Servable`.
     """
 
-    def __init__(self, origin: Origin, loaded: Any, signatures: Mapping[str, Signature], *, joins: bool = True) -> None:
+    def __init__(
+        self, origin: Origin, functions: Functions, signatures: Mapping[str, Signature], *, joins: bool = True
+    ) -> None:
         super().__init__(origin, signatures, joins=joins)
-        self._loaded = loaded
-        self._functions = {name: loaded.signatures[name] for name in signatures}
+        self._functions = functions
         self._tf = import_tensorflow()
 
     @classmethod
@@ -120,24 +105,14 @@ class LoadedModel(Servable):
         servable = cls._load(Origin(name, version, folder, digest), threads, joins=joins)
         for golden in read_golden(folder, strict=False):
             servable._try_out(golden)
-        for signature in servable.signatures.values():
-            if signature.is_batched and not any(i.dtype == "string" for i in signature.inputs.values()):
-                servable._warm_up(signature.name, 1)
+        for signature in list(servable.signatures.values()):
+            servable._try_rows(signature)
         return servable
 
     @classmethod
     def _load(cls, origin: Origin, threads: int | None, *, joins: bool = True) -> "LoadedModel":
-        tf = import_tensorflow(threads)
-        spec = origin.manifest.features if origin.manifest else None
-        try:
-            signatures = read_signatures(origin.folder, spec)
-            servable = cls(origin, tf.saved_model.load(str(origin.folder)), signatures, joins=joins)
-        except Exception as error:  # TensorFlow raises many kinds
-            logger.error("TensorFlow cannot load %s: %s", origin.label, error)
-            raise ModelDamaged(origin.label, f"TensorFlow cannot load it: {type(error).__name__}") from error
-        if not signatures:
-            raise ModelDamaged(origin.label, "it has no signature")
-        return servable
+        signatures, functions = load_functions(origin, threads)
+        return cls(origin, functions, signatures, joins=joins)
 
     def infer_encoded(self, columns: Mapping[str, Encoded]) -> Arrays:
         """Run the model on columns of a table that `millrace.features.encoding.encode` made; errors as for `infer`.
@@ -155,32 +130,37 @@ class LoadedModel(Servable):
             InvalidRequest: The graph of a model of another system refused them.
             InferenceFailed: TensorFlow raised an error.
         """
-        texts = {n: self._tf.constant(_some(c.values)) for n, c in columns.items() if isinstance(c, Dictionary)}
-
-        def tensor(name: str, turn: slice | None) -> Any:
-            column = columns[name]
-            if isinstance(column, Dictionary):
-                return self._tf.gather(texts[name], self._tf.constant(column.indices[turn or slice(None)]))
-            return self._tf.constant(column if turn is None else column[turn], signature.inputs[name].dtype)
-
-        if rows is None or rows <= MAX_BATCH:
-            return self._call(signature, {name: tensor(name, None) for name in columns})
-        turns = [slice(start, start + MAX_BATCH) for start in range(0, rows, MAX_BATCH)]
-        parts = [self._call(signature, {name: tensor(name, turn) for name in columns}) for turn in turns]
+        call = self._functions.bind(signature, columns)
+        parts = []
+        for start in range(0, rows or 0, MAX_BATCH) if rows and rows > MAX_BATCH else ():
+            turn = slice(start, min(start + MAX_BATCH, rows or 0))
+            parts.append(self._run(call, turn))
+            if not has_rows(parts[-1], turn.stop - start):
+                parts = []  # its outputs cannot be put together from parts
+                break
+        if not parts:
+            return self._run(call, None)
         return {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
-    def _call(self, signature: Signature, tensors: dict[str, Any]) -> Arrays:
+    def _run(self, call: Call, turn: slice | None) -> Arrays:
         try:
-            answered = self._functions[signature.name](**tensors)
-            return {name: _to_array(tensor) for name, tensor in answered.items()}
+            return call(turn)
         except self._tf.errors.OpError as error:
-            message = str(error.message)[:1000]
-            if self.spec is None and error.error_code in CLIENTS:
-                # The inputs fit the signature, but the graph refuses them: mostly because of their sizes.
-                raise InvalidRequest(message) from error
-            if self.spec is None and error.error_code == 12:  # noqa: PLR2004 - see CLIENTS
-                raise Unimplemented(message) from error
-            raise InferenceFailed(self.name, self.version, str(error)) from error
+            raise self._failure(str(error.message), error.error_code) from error
+        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            if message := undecoded(error):
+                # TensorFlow loses the code of an error with such a message. Only a request has such bytes.
+                raise self._failure(message, min(CLIENTS)) from error
+            # The function takes or returns what is no array, such as a sparse tensor.
+            raise self._failure(text_of(error), 0) from error
+
+    def _failure(self, message: str, code: int) -> MillraceError:
+        if self.spec is None and code in CLIENTS:
+            # The inputs fit the signature, but the graph refuses them: mostly because of their sizes.
+            return InvalidRequest(message[:1000])
+        if self.spec is None and code == 12:  # noqa: PLR2004 - see CLIENTS
+            return Unimplemented(message[:1000])
+        return InferenceFailed(self.name, self.version, message)
 
     def _check_manifest(self, manifest: ModelManifest) -> None:
         signature = self.signatures.get(SERVING_DEFAULT)
@@ -216,21 +196,29 @@ class LoadedModel(Servable):
         """Run one call with this number of rows: known rows repeated, else zeros."""
         signature = self.signatures[name]
         blank = {n: _blank(i, rows) for n, i in signature.inputs.items()} if known is None else _repeated(known, rows)
-        try:
-            tensors = {n: self._tf.constant(v, signature.inputs[n].dtype) for n, v in blank.items()}
-            outputs = self._call(signature, tensors)
-        except (InvalidRequest, InferenceFailed):
-            if self.spec is None:
-                return  # this graph may not accept zeros of the smallest size
-            raise
+        outputs = self._run(self._functions.bind(signature, blank), None)
         for output, values in outputs.items():
             if signature.outputs[output].is_batched and values.shape[:1] != (rows,):
                 reason = f"output '{output}' has shape {values.shape} for {rows} rows"
                 raise ModelDamaged(self.origin.label, reason)
 
-
-def _to_array(tensor: Any) -> Array:
-    return np.asarray(tensor.numpy(), dtype=object if tensor.dtype.name == "string" else None)
+    def _try_rows(self, signature: Signature) -> None:
+        """Warm up a function of a model of another system, and note if it does not answer row by row."""
+        if not signature.is_batched or (not self.joins and any(i.dtype == "string" for i in signature.inputs.values())):
+            return  # an empty text is rarely what a graph accepts: it is only sent to learn about the rows
+        for rows in FOREIGN_ROWS if self.joins else FOREIGN_ROWS[:1]:
+            try:
+                blank = {name: _blank(info, rows) for name, info in signature.inputs.items()}
+                outputs = self._run(self._functions.bind(signature, blank), None)
+            except (TypeError, MemoryError):
+                return  # numpy has no such dtype, or its fixed sizes are huge
+            except (InvalidRequest, InferenceFailed):
+                return  # this graph may not accept zeros of the smallest size
+            if not has_rows(outputs, rows):
+                self.signatures[signature.name] = replace(signature, is_rowwise=False)
+                what = "does not return one row per row of its inputs: requests to it share no call"
+                logger.info("%s: signature %s %s", self.origin.label, signature.name, what)
+                return
 
 
 def _repeated(known: Mapping[str, Array], rows: int) -> Arrays:
@@ -242,8 +230,3 @@ def _blank(info: TensorInfo, rows: int) -> Array:
     if info.dtype == "string":
         return np.full(shape, b"", dtype=object)
     return np.zeros(shape, np.float32 if info.dtype == "bfloat16" else info.dtype)
-
-
-def _some(values: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """The values of a dictionary, at least one: TensorFlow cannot look up in an empty one."""
-    return values if len(values) else np.array([""], dtype=object)

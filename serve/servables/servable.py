@@ -34,6 +34,11 @@ def non_finite_rows(outputs: Mapping[str, Array]) -> dict[str, npt.NDArray[np.bo
     return found
 
 
+def has_rows(outputs: Mapping[str, Array], rows: int) -> bool:
+    """Whether every output has this many rows."""
+    return all(values.shape[:1] == (rows,) for values in outputs.values())
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a servable came from.
@@ -76,7 +81,7 @@ class Servable(ABC):
         """The domains of its inputs, if Millrace trained it."""
         self.statistics = Statistics()
         """The counts of its requests. They are here because several threads read them."""
-        self.signatures = signatures
+        self.signatures = dict(signatures)
         self.joins = joins
 
     @abstractmethod

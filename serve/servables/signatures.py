@@ -1,5 +1,6 @@
 """The signatures of a SavedModel, read from its graph definition before TensorFlow loads it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,11 +12,15 @@ from millrace.features.encoding import Dictionary, Encoded
 from millrace.features.spec import Feature, FeatureSpec
 from serve.errors import InvalidRequest, UnknownSignature
 
+logger = logging.getLogger(__name__)
+
 SERVING_DEFAULT: Final = "serving_default"
 PREDICT: Final = "tensorflow/serving/predict"
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
 
+GRAPH: Final = "saved_model.pb"
+"""The file of a SavedModel that has its graph and its signatures."""
 SERVE_TAG: Final = "serve"
 INTERNAL: Final = "__saved_model_"
 """Prefix of TensorFlow's internal signatures."""
@@ -64,6 +69,7 @@ class Signature:
         inputs: By name, in the graph's order.
         outputs: By name, in the graph's order.
         definition: The whole SignatureDef, in protobuf's JSON.
+        is_rowwise: Whether the outputs had one row per row of the inputs, if that was tried.
     """
 
     name: str
@@ -71,11 +77,13 @@ class Signature:
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_rowwise: bool = True
 
     @cached_property
     def is_batched(self) -> bool:
         """Whether one call can answer the rows of several requests."""
-        return all(info.is_batched for info in (*self.inputs.values(), *self.outputs.values()))
+        infos = (*self.inputs.values(), *self.outputs.values())
+        return self.is_rowwise and all(info.is_batched for info in infos)
 
     @cached_property
     def is_tabular(self) -> bool:
@@ -154,14 +162,19 @@ def _mismatches(info: TensorInfo, column: Encoded) -> list[str]:
 
 
 def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, Signature]:
-    """Read the signatures of a SavedModel.
+    """Read the signatures of a SavedModel; see `parse_signatures`."""
+    return parse_signatures((folder / GRAPH).read_bytes(), spec)
+
+
+def parse_signatures(data: bytes, spec: FeatureSpec | None = None) -> dict[str, Signature]:
+    """Read the signatures of a SavedModel from the bytes of its `GRAPH`.
 
     Args:
-        folder: The SavedModel.
+        data: The bytes.
         spec: The feature spec of ``serving_default``, if Millrace trained the model.
 
     Raises:
-        ValueError: The file holds no graph for serving.
+        ValueError: They hold no graph for serving.
     """
     from google.protobuf.json_format import MessageToDict
     from google.protobuf.message import DecodeError
@@ -169,16 +182,20 @@ def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, 
 
     model = saved_model_pb2.SavedModel()
     try:
-        model.ParseFromString((folder / "saved_model.pb").read_bytes())
+        model.ParseFromString(data)
     except DecodeError as error:
-        raise ValueError("saved_model.pb is not a SavedModel") from error
+        raise ValueError(f"{GRAPH} is not a SavedModel") from error
     graphs = [graph for graph in model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
     if not graphs:
-        raise ValueError(f"saved_model.pb has no graph with the tag '{SERVE_TAG}'")
+        raise ValueError(f"{GRAPH} has no graph with the tag '{SERVE_TAG}'")
+    graph = min(graphs, key=lambda graph: len(graph.meta_info_def.tags))  # as TensorFlow Serving: no other tags
     features = {feature.name: feature for feature in spec.inputs} if spec else {}
     found = {}
-    for name, definition in sorted(graphs[0].signature_def.items()):
+    for name, definition in sorted(graph.signature_def.items()):
         if name.startswith(INTERNAL):
+            continue
+        if not all(info.name for info in (*definition.inputs.values(), *definition.outputs.values())):
+            logger.warning("signature %s has a sparse tensor and is not served", name)
             continue
         known = features if name == SERVING_DEFAULT else {}
         found[name] = Signature(

@@ -12,7 +12,7 @@ from serve.servables.manager import ServableManager
 from serve.servables.servable import Servable
 from serve.server.app import Application
 from tests.serve import models
-from tests.serve.foreign import write_foreign
+from tests.serve.foreign import write_foreign, write_uneven
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,14 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a SavedModel that has no manifest; read only."""
     folder = tmp_path_factory.mktemp("foreign") / "1"
     write_foreign(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a SavedModel whose outputs have other rows than its inputs; read only."""
+    folder = tmp_path_factory.mktemp("uneven") / "1"
+    write_uneven(folder)
     return folder
 
 

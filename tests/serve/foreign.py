@@ -7,7 +7,7 @@ classify), and an echo for each dtype.
 from pathlib import Path
 from typing import Any, Final
 
-from serve.servables.saved_model import import_tensorflow
+from serve.servables.functions.runtime import import_tensorflow
 from serve.servables.signatures import CLASSIFY, REGRESS
 
 ECHOED: Final = {
@@ -75,6 +75,52 @@ def write_foreign(folder: Path) -> None:
     }
     tf.saved_model.save(model, str(folder), signatures=functions)
     _set_methods(folder, {"regress_x_to_y": REGRESS, "classify_x_to_y": CLASSIFY})
+
+
+def write_uneven(folder: Path) -> None:
+    """Write a model whose outputs do not have one row per row of its inputs, though the signatures do not say so.
+
+    `serving_default` and `kept` return a row more often than others, or not at all; `words` splits texts. `odd` has
+    outputs without rows: a scalar, one of unknown rank, and an empty one. `undecoded` fails on texts that are not
+    numbers, `failed` with the bytes of its input in the message.
+    """
+    tf = import_tensorflow()
+
+    class Model(tf.Module):  # type: ignore[name-defined, misc] # the base has no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.two = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, "x")])
+        def unique(self, x: Any) -> Any:
+            return {"same": x * self.two, "unique": tf.unique(x).y}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, "x")])
+        def kept(self, x: Any) -> Any:
+            return {"same": x * 2.0, "kept": tf.boolean_mask(x, x >= 0)}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "text")])
+        def words(self, text: Any) -> Any:
+            return {"same": text, "words": tf.strings.split(text).values}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, "x"), tf.TensorSpec(None, tf.int32, "shape")])
+        def odd(self, x: Any, shape: Any) -> Any:
+            any_rank = tf.reshape(x, tf.reshape(shape, [-1]))
+            return {"total": tf.reduce_sum(x), "any": any_rank, "none": x[:0], "same": x}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "text")])
+        def undecoded(self, text: Any) -> Any:
+            return {"number": tf.strings.to_number(text)}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "text")])
+        def failed(self, text: Any) -> Any:
+            with tf.control_dependencies([tf.debugging.Assert(tf.size(text) > 9, [text])]):
+                return {"text": tf.identity(text)}
+
+    model = Model()
+    names = ("kept", "words", "odd", "undecoded", "failed")
+    functions = {"serving_default": model.unique, **{name: getattr(model, name) for name in names}}
+    tf.saved_model.save(model, str(folder), signatures=functions)
 
 
 def _set_methods(folder: Path, methods: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from millrace.features.spec import Category, Cyclic, Feature, FeatureSpec, Label
 from millrace.models.manifest import Lineage, ModelManifest, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.models.vocabularies import write_vocabularies
-from serve.servables.saved_model import import_tensorflow
+from serve.servables.functions.runtime import import_tensorflow
 
 POISON = 666.0
 """An `amount` for which the model answers NaN."""

@@ -252,6 +252,25 @@ def test_a_model_whose_answers_are_not_rows_is_asked_alone(
     assert [answer["y"].tolist() for answer in answers] == [[[4]], [[8]], [[12]]]
 
 
+@pytest.mark.case("S1")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_after_an_answer_that_is_not_rows_no_request_shares_a_call(
+    uneven: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    """Otherwise the rows of two requests could be as many as their outputs by chance."""
+    servable = LoadedModel.load_foreign("uneven", 1, uneven, joins=True)
+    held = Held(servable, monkeypatch)
+    batcher = Batcher(servable, servable.signatures["kept"], executor, Statistics(), Limits(64, 64))
+    sent = [[-1.0, 1.0], [2.0, 3.0], [4.0, -4.0], [5.0, 6.0]]
+    requests: list[Any] = sent if as_json else [{"x": np.array(x, np.float32)} for x in sent]
+    answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))
+    assert held.calls == [2, 2, 2, 2]
+    assert [answer["kept"].tolist() for answer in answers] == [[1], [2, 3], [4], [5, 6]]
+    more = asyncio.run(batcher.infer({"x": np.array([-7, -8], np.float32)}))
+    assert more["kept"].tolist() == []
+    assert held.calls[-1] is None
+
+
 def test_outputs_by_name(tiny: Servable, executor: Executor) -> None:
     answered = asyncio.run(batcher_of(tiny, executor).infer(rows(2), ["class"]))
     assert list(answered) == ["class"]

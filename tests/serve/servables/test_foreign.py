@@ -15,7 +15,7 @@ from pipelines.hadoop.cluster import Cluster
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.servables.foreign import foreign_copy
 from serve.servables.manager import ServableManager
-from serve.servables.saved_model import LoadedModel
+from serve.servables.saved_model import MAX_BATCH, LoadedModel
 from tests.serve.foreign import ECHOED
 from tests.serve.values.test_tensors import array_of
 
@@ -37,7 +37,8 @@ def test_is_served_where_it_is_allowed(store_with: ModelStore) -> None:
     assert servable.infer({"x": np.array([[1, 3]], np.float32)})["y"].tolist() == [[2.5, 3.5]]
     manager = ServableManager(store_with, {"half": ServedModel()})
     manager.load()
-    assert "model.json is missing" in manager.problems["half"]
+    assert "it has no model.json" in manager.problems["half"]
+    assert "allow_foreign: true" in manager.problems["half"]
     with pytest.raises(ModelNotFound), foreign_copy(store_with, "half", 8):
         pytest.fail("there is no version 8")
 
@@ -97,3 +98,12 @@ def test_is_fetched_from_hdfs_and_removed_with_the_version(
     manager.unload_model("half")
     gc.collect()
     assert list((tmp_path / "cache" / "foreign").iterdir()) == []
+
+
+@pytest.mark.case("S1")
+def test_many_rows_are_one_call_if_the_outputs_are_not_rows(uneven: Path) -> None:
+    servable = LoadedModel.load_foreign("uneven", 1, uneven)
+    x = np.tile(np.array([1, 5], np.float32), MAX_BATCH)
+    answered = servable.answer(servable.signatures["serving_default"], {"x": x}, len(x))
+    assert answered["unique"].tolist() == [1, 5]
+    np.testing.assert_array_equal(answered["same"], 2 * x)

@@ -46,7 +46,7 @@ def test_the_host_is_told_what_to_load(model_store: ModelStore) -> None:
 def test_one_from_elsewhere_only_where_that_is_allowed(foreign: Path, tmp_path: Path) -> None:
     shutil.copytree(foreign, tmp_path / "models" / "half" / "1")
     loader = Loader(ModelStore(Store(str(tmp_path))))
-    with pytest.raises(ModelDamaged, match=r"model.json is missing"):
+    with pytest.raises(ModelDamaged, match=r"it has no model.json.*allow_foreign: true"):
         loader.load("half", 1, ServedModel())
     assert not loader.load("half", 1, ServedModel(allow_foreign=True)).joins
     assert loader.load("half", 1, ServedModel(allow_foreign=True, join_requests=True)).joins

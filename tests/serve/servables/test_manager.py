@@ -258,7 +258,7 @@ def test_what_is_dropped_is_let_go(copied: ModelStore) -> None:
     (folder / "2").rename(folder / ".2")
     manager = ServableManager(copied, served("tiny"))
     manager.load()
-    old = weakref.ref(manager.get("tiny")._loaded)
+    old = weakref.ref(manager.get("tiny")._functions)
     (folder / ".2").rename(folder / "2")
     assert manager.refresh("tiny") == "loaded"
     assert old() is None

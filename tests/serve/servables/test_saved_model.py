@@ -58,7 +58,7 @@ def test_a_damaged_version_never_reaches_tensorflow(
     folder = tmp_path / "tiny" / "2"
     shutil.copytree(tiny_version.folder, folder)
     damage(folder)
-    monkeypatch.setattr(module, "import_tensorflow", lambda *_: pytest.fail("TensorFlow was asked"))
+    monkeypatch.setattr(module, "load_functions", lambda *_: pytest.fail("TensorFlow was asked"))
     with pytest.raises(ModelDamaged, match="model tiny version 2"):
         LoadedModel.load(ModelVersion(str(folder), tiny_version.manifest))
 
@@ -114,7 +114,7 @@ def test_more_rows_than_a_batch_are_answered_in_turns(tiny: LoadedModel, monkeyp
 def test_refuses_before_tensorflow_is_called(
     change: Arrays, said: str, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny, "_call", lambda *_: pytest.fail("TensorFlow was called"))
+    monkeypatch.setattr(tiny._functions, "bind", lambda *_: pytest.fail("TensorFlow was called"))
     inputs = {name: values for name, values in {**rows(), **change}.items() if values is not None}
     with pytest.raises(InvalidRequest) as caught:
         tiny.infer(inputs)

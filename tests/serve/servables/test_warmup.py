@@ -11,6 +11,8 @@ from millrace.models.manifest import ModelDamaged, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.models.warmup import FILE, Golden, encode_record
 from millrace.storage import Store
+from serve.servables.functions.eager import EagerFunctions
+from serve.servables.functions.runtime import Call
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays
 from serve.servables.warmup import difference, read_golden
@@ -52,13 +54,13 @@ def test_right_answers_are_taken(
     near["class"] = 1 - near["class"]  # on the threshold it may be either
     write_golden(exported, ("serving_default", rows(5), near))
     seen: list[tuple[int, list[Any]]] = []
-    call = LoadedModel._call
+    bind = EagerFunctions.bind
 
-    def spy(self: LoadedModel, asked: Any, tensors: Any) -> Arrays:
-        seen.append((len(tensors["city"]), sorted(set(tensors["city"].numpy().tolist()))))
-        return call(self, asked, tensors)
+    def spy(self: EagerFunctions, asked: Any, columns: Any) -> Call:
+        seen.append((len(columns["city"]), sorted(set(columns["city"].tolist()))))
+        return bind(self, asked, columns)
 
-    monkeypatch.setattr(LoadedModel, "_call", spy)
+    monkeypatch.setattr(EagerFunctions, "bind", spy)
     LoadedModel.load(publish(exported, tiny_version, tmp_path), sizes=(3, 7, 3))
     assert seen == [(5, [b"", b"Oslo", b"x"]), (3, [b"", b"Oslo", b"x"]), (7, [b"", b"Oslo", b"x"])]
 

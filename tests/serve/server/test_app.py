@@ -228,7 +228,7 @@ def test_an_error_inside_tensorflow_is_logged_and_told_in_general_words(
     def broken(**_: Any) -> None:
         raise tiny._tf.errors.InternalError(None, None, "node at /secret/path")
 
-    monkeypatch.setitem(tiny._functions, "serving_default", broken)
+    monkeypatch.setitem(tiny._functions._functions, "serving_default", broken)
     assert "secret" not in error_of(predict(app, {"instances": [ROW]}), 500)
     assert "secret" in caplog.text
 

@@ -16,7 +16,7 @@ import psutil
 
 from millrace.errors import ArtifactNotFound, Unavailable, shorten
 from pipelines.hadoop.conf import render_conf
-from pipelines.hadoop.layout import HOST, SHARED_ENV, Member, Size, plan_members
+from pipelines.hadoop.layout import HOST, SHARED_ENV, Member, Size, current_names, plan_members
 from pipelines.hadoop.profiles import write_profiles
 from pipelines.hadoop.service import CONF, SERVICES, TIED, hadoop_command, hadoop_jars, is_ready
 
@@ -41,7 +41,8 @@ class Cluster:
         self._children: list[subprocess.Popen[bytes]] = []
         if (self.folder / STATE).is_file():
             found: dict[str, dict[str, Any]] = json.loads((self.folder / STATE).read_text())
-            self.members = {name: Member(**fields) for name, fields in found.items()}
+            members = {name: Member(**fields) for name, fields in found.items()}
+            self.members = {name: replace(each, env=current_names(each.env)) for name, each in members.items()}
 
     @property
     def env(self) -> dict[str, str]:
@@ -51,7 +52,7 @@ class Cluster:
     @property
     def hdfs(self) -> str:
         """The file system's URI."""
-        return f"hdfs://{HOST}:{self._value('namenode', 'NAMENODE_PORT')}"
+        return f"hdfs://{HOST}:{self._value('namenode', 'NAMENODE_PORT_NUMBER')}"
 
     @property
     def webhdfs(self) -> str:

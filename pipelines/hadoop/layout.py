@@ -15,11 +15,14 @@ HOST: Final = "127.0.0.1"
 PORTS: Final = range(20_000, 32_000)
 """Below the range for outgoing connections, so that the port of a restarted daemon is still free."""
 SHARED_PORTS: Final = (
-    "NAMENODE_PORT", "NAMENODE_HTTP_PORT", "RESOURCEMANAGER_PORT", "RESOURCEMANAGER_SCHEDULER_PORT",
-    "RESOURCEMANAGER_TRACKER_PORT", "RESOURCEMANAGER_ADMIN_PORT", "RESOURCEMANAGER_HTTP_PORT", "NODEMANAGER_PORT",
-    "NODEMANAGER_LOCALIZER_PORT", "NODEMANAGER_HTTP_PORT", "SPARK_MASTER_PORT", "SPARK_MASTER_WEBUI_PORT",
+    "NAMENODE_PORT_NUMBER", "NAMENODE_HTTP_PORT_NUMBER", "RESOURCEMANAGER_PORT_NUMBER",
+    "RESOURCEMANAGER_SCHEDULER_PORT_NUMBER", "RESOURCEMANAGER_TRACKER_PORT_NUMBER",
+    "RESOURCEMANAGER_ADMIN_PORT_NUMBER", "RESOURCEMANAGER_HTTP_PORT_NUMBER", "NODEMANAGER_PORT_NUMBER",
+    "NODEMANAGER_LOCALIZER_PORT_NUMBER", "NODEMANAGER_HTTP_PORT_NUMBER", "SPARK_MASTER_PORT",
+    "SPARK_MASTER_WEBUI_PORT",
 )  # fmt: skip
-DATANODE_PORTS: Final = ("DATANODE_PORT", "DATANODE_HTTP_PORT", "DATANODE_IPC_PORT")
+"""Not ``NAMENODE_PORT``: Kubernetes sets that to ``tcp://...`` for a Service ``namenode``. Spark's own names stay."""
+DATANODE_PORTS: Final = ("DATANODE_PORT_NUMBER", "DATANODE_HTTP_PORT_NUMBER", "DATANODE_IPC_PORT_NUMBER")
 WORKER_PORTS: Final = ("SPARK_WORKER_PORT", "SPARK_WORKER_WEBUI_PORT")
 
 
@@ -75,6 +78,12 @@ SHARED_ENV: Final = {
     *SHARED_PORTS, "NAMENODE_HOST", "RESOURCEMANAGER_HOST", "NODEMANAGER_HOST", "BIND_HOST", "DFS_REPLICATION",
     "YARN_CHECK_MEMORY",
 }  # fmt: skip
+
+
+def current_names(env: dict[str, str]) -> dict[str, str]:
+    """Return a member's environment with today's names of ports; earlier versions wrote ``NAMENODE_PORT``."""
+    known = {*SHARED_PORTS, *DATANODE_PORTS}
+    return {f"{name}_NUMBER" if f"{name}_NUMBER" in known else name: value for name, value in env.items()}
 
 
 def plan_members(folder: Path, size: Size) -> Iterator[Member]:

@@ -2,12 +2,13 @@
 
 ``python -m pipelines.hadoop.service NAME`` becomes the daemon. `cluster` starts this command on one machine, and
 containers run it. Names and ports come from the environment, with Hadoop's usual ones as defaults, both here and in
-``conf/hadoop``, where Hadoop inserts them itself.
+``conf/hadoop``, where Hadoop inserts them itself. No name is one that Kubernetes makes, such as ``NAMENODE_PORT``.
 """
 
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ CONF: Final = Path(pipelines.__file__).parents[1] / "conf" / "hadoop"
 TIED: Final = "MILLRACE_TIED"
 """If it is 1, a daemon ends when the process that started it ends, even if that is killed."""
 _PR_SET_PDEATHSIG: Final = 1
+_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 Env = Mapping[str, str]
 
 
@@ -68,7 +70,12 @@ def spark_home() -> Path:
     return Path(spec.origin).parent
 
 
-def _java() -> str:
+def java() -> str:
+    """Return the path of ``java``.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else None)
     if found is None:
@@ -86,7 +93,7 @@ def hadoop_command(main: str, heap_mb: int) -> Callable[[Env], list[str]]:
         # For small daemons, a second compiler and parallel collectors cost more memory and time than they save.
         options = [f"-Xmx{env.get('HADOOP_HEAP_MB', heap_mb)}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         options += ["--add-opens=java.base/java.lang=ALL-UNNAMED", "-Djava.net.preferIPv4Stack=true"]
-        return [_java(), *options, "-cp", os.pathsep.join(map(str, paths)), main]
+        return [java(), *options, "-cp", os.pathsep.join(map(str, paths)), main]
 
     return command
 
@@ -103,15 +110,20 @@ def _address(host: str, host_default: str, port: str, port_default: int) -> Call
 
 
 def _format_namenode(env: Env) -> None:
-    if not Path(env.get("HADOOP_DATA", "/hadoop/data"), "namenode", "current", "VERSION").is_file():
-        command = [*SERVICES["namenode"].command(env), "-format", "-nonInteractive"]
-        subprocess.run(command, env=dict(env), check=True, stdout=sys.stderr)
+    current = Path(env.get("HADOOP_DATA", "/hadoop/data"), "namenode", "current")
+    if any(path for pattern in ("fsimage_*", "edits_*") for path in current.glob(pattern)):
+        return
+    # Forced: a format that was interrupted has left a folder without an image, which the NameNode cannot start from.
+    command = [*SERVICES["namenode"].command(env), "-format", "-force", "-nonInteractive"]
+    subprocess.run(command, env=dict(env), check=True, stdout=sys.stderr)
 
 
 def _namenode_ready(get: Callable[[str], Any], env: Env) -> bool:
     state = get("/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")["beans"][0]
     wanted = int(env.get("DATANODES", "1"))
-    return bool(state["FSState"] == "Operational" and state["NumLiveDataNodes"] >= wanted)
+    # DataNodes that wait for this check must not be waited for: a NameNode that has blocks leaves safe mode only when
+    # they have reported them.
+    return wanted == 0 or bool(state["FSState"] == "Operational" and state["NumLiveDataNodes"] >= wanted)
 
 
 def _datanode_ready(get: Callable[[str], Any], env: Env) -> bool:
@@ -140,23 +152,23 @@ _SERVER = "org.apache.hadoop"
 SERVICES: Final[dict[str, Service]] = {
     "namenode": Service(
         hadoop_command(f"{_SERVER}.hdfs.server.namenode.NameNode", 256),
-        _address("NAMENODE_HOST", "namenode", "NAMENODE_HTTP_PORT", 9870),
+        _address("NAMENODE_HOST", "namenode", "NAMENODE_HTTP_PORT_NUMBER", 9870),
         _namenode_ready,
         _format_namenode,
     ),
     "datanode": Service(
         hadoop_command(f"{_SERVER}.hdfs.server.datanode.DataNode", 128),
-        _address("DATANODE_HOST", "localhost", "DATANODE_HTTP_PORT", 9864),
+        _address("DATANODE_HOST", "localhost", "DATANODE_HTTP_PORT_NUMBER", 9864),
         _datanode_ready,
     ),
     "resourcemanager": Service(
         hadoop_command(f"{_SERVER}.yarn.server.resourcemanager.ResourceManager", 192),
-        _address("RESOURCEMANAGER_HOST", "resourcemanager", "RESOURCEMANAGER_HTTP_PORT", 8088),
+        _address("RESOURCEMANAGER_HOST", "resourcemanager", "RESOURCEMANAGER_HTTP_PORT_NUMBER", 8088),
         _resourcemanager_ready,
     ),
     "nodemanager": Service(
         hadoop_command(f"{_SERVER}.yarn.server.nodemanager.NodeManager", 192),
-        _address("NODEMANAGER_HOST", "nodemanager", "NODEMANAGER_HTTP_PORT", 8042),
+        _address("NODEMANAGER_HOST", "nodemanager", "NODEMANAGER_HTTP_PORT_NUMBER", 8042),
         _nodemanager_ready,
     ),
     # Host, ports and sizes of these two: Spark reads SPARK_MASTER_HOST, SPARK_WORKER_CORES and so on itself.
@@ -188,6 +200,14 @@ def is_ready(name: str, env: Env, timeout_s: float = 5) -> bool:
         return False  # not up yet, or only partly
 
 
+def without_links(env: Env) -> dict[str, str]:
+    """Return an environment without the addresses that Kubernetes adds for each Service, such as ``NAME_PORT=tcp://...``.
+
+    Spark reads SPARK_MASTER_PORT and SPARK_WORKER_PORT as numbers. A Service of that name would stop it.
+    """
+    return {name: value for name, value in env.items() if not _LINK.fullmatch(value)}
+
+
 def become(name: str, env: Env) -> None:
     """Replace this process by a daemon."""
     if env.get(TIED) == "1":
@@ -206,9 +226,10 @@ def main() -> None:
     *check, name = sys.argv[1:] or [""]
     if name not in SERVICES or check not in ([], ["check"]):
         sys.exit(f"usage: service [check] {'|'.join(SERVICES)}")
+    env = without_links(os.environ)
     if check:
-        sys.exit(0 if is_ready(name, os.environ) else 1)
-    become(name, os.environ)
+        sys.exit(0 if is_ready(name, env) else 1)
+    become(name, env)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,6 @@ def test_all_services_are_defined(compose: dict[str, Any]) -> None:
 def test_a_service(name: str, compose: dict[str, Any]) -> None:
     service = compose["services"][name]
     limits = service["deploy"]["resources"]["limits"]
-    assert float(limits["cpus"]) > 0
     assert re.fullmatch(r"\d+[mg]", limits["memory"])
     assert service["init"] is True
     assert service["restart"] == "unless-stopped"
@@ -70,7 +69,26 @@ def test_a_service(name: str, compose: dict[str, Any]) -> None:
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:")
     assert all(isinstance(value, str) for value in service["environment"].values())
-    assert (ROOT / service["build"]["dockerfile"]).is_file()
+    assert service["pull_policy"] == "never"
+
+
+@pytest.mark.case("D3")
+def test_no_service_wants_more_cores_than_a_machine_has(compose: dict[str, Any]) -> None:
+    """The engine refuses a limit above the machine's number of CPUs. One core is the least that a machine has."""
+    for name, service in compose["services"].items():
+        resources = service["deploy"]["resources"]
+        wanted = [service.get("cpus"), *(each.get("cpus") for each in resources.values())]
+        assert all(float(cpus) <= 1 for cpus in wanted if cpus is not None), name
+        assert "cpuset" not in service
+
+
+@pytest.mark.case("D5")
+def test_each_image_is_built_once(compose: dict[str, Any]) -> None:
+    services = compose["services"].values()
+    built = [each["image"] for each in services if "build" in each]
+    assert sorted(built) == sorted({each["image"] for each in services})
+    files = [each["build"]["dockerfile"] for each in services if "build" in each]
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "deploy").glob("Dockerfile.*")} == set(files)
 
 
 def test_services_wait_for_healthy_dependencies(compose: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def test_the_last_user_is_not_root(lines: list[tuple[str, str]]) -> None:
     users = [value for instruction, value in lines[last:] if instruction == "USER"]
     assert users == ["millrace"]
     after = [instruction for instruction, _ in lines[lines.index(("USER", "millrace")) + 1 :]]
-    assert after == ["CMD"]
+    assert after in (["CMD"], ["ENTRYPOINT", "CMD"])
     assert any("useradd --uid 10001" in value for instruction, value in lines[last:] if instruction == "RUN")
 
 
@@ -47,7 +47,7 @@ def test_copied_files_exist_and_are_in_the_build_context(lines: list[tuple[str, 
     for value in [value for instruction, value in lines if instruction == "COPY" and "--from" not in value]:
         for source in value.split()[:-1]:
             assert (ROOT / source).exists(), source
-            assert source in allowed, source
+            assert {source, source.partition("/")[0]} & allowed, source
 
 
 def test_extras_and_scripts_exist(lines: list[tuple[str, str]]) -> None:
@@ -76,7 +76,59 @@ def test_packages_are_pinned_and_leave_no_caches(lines: list[tuple[str, str]]) -
 
 
 def test_source_comes_after_packages(lines: list[tuple[str, str]]) -> None:
-    """A change of the source must not repeat the installation of packages."""
-    first_source = min(n for n, (i, v) in enumerate(lines) if i == "COPY" and v.split()[0] == "millrace")
+    """A change of the source or of the README must not repeat the installation of packages."""
+    sources = ("millrace", "README.md", "conf")
+    first_source = min(n for n, (i, v) in enumerate(lines) if i == "COPY" and set(v.split()) & set(sources))
     installs = [n for n, (i, v) in enumerate(lines) if i == "RUN" and re.search(r"'\.\[", v)]
     assert max(installs) < first_source
+
+
+READ = re.compile(r"scripts/(\w+\.py)")
+
+
+def read_by(script: str) -> set[str]:
+    """Return the files in scripts/ that a script reads: itself, what it imports, and the lists that it names."""
+    text = (ROOT / "scripts" / script).read_text()
+    modules = {f"{name}.py" for name in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)}
+    names = {name for name in modules if (ROOT / "scripts" / name).is_file()} - {script}
+    lists = set(re.findall(r'"([\w-]+\.txt)"', text)) - {"constraints.txt"}
+    return {script, *lists}.union(*map(read_by, names))
+
+
+@pytest.mark.case("D6")
+def test_slow_steps_come_after_only_what_they_read(lines: list[tuple[str, str]]) -> None:
+    """Of scripts/ and conf/, a step that builds or downloads has only its own files before it."""
+    copied: set[str] = set()
+    needed: set[str] = set()
+    for instruction, value in lines:
+        if instruction == "FROM":
+            copied, needed = set(), set()
+        if instruction == "COPY":
+            copied |= {source for source in value.split()[:-1] if source.partition("/")[0] in ("scripts", "conf")}
+        scripts = READ.findall(value) if instruction == "RUN" else []
+        if scripts and scripts != ["dist.py"]:
+            needed |= {f"scripts/{name}" for script in scripts for name in read_by(script)}
+            needed |= {"conf/spark"} if "spark_home.py" in scripts else set()
+            assert copied == needed
+
+
+@pytest.mark.case("D7")
+def test_what_only_builds_need_is_not_in_the_images(lines: list[tuple[str, str]]) -> None:
+    """Each in the step that makes it, because a later step cannot take it out of an image."""
+    last = max(number for number, (instruction, _) in enumerate(lines) if instruction == "FROM")
+    for value in [value for instruction, value in lines[last:] if instruction == "RUN"]:
+        if re.search(r"pip install .*(?:'\.\[| -e \.)", value):
+            assert re.search(r"rm -rf build millrace\.egg-info", value), value
+        if re.search(r"'\.\[.*(?:serve|train)", value):
+            assert "tensorflow/include" in value
+        if "MILLRACE_CACHE=/tmp/cache" in value:
+            assert "rm -rf /tmp/cache" in value
+
+
+@pytest.mark.case("K1")
+def test_a_user_without_a_name_can_write_where_images_write(lines: list[tuple[str, str]]) -> None:
+    last = max(number for number, (instruction, _) in enumerate(lines) if instruction == "FROM")
+    (value,) = [value for instruction, value in lines[last:] if instruction == "RUN" and "useradd" in value]
+    made = set(re.findall(r" (/[\w/]+)", value.partition("mkdir -p")[2].partition("&&")[0] + " "))
+    for verb in ("chown millrace:0", "chmod 775"):
+        assert set(re.findall(r" (/[\w/]+)", value.partition(verb)[2].partition("&&")[0] + " ")) == made != set()

@@ -51,7 +51,7 @@ class Machine:
 
     @property
     def namenode(self) -> str:
-        return f"{HOST}:{self.addresses['namenode']['NAMENODE_PORT']}"
+        return f"{HOST}:{self.addresses['namenode']['NAMENODE_PORT_NUMBER']}"
 
     def mapped(self, text: str) -> str:
         master = self.addresses["spark-master"]["SPARK_MASTER_URL"]
@@ -107,7 +107,8 @@ def machine(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
         name: {
             key: value
             for key, value in members[SHARED.get(name, name)].items()
-            if key.endswith(("_PORT", "_HOST")) or key in ("HADOOP_DATA", "SPARK_LOCAL_IP", "SPARK_MASTER_URL")
+            if key.endswith(("_PORT", "_PORT_NUMBER", "_HOST"))
+            or key in ("HADOOP_DATA", "SPARK_LOCAL_IP", "SPARK_MASTER_URL")
         }
         for name in DAEMONS
     }

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -14,6 +16,7 @@ import pytest
 from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.storage import Store
 from pipelines.hadoop.cluster import STATE, Cluster
+from pipelines.hadoop.layout import Size
 
 pytestmark = pytest.mark.hdfs
 
@@ -42,6 +45,60 @@ def test_a_killed_namenode_comes_back_with_its_data(hdfs: Cluster) -> None:
         hdfs.kill("namenode")
     hdfs.restart("namenode", tied=True)
     assert store.read("x") == b"kept"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Cluster]:
+    """A NameNode and a DataNode of its own, not started."""
+    cluster = Cluster(tmp_path / "cluster")
+    yield cluster
+    cluster.stop()
+
+
+def namenode_state(cluster: Cluster) -> str:
+    url = f"{cluster.webhdfs}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
+    with urlopen(url) as answer:  # noqa: S310 - our own
+        return str(json.load(answer)["beans"][0]["FSState"])
+
+
+@pytest.mark.case("D1")
+def test_a_namenode_with_blocks_works_before_its_datanodes_start(small: Cluster) -> None:
+    """In containers, DataNodes start when the NameNode's health check succeeds. It must not wait for them."""
+    small.start(Size(datanodes=1, yarn=False, spark_workers=0), tied=True)
+    for number in range(3):  # one block could be missing: 0.999 of the blocks are waited for, rounded down
+        Store(f"{small.hdfs}/").put(b"x", f"kept-{number}")
+    small.stop()
+    namenode = small.members["namenode"]
+    small.members["namenode"] = replace(namenode, env={**namenode.env, "DATANODES": "0"})
+    small.restart("namenode", tied=True, timeout_s=30)
+    assert namenode_state(small) == "safeMode"
+    small.members["namenode"] = replace(small.members["namenode"], env=namenode.env)
+    assert small.status()["namenode"] == "starting"  # where a DataNode is wanted, safe mode does not count as working
+    small.restart("datanode-1", tied=True)
+    small.wait()
+    assert Store(f"{small.hdfs}/").read("kept-0") == b"x"
+
+
+@pytest.mark.case("D1")
+def test_a_namenode_whose_first_start_was_interrupted(small: Cluster) -> None:
+    """Formatting a NameNode that was formatted in part would be refused at each later start."""
+    current = small.folder / "namenode" / "namenode" / "current"
+    current.mkdir(parents=True)
+    (current / "VERSION").write_text("layoutVersion=-66\n")
+    small.start(Size(datanodes=1, yarn=False, spark_workers=0), tied=True)
+    Store(f"{small.hdfs}/").put(b"x", "kept")
+    small.stop()
+    small.start(tied=True)  # with an image, it is not formatted again
+    assert Store(f"{small.hdfs}/").read("kept") == b"x"
+
+
+@pytest.mark.case("K2")
+def test_a_cluster_of_an_earlier_version_keeps_its_ports(tmp_path: Path, hdfs: Cluster) -> None:
+    state = (hdfs.folder / STATE).read_text()
+    assert "_PORT_NUMBER" in state
+    (tmp_path / STATE).write_text(state.replace("_PORT_NUMBER", "_PORT"))
+    assert Cluster(tmp_path).hdfs == hdfs.hdfs
+    assert Cluster(tmp_path).members == hdfs.members
 
 
 def silent_datanodes(hdfs: Cluster) -> int:

@@ -17,7 +17,7 @@ def test_who_is_there() -> None:
 
 def test_no_port_is_given_twice(tmp_path: Path) -> None:
     members = list(plan_members(tmp_path, Size()))
-    shared = {k: v for k, v in members[0].env.items() if k.endswith("_PORT")}
+    shared = {k: v for k, v in members[0].env.items() if k.endswith(("_PORT", "_PORT_NUMBER"))}
     own = [m.env[key] for m in members for key in (*DATANODE_PORTS, *WORKER_PORTS) if key in m.env]
     ports = [int(port) for port in [*shared.values(), *own]]
     assert len(set(ports)) == len(ports) == 12 + 3 * 3 + 2 * 2

@@ -260,7 +260,7 @@ def test_after_an_answer_that_is_not_rows_no_request_shares_a_call(
     """Otherwise the rows of two requests could be as many as their outputs by chance."""
     servable = LoadedModel.load_foreign("uneven", 1, uneven, joins=True)
     held = Held(servable, monkeypatch)
-    batcher = Batcher(servable, servable.signatures["kept"], executor, Statistics(), Limits(64, 64))
+    batcher = Batcher(servable, servable.signatures["kept"], executor, Limits(64, 64))
     sent = [[-1.0, 1.0], [2.0, 3.0], [4.0, -4.0], [5.0, 6.0]]
     requests: list[Any] = sent if as_json else [{"x": np.array(x, np.float32)} for x in sent]
     answers = asyncio.run(ask_behind_a_held_call(batcher, held, requests))

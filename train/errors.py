@@ -46,8 +46,8 @@ class Diverged(DataRejected):
 class ReplayMismatch(DataRejected):
     """The exported model, loaded in a new process, gives other outputs than the trained model."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the exported model failed its replay: {reason}")
+    def __init__(self, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"the exported model failed its replay: {reason}", hint=hint)
 
 
 class RankLost(Unavailable):

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPLITS: Final = ("train", "validation", "test")
+REPLAY_S: Final = 120.0
+REPLAY_DEADLINES: Final = 3.0
+"""The check of the exported model, which starts TensorFlow again, may take this many times `train.deadline_s`, and at
+least `REPLAY_S`."""
 
 
 def run(product: Product, spark: "SparkSession", store: Store, run_id: str) -> RunRecord:
@@ -155,7 +159,7 @@ def _train(
     if failures:
         raise GateFailed(failures, metrics_of(result))
     with run_folder.store.local_copy(*run_folder.parts) as folder:
-        worst = replay(folder, spec)
+        worst = replay(folder, spec, timeout_s=max(REPLAY_S, REPLAY_DEADLINES * config.train.deadline_s))
     logger.info("the exported model gives the same outputs in a new process (largest difference %.1e)", worst)
     rows = table.rows_of("train") - statistics.label.missing.get("train", 0)
     return spec, {"train_rows": rows, "empty_inputs": list(statistics.empty), **result}

@@ -26,7 +26,7 @@ TOLERANCE: Final = 1e-5
 SPEC: Final = "features.json"
 
 
-def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float = 120) -> float:
+def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float) -> float:
     """Run the exported model on test rows in a new process; returns the largest relative difference.
 
     Args:
@@ -46,7 +46,7 @@ def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float = 120) -> float:
             command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ReplayMismatch(f"no answer within {timeout_s:.0f} s") from None
+        raise ReplayMismatch(f"no answer within {timeout_s:.0f} s", hint="raise train.deadline_s") from None
     if process.returncode:
         raise ReplayMismatch(
             process.stderr.strip().splitlines()[-1] if process.stderr.strip() else f"exit {process.returncode}"

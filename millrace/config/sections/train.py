@@ -82,7 +82,8 @@ class Train(Section):
     """Seconds without progress after which a rank ends itself and the run fails.
 
     Progress is, for example, 16 training steps, a batch of rows that was read, or a retry of the storage. Raise it if
-    16 steps, the start of TensorFlow on all ranks, or the export of the model take longer.
+    16 steps, the start of TensorFlow on all ranks, or the export of the model take longer. The check of the exported
+    model may take three times as long, and at least two minutes.
     """
     memory_budget_mb: int = Field(1024, ge=1)
     """Memory of each rank for encoded rows of the train split, in MiB, and the same again for the validation split.

@@ -44,7 +44,7 @@ def test_a_fresh_process_gives_the_same_answers(exported: tuple[Path, dict[str, 
     folder, answers = exported
     assert set(answers) == set(output_dtypes(spec)) == {"probabilities", "class"}
     assert answers["probabilities"].sum(1) == pytest.approx(np.ones(40), abs=1e-5)
-    assert replay(folder, spec) <= 1e-5
+    assert replay(folder, spec, timeout_s=120) <= 1e-5
     assert pq.read_metadata(folder / SAMPLE).num_rows == 30
 
 
@@ -88,12 +88,13 @@ def test_a_model_that_does_not_load_is_refused(exported: tuple[Path, dict[str, A
     folder, _ = exported
     (folder / "model" / "variables" / "variables.index").unlink()
     with pytest.raises(ReplayMismatch, match="failed its replay"):
-        replay(folder, spec)
+        replay(folder, spec, timeout_s=120)
 
 
 def test_a_model_that_never_answers_is_refused(tmp_path: Path, spec: FeatureSpec) -> None:
-    with pytest.raises(ReplayMismatch, match="no answer within 0 s"):
+    with pytest.raises(ReplayMismatch, match="no answer within 0 s") as caught:
         replay(tmp_path, spec, timeout_s=0.01)
+    assert caught.value.hint == "raise train.deadline_s"
 
 
 def test_outputs_by_task(spec: FeatureSpec) -> None:

@@ -68,7 +68,7 @@ def run(
     address = address_of(listener)
 
     def report_ready() -> None:
-        logger.info("listening at %s, its routes at %s/docs", address, address)
+        logger.info("listening at %s, its routes at %s/docs; models come from %s", address, address, store.root)
         if on_ready:
             on_ready(address)
 

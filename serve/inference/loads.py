@@ -63,6 +63,8 @@ class Loads:
 
     def _forget(self, key: tuple[str, object], task: "asyncio.Task[Any]") -> None:
         del self._running[key]
+        if not any(name == key[0] for name, _ in self._running):
+            self._turns.pop(key[0], None)  # clients may ask for names of any number
         if not task.cancelled():
             task.exception()  # mark it as seen: its callers may be gone
 

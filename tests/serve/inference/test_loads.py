@@ -66,6 +66,8 @@ def test_too_many_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Overloaded, match="3 model versions are being loaded"):
             await loads.load("one", 9, time.sleep, 0)
         await asyncio.gather(*waiting)
+        await asyncio.sleep(0)
+        assert (loads._running, loads._turns) == ({}, {})
         loads.close()
 
     asyncio.run(use())

@@ -3,13 +3,16 @@
 The exit code of spark-submit only reports success or failure; the record has the details.
 """
 
+import contextlib
 import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,8 +44,53 @@ logger.kubernetes.name = org.apache.spark.deploy.k8s
 logger.kubernetes.level = info
 """
 """Log4j's settings for spark-submit, which logs the driver's address at level INFO."""
+UPLOADS: Final = "spark.kubernetes.file.upload.path"
 _APPLICATION: Final = re.compile(r"\bapplication_\d+_\d+\b")
-_STATE: Final = re.compile(r"Application report for (application_\d+_\d+) \(state: (\w+)\)")
+_STATE: Final = re.compile(r"Application report for application_\d+_\d+ \(state: (\w+)\)")
+_POD: Final = re.compile(r"submission ID ([\w.-]+):([\w.-]+)")
+_PHASE: Final = re.compile(r"Application status for \S+ \(phase: (\w+)\)")
+_PENDING: Final = re.compile(r"^\s+pending reason: (\w+)", re.IGNORECASE)
+"""Lines of Spark's clients for YARN (``Client``) and for Kubernetes (``LoggingPodStatusWatcherImpl``)."""
+
+
+class Driver:
+    """A driver in the cluster, as far as the lines of ``spark-submit`` tell."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        """YARN's application, or the driver's pod; empty until it is known."""
+        self.logs = "the cluster manager keeps the driver's log"
+        """How to read its log."""
+        self.stop = ""
+        """How to stop it."""
+        self._state = ""
+        self._reasons: set[str] = set()
+        """Why its container waits; logged once each."""
+
+    def read(self, line: str) -> None:
+        """Read a line, and log what it tells: the name, and each new state."""
+        if not self.name:
+            self._name(line)
+        name = self.name or "the driver"
+        if (found := _STATE.search(line) or _PHASE.search(line)) and found[1] != self._state:
+            self._state = found[1]
+            logger.info("%s is %s", name, self._state.lower())
+        if (found := _PENDING.search(line)) and found[1] not in self._reasons:
+            self._reasons.add(found[1])
+            logger.info("%s waits: %s", name, found[1])
+
+    def _name(self, line: str) -> None:
+        if found := _APPLICATION.search(line):
+            self.name = found[0]
+            self.logs = f"to see the driver's log: yarn logs -applicationId {self.name}"
+            self.stop = f"yarn application -kill {self.name}"
+        elif found := _POD.search(line):
+            namespace, self.name = found.groups()
+            self.logs = f"to see the driver's log: kubectl logs {self.name} --namespace {namespace}"
+            self.stop = f"kubectl delete pod {self.name} --namespace {namespace}"
+        else:
+            return
+        logger.info("submitted as %s", self.name)
 
 
 @dataclass(frozen=True)
@@ -75,7 +123,9 @@ class Submission:
         if not CODE.is_file():
             raise ConfigError(f"the cluster needs {CODE}, which is not there", hint="run: make zip")
 
-    def command(self, stage: str, run_id: str, arguments: list[str], profile: Path) -> list[str]:
+    def command(
+        self, stage: str, run_id: str, arguments: list[str], profile: Path, more: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Return the command line; spark-submit copies the files into the driver's working folder.
 
         Args:
@@ -83,6 +133,7 @@ class Submission:
             run_id: Name of its record.
             arguments: Further arguments of ``run_<stage>.py``.
             profile: A copy of the profile, to be sent along.
+            more: Further settings of Spark.
         """
         spark = self.product.config.spark
         conf = {
@@ -91,6 +142,7 @@ class Submission:
             "spark.yarn.maxAppAttempts": "1",
             "spark.pyspark.python": sys.executable,
             **spark.conf,
+            **(more or {}),
         }
         # YARN starts the driver with spark-submit's settings; those of the session come too late.
         conf.setdefault("spark.yarn.appMasterEnv.PYSPARK_PYTHON", str(conf["spark.pyspark.python"]))
@@ -114,7 +166,10 @@ class Submission:
             profile.write_text(found.read_text() if found else yaml.safe_dump({}))
             logging_file = Path(folder, "log4j2.properties")
             logging_file.write_text(LOGGING)
-            lines = self._follow(self.command(stage, run_id, arguments, profile), logging_file)
+            driver = Driver()
+            with self._uploads(run_id) as conf:
+                command = self.command(stage, run_id, arguments, profile, conf)
+                lines = self._follow(command, logging_file, driver)
         section = self.product.config.store
         store = Store(section.root, wait_s=section.wait_s)
         try:
@@ -123,13 +178,29 @@ class Submission:
             errors = [line for line in lines if "rror" in line or "xception" in line] or list(lines)
             raise Unavailable(
                 f"the {stage} stage left no record: {shorten(errors[-1], 300) if errors else 'there is no output'}",
-                hint="the cluster manager keeps the driver's log: yarn logs -applicationId ...",
+                hint=driver.logs,
             ) from error
 
-    def _follow(self, command: list[str], logging_file: Path) -> deque[str]:
-        """Run spark-submit, log the application and its states, and return the last lines."""
+    @contextlib.contextmanager
+    def _uploads(self, run_id: str) -> Iterator[dict[str, str]]:
+        """Yield settings: on Kubernetes, a folder of its own for the files that Spark uploads, removed at the end.
+
+        Spark never removes them. After Ctrl-C they stay, because the driver continues and may not have read them yet.
+        """
+        root = self.product.config.spark.conf.get(UPLOADS)
+        if root is None:
+            yield {}
+            return
+        folder = f"{str(root).rstrip('/')}/{run_id}-{uuid.uuid4().hex}"
+        yield {UPLOADS: folder}
+        try:
+            Store(folder).remove()
+        except (ConfigError, Unavailable) as error:
+            logger.warning("%s has uploaded files that could not be removed: %s", folder, error)
+
+    def _follow(self, command: list[str], logging_file: Path, driver: Driver) -> deque[str]:
+        """Run spark-submit, log the driver's name and states, and return the last lines."""
         lines: deque[str] = deque(maxlen=LAST_LINES)
-        application = state = ""
         options = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} -Dlog4j2.configurationFile={logging_file.as_uri()}"
         env = {**os.environ, "SPARK_SUBMIT_OPTS": options.strip()}
         with subprocess.Popen(
@@ -138,15 +209,10 @@ class Submission:
             try:
                 for line in process.stderr or ():
                     lines.append(line.strip())
-                    if not application and (found := _APPLICATION.search(line)):
-                        application = found[0]
-                        logger.info("submitted as %s", application)
-                    if (found := _STATE.search(line)) and found[2] != state:
-                        state = found[2]
-                        logger.info("%s is %s", application, state.lower())
+                    driver.read(line)
             except BaseException:
-                if application:
-                    logger.warning("%s continues; to stop it: yarn application -kill %s", application, application)
+                if driver.name:
+                    logger.warning("%s continues; to stop it: %s", driver.name, driver.stop)
                 process.kill()
                 raise
         return lines

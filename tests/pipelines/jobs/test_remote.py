@@ -86,6 +86,81 @@ def test_the_record_is_what_counts(is_kept: bool, tmp_path: Path, monkeypatch: p
         assert "yarn logs" in caught.value.hint
 
 
+KUBERNETES = r"""#!/bin/sh
+for word in "$@"; do case $word in spark.kubernetes.file.upload.path=*) folder="${{word#*=}}";; esac; done
+mkdir -p "$folder/spark-upload-1" && echo code > "$folder/spark-upload-1/millrace.zip"
+echo "INFO KubernetesUtils: Uploading file: /tmp/millrace.zip to dest: $folder/spark-upload-1/millrace.zip..." >&2
+{{
+echo "INFO LoggingPodStatusWatcherImpl: State changed, new state: "
+echo "	 pod name: trips-1-driver"
+echo "	 namespace: data"
+echo "	 phase: Pending"
+echo "	 container status: "
+echo "		 container name: spark-kubernetes-driver"
+echo "		 container state: waiting"
+echo "		 pending reason: ErrImagePull"
+echo "INFO LoggingPodStatusWatcherImpl: Waiting for application trips with application ID spark-1 and submission ID" \
+  "data:trips-1-driver to finish..."
+for phase in Pending Pending Running Running Failed; do
+  echo "INFO LoggingPodStatusWatcherImpl: Application status for spark-1 (phase: $phase)"
+done
+echo "		 pending reason: ErrImagePull"
+}} >&2
+sleep {seconds}
+exit 1
+"""
+"""The lines are those of Spark 4.2's `KubernetesUtils` and `LoggingPodStatusWatcherImpl`."""
+
+
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int = 0) -> tuple[Submission, Path]:
+    program = tmp_path / "spark-submit"
+    program.write_text(KUBERNETES.format(seconds=seconds))
+    program.chmod(0o755)
+    monkeypatch.setattr(remote, "spark_submit", lambda: str(program))
+    uploads = tmp_path / "uploads"
+    (uploads / "spark-upload-of-others").mkdir(parents=True)
+    conf = f"spark.conf={{spark.kubernetes.file.upload.path: {uploads}}}"
+    return submission(tmp_path, "spark.master=k8s://https://x:6443", f"store.root={tmp_path}/store", conf), uploads
+
+
+@pytest.mark.case("K5", "K6")
+def test_on_kubernetes_the_pod_is_named_and_uploads_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    made, uploads = kubernetes(tmp_path, monkeypatch)
+    with pytest.raises(Unavailable, match="left no record") as caught:
+        made.run("ingest", "r", [])
+    assert caught.value.hint == "to see the driver's log: kubectl logs trips-1-driver --namespace data"
+    said = [record.getMessage() for record in caplog.records if record.name == remote.__name__]
+    assert said == [
+        "the driver waits: ErrImagePull",
+        "submitted as trips-1-driver",
+        "trips-1-driver is pending",
+        "trips-1-driver is running",
+        "trips-1-driver is failed",
+    ]
+    assert [path.name for path in uploads.iterdir()] == ["spark-upload-of-others"]
+
+
+@pytest.mark.case("K5")
+def test_uploads_of_a_driver_that_continues_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, uploads = kubernetes(tmp_path, monkeypatch, seconds=30)
+
+    def interrupted(driver: remote.Driver, line: str) -> None:
+        driver.name = "trips-1-driver"
+        if "phase: Running" in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(remote.Driver, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run("ingest", "r", [])
+    assert len(list(uploads.rglob("millrace.zip"))) == 1
+    assert "trips-1-driver continues" in caplog.text
+
+
 def test_a_driver_that_was_submitted_does_not_submit_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     assert not is_inside()

@@ -70,6 +70,7 @@ CASES: Final = {
     "F2": "the training loss shown was up to twice the true one",
     "F3": "the learning rate reached 0 half way if an epoch had one step",
     "S1": "outputs without one row per row of the inputs: the model was refused",
+    "S2": "numbers that a float32 input of a foreign model cannot represent exactly: 400",
     "S3": "a graph's error with bytes that are not UTF-8: 500",
     "F5": "a SavedModel of an older Keras could not be served, and was called damaged",
     "F6": "Ctrl-C in training: exit 75",

@@ -6,6 +6,7 @@ Messages are TensorFlow Serving's where it has one (``util/json_tensor.cc``), wi
 import base64
 import binascii
 import math
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ _INTEGERS: Final = frozenset({int})
 _BOOLEANS: Final = frozenset({bool})
 _STRINGS: Final = frozenset({str})
 _EXACT: Final = {"float32": 2**24 - 1, "float64": 2**53 - 1}
-"""The largest absolute value of an integer that TensorFlow Serving accepts for a float: the mantissa's bits."""
+"""The largest absolute value of an integer that is accepted where it must be exact: the mantissa's bits."""
 
 
 def type_name(info: TensorInfo) -> str:
@@ -54,12 +55,14 @@ def type_name(info: TensorInfo) -> str:
 def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) -> Array:
     """Convert JSON values, without lists, to a flat array of an input's dtype.
 
-    Null, and NaN for numbers, is a missing value where the feature allows it.
+    Null, and NaN for numbers, is a missing value where the feature allows it. For a float32 input of a model of another
+    system, numbers are rounded, and those beyond it become infinite, as in TensorFlow Serving. For a model trained by
+    Millrace, and for float64, a number that is not exact is an error.
 
     Args:
         values: The parsed values.
         info: The input.
-        exact: Refuse an integer that a float cannot represent exactly, as TensorFlow Serving does.
+        exact: Refuse an integer that a float cannot represent exactly.
 
     Raises:
         BadValue: The first value that does not fit.
@@ -70,7 +73,9 @@ def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) ->
     if fast is not None:
         return fast
     dtype = object if info.dtype == "string" else info.dtype
-    return np.array([_decode_value(number, value, info) for number, value in enumerate(values)], dtype=dtype)
+    decoded = [_decode_value(number, value, info) for number, value in enumerate(values)]
+    with np.errstate(over="ignore"):
+        return np.array(decoded, dtype=dtype)
 
 
 def _decode_uniform(values: list[Any], info: TensorInfo) -> Array | None:
@@ -95,12 +100,13 @@ def _decode_floats(values: list[Any], info: TensorInfo, kinds: set[type]) -> Arr
     if not kinds <= (_OPTIONAL_NUMBERS if feature and feature.nullable else _NUMBERS):
         return None
     wide = np.array(values, dtype=np.float64)
-    if int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
+    rounds = feature is None and info.dtype == "float32"
+    if not rounds and int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
         return None
     with np.errstate(over="ignore"):
         floats: Array = wide.astype(info.dtype, copy=False)
     if feature is None:
-        return None if (np.isinf(floats) & np.isfinite(wide)).any() else floats
+        return floats
     wrong = np.isinf(floats) if feature.nullable else ~np.isfinite(floats)
     return None if wrong.any() else floats
 
@@ -152,12 +158,18 @@ def _decode_float(position: int, value: Any, info: TensorInfo) -> float:
         if info.feature is not None:
             raise _mistyped(position, value, info)
         return value
+    if info.feature is None and info.dtype == "float32" and abs(value) <= sys.float_info.max:
+        return float(value)
     limit = _EXACT[info.dtype] if type(value) is int else float(np.finfo(info.dtype).max)
     if abs(value) > limit:
-        name = TENSORFLOW_NAMES[info.dtype]
-        lost = f"Cannot convert JSON value: {describe(value)} to {name} without loss of precision."
-        raise BadValue(info.name, position, lost)
+        raise _lossy(position, value, info)
     return float(value)
+
+
+def _lossy(position: int, value: Any, info: TensorInfo) -> BadValue:
+    name = TENSORFLOW_NAMES[info.dtype]
+    lost = f"Cannot convert JSON value: {describe(value)} to {name} without loss of precision."
+    return BadValue(info.name, position, lost)
 
 
 def _decode_integer(position: int, value: Any, info: TensorInfo) -> int:

@@ -64,6 +64,7 @@ CASES: Final = {
     "K4": "each pod in Kubernetes asked for a whole CPU",
     "K5": "files that Spark uploaded for a driver in Kubernetes were never removed",
     "K6": "on Kubernetes a stage was silent, and the hint named YARN",
+    "R": "base64 in a V2 request was taken as text",
     "S": "no setting for CORS, preflights got 400",
     "S5": "a model that could not be loaded ended the server at its start",
     "S6": "upper-case letters in paths, and versions above 10^18, were refused",

@@ -16,7 +16,7 @@ from serve.monitoring.correlation import new_id
 from serve.servables.signatures import SERVING_DEFAULT, Signature, find_signature
 from serve.values.arrays import Array
 from serve.values.document import describe, dump_json, parse_json
-from serve.values.named_tensors import NamedTensor, decode_tensors, parameters_of, read_tensors
+from serve.values.named_tensors import NamedTensor, content_type_of, decode_tensors, parameters_of, read_tensors
 from serve.values.tensors import DATATYPES, datatype_of, dtype_of, encode_binary, encode_json
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -134,6 +134,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     if not isinstance(document, dict):
         raise InvalidRequest(f"expected an object with 'inputs', found {describe(document)}")
     parameters = parameters_of(document, "the request")
+    content_type_of(parameters, "the request")
     name = parameters.get("signature_name", SERVING_DEFAULT)
     if not isinstance(name, str):
         raise InvalidRequest(f"parameters: signature_name is not a string: {describe(name)}")
@@ -163,6 +164,7 @@ def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tu
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise InvalidRequest(f"outputs[{number}]: expected an object with a name, found {describe(output)}")
         parameters = parameters_of(output, f"outputs[{number}]")
+        content_type_of(parameters, f"outputs[{number}]")
         binary, classes = parameters.get("binary_data", is_binary), parameters.get("classification", 0)
         if type(binary) is not bool or type(classes) is not int or classes < 0:
             raise InvalidRequest(f"outputs[{number}]: binary_data is true or false, classification a number of classes")

@@ -1,7 +1,7 @@
 """The tensors of an infer request: input, shape, and values in the JSON or in the bytes after it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from millrace.dotted import suggestion
@@ -12,6 +12,10 @@ from serve.values.document import MAX_SHOWN, describe
 from serve.values.tensors import DATATYPES, datatype_of, decode_binary, flat_values
 
 SHARED_MEMORY: Final = "shared_memory_region"
+CONTENT_TYPE: Final = "content_type"
+BASE64: Final = "base64"
+PLAIN: Final = frozenset({"np", "pd", "str", "datetime"})
+"""MLServer's other content types: they say which Python object the client had, and change no value."""
 MAX_SIZE: Final = 2**31
 """Upper limit of a dimension, not included."""
 MAX_EMPTY: Final = 65_536
@@ -65,6 +69,25 @@ def parameters_of(value: dict[str, Any], where: str) -> dict[str, Any]:
     return parameters
 
 
+def content_type_of(parameters: Mapping[str, Any], where: str, *, is_input: bool = False) -> str:
+    """The content type of a request, an input or an output, as MLServer defines it; empty if there is none.
+
+    Args:
+        parameters: Its parameters.
+        where: What they belong to, for the message.
+        is_input: Whether `BASE64` is possible.
+
+    Raises:
+        InvalidRequest: The content type is not supported: the values would mean something else.
+    """
+    found = parameters.get(CONTENT_TYPE) or ""
+    known = {"", *PLAIN, BASE64} if is_input else {"", *PLAIN}
+    if not isinstance(found, str) or found not in known:
+        listed = ", ".join(sorted(known - {""}))
+        raise InvalidRequest(f"{where}: {CONTENT_TYPE} {describe(found)} is not supported; supported are {listed}")
+    return found
+
+
 def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[NamedTensor]:
     """Read the tensors of a request without decoding their values.
 
@@ -83,7 +106,9 @@ def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[N
     position = 0
     for number, tensor in enumerate(listed):
         name, info = _named(number, tensor, signature, read.keys() | problems.keys())
-        size = parameters_of(tensor, f"input '{name}'").get("binary_data_size")
+        parameters = parameters_of(tensor, f"input '{name}'")
+        is_base64 = content_type_of(parameters, f"input '{name}'", is_input=True) == BASE64
+        size = parameters.get("binary_data_size")
         if size is not None and (type(size) is not int or not 0 <= size <= len(blobs) - position):
             raise InvalidRequest(
                 f"input '{name}': binary_data_size is {describe(size)}, "
@@ -93,6 +118,8 @@ def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[N
         position += size or 0
         try:
             read[name] = _read_tensor(name, tensor, blob, info)
+            if is_base64:
+                read[name] = _from_base64(read[name])
         except InvalidRequest as error:
             problems[name] = f"input '{name}': {error}"
     if problems:
@@ -160,3 +187,11 @@ def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, 
     if blob is not None and "data" in tensor:
         raise InvalidRequest("has both data and binary_data_size")
     return NamedTensor(name, info, shape, flat_values(tensor["data"], sent, info) if blob is None else blob)
+
+
+def _from_base64(tensor: NamedTensor) -> NamedTensor:
+    """The tensor with values that `decode_values` decodes from base64."""
+    if tensor.info.dtype != "string" or isinstance(tensor.values, memoryview):
+        raise InvalidRequest(f"{CONTENT_TYPE} {BASE64} is for BYTES in JSON; send bytes as binary tensors without it")
+    values = [{"b64": value} if isinstance(value, str) else value for value in tensor.values]
+    return replace(tensor, values=values)

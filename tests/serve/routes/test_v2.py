@@ -1,5 +1,6 @@
 """The routes of the Open Inference Protocol, asked as its clients ask."""
 
+import base64
 import gzip
 import json
 import zlib
@@ -274,3 +275,18 @@ def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
         refused = ask(mine, "POST", f"{path}/load", json=asked)
         assert refused.status_code == 400, refused.text
         assert "take no parameters" in refused.json()["error"]
+
+
+@pytest.mark.case("R")
+def test_base64_in_answers_the_class_of_the_text(app: Application) -> None:
+    inputs = row_inputs(ROW)
+    plain = infer(app, {"inputs": inputs}).json()["outputs"]
+    city = next(one for one in inputs if one["name"] == "city")
+    city["data"] = [base64.b64encode(value.encode()).decode() for value in city["data"]]
+    assert infer(app, {"inputs": inputs}).json()["outputs"] != plain, "as text it is another city"
+    city["parameters"] = {"content_type": "base64"}
+    assert infer(app, {"inputs": inputs}).json()["outputs"] == plain
+    assert infer(app, {"inputs": inputs, "parameters": {"on_row_error": "report"}}).json()["outputs"][0] == plain[0]
+    assert "base64" in error_of(infer(app, {"inputs": inputs, "parameters": {"content_type": "base64"}}), 400)
+    wanted = [{"name": "class", "parameters": {"content_type": "base64"}}]
+    assert "outputs[0]: content_type" in error_of(infer(app, {"inputs": inputs, "outputs": wanted}), 400)

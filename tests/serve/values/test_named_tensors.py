@@ -48,3 +48,34 @@ def test_a_column_of_a_table_may_have_a_second_dimension_of_one() -> None:
     assert decode_tensors(read_tensors([x], memoryview(blob), column))["x"].tolist() == [1, 2]
     with pytest.raises(InvalidRequest, match=r"expected shape \[-1\], found \[1, 2\]"):
         read_tensors([tensor("x", shape=[1, 2], data=[1, 2])], memoryview(b""), column)
+
+
+@pytest.mark.case("R")
+def test_base64_is_decoded() -> None:
+    base64 = {"content_type": "base64"}
+    s = tensor("s", data=["YQ==", "//4A"], parameters=base64)
+    assert decode_tensors(read_tensors([tensor("x"), s], memoryview(b""), SIGNATURE))["s"].tolist() == [
+        b"a",
+        b"\xff\xfe\0",
+    ]
+    bad = tensor("s", data=["YQ==", "not base64!"], parameters=base64)
+    with pytest.raises(InvalidRequest, match=r"input 's', value 1: Unable to base64 decode"):
+        decode_tensors(read_tensors([tensor("x"), bad], memoryview(b""), SIGNATURE))
+    with pytest.raises(InvalidRequest, match=r"input 'x': content_type base64 is for BYTES"):
+        read_tensors([tensor("x", parameters=base64), tensor("s")], memoryview(b""), SIGNATURE)
+
+
+@pytest.mark.case("R")
+@pytest.mark.parametrize("content_type", ["hg_jsonlist", "application/json", 5, ["base64"]])
+def test_a_content_type_that_would_mean_other_values_is_refused(content_type: object) -> None:
+    s = tensor("s", parameters={"content_type": content_type})
+    with pytest.raises(
+        InvalidRequest, match=r"input 's': content_type .* is not supported; supported are base64, datetime"
+    ):
+        read_tensors([tensor("x"), s], memoryview(b""), SIGNATURE)
+
+
+@pytest.mark.parametrize("content_type", ["np", "pd", "str", "datetime", "", None])
+def test_a_content_type_that_changes_nothing(content_type: str | None) -> None:
+    s = tensor("s", parameters={"content_type": content_type})
+    assert decode_tensors(read_tensors([tensor("x"), s], memoryview(b""), SIGNATURE))["s"].tolist() == [b"a", b"b"]

@@ -73,6 +73,7 @@ CASES: Final = {
     "S1": "outputs without one row per row of the inputs: the model was refused",
     "S2": "numbers that a float32 input of a foreign model cannot represent exactly: 400",
     "S3": "a graph's error with bytes that are not UTF-8: 500",
+    "S4": "the types that models show and the protocols named were not the same",
     "F5": "a SavedModel of an older Keras could not be served, and was called damaged",
     "F6": "Ctrl-C in training: exit 75",
 }

@@ -16,6 +16,7 @@ from millrace.models.manifest import MANIFEST, ModelDamaged, ModelManifest, Mode
 from millrace.storage import Store, is_plain
 
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,18}")
+SAVED_MODEL: Final = "saved_model.pb"
 MAX_VERSION: Final = 2**63 - 1
 """Versions are int64, as in TensorFlow Serving."""
 
@@ -58,6 +59,11 @@ class ModelStore:
         if (manifest.name, manifest.version) != (name, version):
             raise ModelDamaged(uri, f"{MANIFEST} names {manifest.name} version {manifest.version}")
         return ModelVersion(uri, manifest, self.store.retry)
+
+    def is_foreign(self, name: str, version: int) -> bool:
+        """Whether a version is a SavedModel that another system wrote: it has no manifest."""
+        folder = ("models", name, str(version))
+        return not self.store.exists(*folder, MANIFEST) and self.store.exists(*folder, SAVED_MODEL)
 
     def _manifest_of(self, name: str, version: int) -> ModelManifest | None:
         try:

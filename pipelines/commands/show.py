@@ -13,17 +13,19 @@ from millrace.config.load import find_store_root
 from millrace.errors import ArtifactNotFound, InputMissing
 from millrace.features.spec import Label
 from millrace.models.manifest import ModelDamaged
-from millrace.models.store import ModelStore
+from millrace.models.store import SAVED_MODEL, ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from millrace.tables.rows import first_rows
 from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table
 from pipelines.jobs.stages import print_result
+from serve.values.tensors import DATATYPES, datatype_name
 
 WIDTH: Final = 120
 """Width of a table without a terminal, in characters."""
 
 
+FOREIGN: Final = "a SavedModel of another system"
 MAX_COLUMNS: Final = 8
 """A row with more columns than these is printed as a list."""
 
@@ -96,6 +98,9 @@ def list_models(root: str | None, profile: str) -> None:
     entries: list[dict[str, Any]] = []
     for name in models.names():
         versions = models.versions(name)
+        if models.is_foreign(name, versions[-1]):
+            entries.append({"name": name, "versions": versions, "description": FOREIGN, "foreign": True})
+            continue
         try:
             manifest = models.open(name).manifest
         except ModelDamaged as error:
@@ -123,19 +128,27 @@ def list_models(root: str | None, profile: str) -> None:
 
 
 def show_model(name: str, version: int | None, root: str | None, profile: str) -> None:
-    """Print a model version: its inputs, metrics and lineage."""
-    manifest = ModelStore(_store(root, profile)).open(name, version).manifest
+    """Print a model version: its inputs, metrics and lineage; of a model of another system its signatures."""
+    models = ModelStore(_store(root, profile))
+    newest = version or (models.versions(name) or [0])[-1]
+    if newest and models.is_foreign(name, newest):
+        _show_foreign(models, name, newest)
+        return
+    manifest = models.open(name, version).manifest
     rows = [
-        (f.name, f.dtype, "may be null" if f.nullable else "required", f.transform.kind)
+        (f.name, f.dtype, DATATYPES[f.tensor_dtype], "may be null" if f.nullable else "required", f.transform.kind)
         for f in manifest.features.inputs
     ]
     print_table(
         f"{manifest.name} version {manifest.version}: inputs",
-        ("name", "type", "null", "transform"),
+        ("name", "type", "in V2", "null", "transform"),
         rows,
     )
-    outputs = [(output, dtype, _meaning(output, manifest.features.label)) for output, dtype in manifest.outputs.items()]
-    print_table("outputs", ("name", "type", "meaning"), outputs)
+    outputs = [
+        (output, dtype, DATATYPES[dtype], _meaning(output, manifest.features.label))
+        for output, dtype in manifest.outputs.items()
+    ]
+    print_table("outputs", ("name", "type", "in V2", "meaning"), outputs)
     show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
     lineage = manifest.lineage
     made = [
@@ -147,7 +160,38 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
         ("digest", manifest.digest),
     ]
     print_table("lineage", ("what", "value"), made)
-    print_if_piped(manifest.model_dump(mode="json", by_alias=True))
+    types = {**{f.name: f.tensor_dtype for f in manifest.features.inputs}, **manifest.outputs}
+    tensors = [{"name": name, "datatype": DATATYPES[dtype]} for name, dtype in types.items()]
+    print_if_piped({**manifest.model_dump(mode="json", by_alias=True), "tensors": tensors})
+
+
+def _show_foreign(models: ModelStore, name: str, version: int) -> None:
+    """Print the signatures of a SavedModel that another system wrote, as its clients see them."""
+    from serve.servables.signatures import parse_signatures  # TensorFlow is slow to import
+
+    folder = ("models", name, str(version))
+    try:
+        signatures = parse_signatures(models.store.read(*folder, SAVED_MODEL))
+    except ValueError as error:
+        raise ModelDamaged(
+            models.store.uri(*folder), str(error), hint="copy the SavedModel into the store again"
+        ) from error
+    listed = []
+    for signature in signatures.values():
+        tensors = [("input", info) for info in signature.inputs.values()]
+        tensors += [("output", info) for info in signature.outputs.values()]
+        rows = [
+            (info.name, kind, datatype_name(info.dtype), "any" if info.shape is None else str(list(info.shape)))
+            for kind, info in tensors
+        ]
+        print_table(f"{name} version {version}: signature {signature.name}", ("name", "", "type in V2", "shape"), rows)
+        shown = [
+            {"name": n, "kind": kind, "datatype": datatype_name(info.dtype), "shape": info.shape and list(info.shape)}
+            for (n, kind, *_), (_, info) in zip(rows, tensors, strict=True)
+        ]
+        listed.append({"name": signature.name, "method": signature.method, "tensors": shown})
+    sys.stderr.write(f"{FOREIGN}; to serve it, set serve.models: {{{name}: {{allow_foreign: true}}}}\n")
+    print_if_piped({"name": name, "version": version, "foreign": True, "signatures": listed})
 
 
 def _training(metrics: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from serve.servables.signatures import Signature, TensorInfo
 from serve.servables.statistics import Distribution, Statistics
 from serve.values.document import dump_json
-from serve.values.tensors import DATATYPES
+from serve.values.tensors import datatype_name
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILABLE", "END": "UNAVAILABLE"}
@@ -24,7 +24,7 @@ def encode_metadata(name: str, versions: Sequence[int], signature: Signature) ->
         return [
             {
                 "name": i.name,
-                "datatype": DATATYPES.get(i.dtype, i.dtype),
+                "datatype": datatype_name(i.dtype),
                 "shape": [-1] if i.shape is None else list(i.shape),
             }
             for i in infos.values()
@@ -111,5 +111,5 @@ def encode_statistics(versions: Sequence[tuple[str, int, Statistics]]) -> bytes:
 
 
 def _word(dtype: str) -> str:
-    datatype = DATATYPES.get(dtype, dtype.upper())
+    datatype = datatype_name(dtype).upper()
     return "STRING" if datatype == "BYTES" else datatype

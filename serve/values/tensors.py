@@ -50,6 +50,11 @@ def datatype_of(dtype: str) -> str:
     return DATATYPES[dtype]
 
 
+def datatype_name(dtype: str) -> str:
+    """The protocol's datatype for a dtype; the dtype's own name where the protocol has none."""
+    return DATATYPES.get(dtype, dtype)
+
+
 def dtype_of(values: Array) -> str:
     """The dtype of an array, strings included."""
     return _name_of(values.dtype)

@@ -167,7 +167,10 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
 
 def _show_foreign(models: ModelStore, name: str, version: int) -> None:
     """Print the signatures of a SavedModel that another system wrote, as its clients see them."""
+    from serve.servables.functions.runtime import import_tensorflow
     from serve.servables.signatures import parse_signatures  # TensorFlow is slow to import
+
+    import_tensorflow()  # without its log lines
 
     folder = ("models", name, str(version))
     try:

@@ -22,7 +22,6 @@ from serve.values.document import describe, dump_json, kind_of
 
 INPUT: Final = "inputs"
 """The one input of such a signature (TF Serving's ``signature_constants``)."""
-FLOAT_MAX: Final = float(np.finfo(np.float32).max)
 METHODS: Final = {"classify": CLASSIFY, "regress": REGRESS}
 
 Values = list[int] | list[float] | list[bytes]
@@ -120,9 +119,6 @@ def _decode_element(name: str, value: Any) -> tuple[str, Any]:
             raise InvalidRequest(f"Feature: {name} has uint64 element. Only int64 is supported.")
         return "int64", value
     if isinstance(value, float):
-        if np.isfinite(value) and abs(value) > FLOAT_MAX:
-            lost = f"Cannot convert JSON value: {describe(value)} to float without loss of precision."
-            raise InvalidRequest(f"Feature: {name}: {lost}")
         return "float", value
     if isinstance(value, dict) and value.keys() == {"b64"}:
         try:
@@ -171,7 +167,10 @@ def _serialise(example: Example) -> bytes:
     made = example_pb2.Example()
     for name, (kind, values) in example.items():
         feature = feature_pb2.Feature()
-        if kind:
+        if kind == "float":
+            with np.errstate(over="ignore"):  # infinite, as in TensorFlow Serving
+                feature.float_list.value.extend(np.asarray(values, np.float64).astype(np.float32).tolist())
+        elif kind:
             getattr(feature, f"{kind}_list").value.extend(values)
         made.features.feature[name.encode(errors="replace").decode()].CopyFrom(feature)
     return bytes(made.SerializeToString())

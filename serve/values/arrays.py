@@ -55,14 +55,14 @@ def type_name(info: TensorInfo) -> str:
 def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) -> Array:
     """Convert JSON values, without lists, to a flat array of an input's dtype.
 
-    Null, and NaN for numbers, is a missing value where the feature allows it. For a float32 input of a model of another
-    system, numbers are rounded, and those beyond it become infinite, as in TensorFlow Serving. For a model trained by
-    Millrace, and for float64, a number that is not exact is an error.
+    Null, and NaN for numbers, is a missing value where the feature allows it. For a model of another system, numbers
+    are rounded to a float input, and those beyond it become infinite, as in TensorFlow Serving. For a model trained by
+    Millrace such a number is an error.
 
     Args:
         values: The parsed values.
         info: The input.
-        exact: Refuse an integer that a float cannot represent exactly.
+        exact: Refuse an integer that a float of a feature cannot represent exactly.
 
     Raises:
         BadValue: The first value that does not fit.
@@ -100,8 +100,7 @@ def _decode_floats(values: list[Any], info: TensorInfo, kinds: set[type]) -> Arr
     if not kinds <= (_OPTIONAL_NUMBERS if feature and feature.nullable else _NUMBERS):
         return None
     wide = np.array(values, dtype=np.float64)
-    rounds = feature is None and info.dtype == "float32"
-    if not rounds and int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
+    if feature is not None and int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
         return None
     with np.errstate(over="ignore"):
         floats: Array = wide.astype(info.dtype, copy=False)
@@ -158,7 +157,7 @@ def _decode_float(position: int, value: Any, info: TensorInfo) -> float:
         if info.feature is not None:
             raise _mistyped(position, value, info)
         return value
-    if info.feature is None and info.dtype == "float32" and abs(value) <= sys.float_info.max:
+    if info.feature is None and abs(value) <= sys.float_info.max:
         return float(value)
     limit = _EXACT[info.dtype] if type(value) is int else float(np.finfo(info.dtype).max)
     if abs(value) > limit:

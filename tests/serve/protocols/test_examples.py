@@ -71,7 +71,6 @@ def test_examples_with_context_and_signature() -> None:
         ({"examples": [{"n": [10, {"test": 10}]}]}, "n has element with unexpected JSON type: Object"),
         ({"examples": [{"n": [[10], 20]}]}, "n has element with unexpected JSON type: Array"),
         ({"examples": [{"n": [20, 18446744073709551603]}]}, "Only int64 is supported"),
-        ({"examples": [{"n": np.finfo(np.float64).max}]}, "loss of precision"),
         # What no test there names.
         ({}, "key 'examples' is expected and was not found"),
         ({"examples": []}, "is an empty array"),
@@ -82,6 +81,17 @@ def test_what_is_no_example(body: Any, said: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode(body).examples()
     assert said in str(caught.value)
+
+
+@pytest.mark.tf
+@pytest.mark.case("S2")
+def test_a_number_beyond_a_float_is_infinite() -> None:
+    from tensorflow.core.example import example_pb2
+
+    asked = decode({"examples": [{"n": [1e300, -1e300, 0.5]}]}, signature(method=CLASSIFY, inputs="string"))
+    (data,) = asked.inputs("classify")["inputs"]
+    values = example_pb2.Example.FromString(data).features.feature["n"].float_list.value
+    assert list(values) == [INF, -INF, 0.5]
 
 
 @pytest.mark.tf

@@ -120,7 +120,7 @@ def test_tensors(inputs: dict[str, str], body: Any, expected: dict[str, Any]) ->
         ({"x": "int32"}, {"instances": [1, [1]]}, "Expecting shape [] but got: [1]"),
         ({"x": "int32"}, {"instances": [[1, 2], ["a", "b"]]}, 'JSON Value: "a" Type: String is not of expected type'),
         ({"x": "float32"}, {"instances": [10**400]}, "to float without loss of precision"),
-        ({"x": "float64"}, {"instances": [9007199254740993]}, "loss of precision"),
+        ({"x": "float64"}, {"instances": [-(10**400)]}, "to double without loss of precision"),
         # MultipleNamedTensorErrors
         (
             {"i": "int32", "s": "string"},

@@ -99,19 +99,27 @@ EDGES = [2**24 - 1, *LOSSY, 3.4028235e38, 1e-46, 0.1]
 
 
 @pytest.mark.case("S2")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("copies", [1, 20])
-def test_numbers_beyond_a_float_are_rounded_for_a_model_from_elsewhere(copies: int) -> None:
+def test_numbers_beyond_a_float_are_rounded_for_a_model_from_elsewhere(copies: int, dtype: Dtype) -> None:
     """One by one, and many at once."""
     with np.errstate(over="ignore"):
-        expected = np.array([float(value) for value in EDGES], np.float64).astype(np.float32)
+        expected = np.array([float(value) for value in EDGES], np.float64).astype(dtype)
     for value, wanted in zip(EDGES, expected, strict=True):
-        found = decode_values([value] * copies, TensorInfo("x", "float32", None))
-        np.testing.assert_array_equal(found, np.array([wanted] * copies, np.float32))
-    found = decode_values(EDGES * copies, TensorInfo("x", "float32", None))
+        found = decode_values([value] * copies, TensorInfo("x", dtype, None))
+        np.testing.assert_array_equal(found, np.array([wanted] * copies, dtype))
+    found = decode_values(EDGES * copies, TensorInfo("x", dtype, None))
     np.testing.assert_array_equal(found, np.tile(expected, copies))
+
+
+@pytest.mark.parametrize("copies", [1, 20])
+def test_numbers_beyond_a_float_are_refused_for_a_model_of_ours(copies: int) -> None:
     for value in LOSSY:
         with pytest.raises(BadValue, match="without loss of precision"):
             decode_values([value] * copies, ours("float32"))
+    for value in (2**53 + 1, 10**40):
+        with pytest.raises(BadValue, match="without loss of precision"):
+            decode_values([value] * copies, ours("float64"))
 
 
 def test_refuses_a_timestamp_that_leaves_the_calendar() -> None:

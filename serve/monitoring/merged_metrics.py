@@ -5,6 +5,7 @@ files of the others. The counts of workers that have ended remain, so that no co
 """
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+ENDED: Final = "0.prom"
+"""The file with the sum of the pages of ended workers; no process has the number 0."""
 LOWEST: Final = ("_reachable", "_ready")
 LATEST: Final = (*LOWEST, "_loaded", "_failed", "_created")
 """Suffixes of metrics that are not added: the highest value counts; of those in `LOWEST`, the lowest."""
@@ -40,12 +43,35 @@ class SharedPages:
 
     def merged(self, page: bytes) -> bytes:
         """The sum of this worker's page and the last pages of the others."""
-        others = []
-        for file in self._folder.glob("*.prom"):
-            if file != self._mine:
-                with contextlib.suppress(OSError):
-                    others.append((psutil.pid_exists(int(file.stem)), file.read_text()))
+        with self._locked():
+            self._join_ended()
+            others = []
+            for file in self._folder.glob("*.prom"):
+                if file != self._mine:
+                    with contextlib.suppress(OSError):
+                        others.append((_is_running(file), file.read_text()))
         return merge([(True, page.decode()), *others])
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._folder / "lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+            yield
+
+    def _join_ended(self) -> None:
+        """Replace the pages of ended workers by their sum: one that ends again and again must not fill the disk."""
+        ended = [file for file in self._folder.glob("*.prom") if not _is_running(file)]
+        if len(ended) > 1:
+            joined = merge([(False, file.read_text()) for file in ended])
+            part = (self._folder / ENDED).with_suffix(".part")
+            part.write_bytes(joined)
+            for file in ended:
+                file.unlink(missing_ok=True)
+            part.replace(self._folder / ENDED)
+
+
+def _is_running(file: Path) -> bool:
+    return file.name != ENDED and psutil.pid_exists(int(file.stem))
 
 
 def merge(pages: Iterable[tuple[bool, str]]) -> bytes:

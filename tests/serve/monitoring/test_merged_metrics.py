@@ -56,4 +56,16 @@ def test_what_the_dead_have_counted_stays(tiny: Servable, tmp_path: Path) -> Non
     joined = shared.merged(page_of(tiny, requests=100))
     assert value(joined, 'millrace_requests_total{route="/v1/models",status="200"}') == 111
     assert value(joined, 'millrace_queued_rows{model="tiny",version="2"}') == 1
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".prom"] * 3
+    assert len(list(tmp_path.glob("*.prom"))) == 3
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.case("B24")
+def test_the_pages_of_many_that_ended_become_one(tiny: Servable, tmp_path: Path) -> None:
+    shared = SharedPages(tmp_path)
+    for number in range(20):
+        (tmp_path / f"{999_999_000 + number}.prom").write_bytes(page_of(tiny, requests=2, waiting=9))
+        joined = shared.merged(page_of(tiny, requests=100))
+        assert value(joined, 'millrace_requests_total{route="/v1/models",status="200"}') == 102 + 2 * number
+        assert value(joined, 'millrace_queued_rows{model="tiny",version="2"}') == 0
+    assert [file.name for file in tmp_path.glob("*.prom")] == ["0.prom"]

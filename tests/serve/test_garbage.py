@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -90,6 +91,12 @@ def without_collector() -> Iterator[None]:
 @contextlib.contextmanager
 def stopped(process: psutil.Process) -> Iterator[None]:
     os.kill(process.pid, signal.SIGSTOP)
+    # The signal reaches a thread that is running on another core a moment later.
+    threads = Path(f"/proc/{process.pid}/task")
+    end = time.monotonic() + 20
+    while any(") T " not in (each / "stat").read_text() for each in threads.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.001)
     try:
         yield
     finally:

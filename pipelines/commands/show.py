@@ -19,7 +19,7 @@ from millrace.storage import Store
 from millrace.tables.rows import first_rows
 from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table
 from pipelines.jobs.stages import print_result
-from serve.values.tensors import DATATYPES, datatype_name
+from serve.servables.signatures import DATATYPES, datatype_name
 
 WIDTH: Final = 120
 """Width of a table without a terminal, in characters."""

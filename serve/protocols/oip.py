@@ -13,11 +13,11 @@ import numpy as np
 
 from serve.errors import InvalidRequest
 from serve.monitoring.correlation import new_id
-from serve.servables.signatures import SERVING_DEFAULT, Signature, find_signature
+from serve.servables.signatures import DATATYPES, SERVING_DEFAULT, Signature, find_signature
 from serve.values.arrays import Array
 from serve.values.document import describe, dump_json, parse_json
 from serve.values.named_tensors import NamedTensor, content_type_of, decode_tensors, parameters_of, read_tensors
-from serve.values.tensors import DATATYPES, datatype_of, dtype_of, encode_binary, encode_json
+from serve.values.tensors import datatype_of, dtype_of, encode_binary, encode_json
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
 ROW_OK: Final = "row_ok"

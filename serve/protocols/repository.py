@@ -7,10 +7,9 @@ Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/proto
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from serve.servables.signatures import Signature, TensorInfo
+from serve.servables.signatures import Signature, TensorInfo, datatype_name
 from serve.servables.statistics import Distribution, Statistics
 from serve.values.document import dump_json
-from serve.values.tensors import datatype_name
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILABLE", "END": "UNAVAILABLE"}

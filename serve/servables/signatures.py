@@ -27,6 +27,28 @@ INTERNAL: Final = "__saved_model_"
 
 JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
 """The dtypes that TensorFlow Serving reads and writes as JSON; not UINT16, half floats and complex numbers."""
+DATATYPES: Final = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "bfloat16": "BF16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "string": "BYTES",
+}
+"""The Open Inference Protocol's datatype for each dtype; other dtypes are not supported."""
+
+
+def datatype_name(dtype: str) -> str:
+    """The Open Inference Protocol's datatype for a dtype; the dtype's own name where the protocol has none."""
+    return DATATYPES.get(dtype, dtype)
 
 
 @dataclass(frozen=True)

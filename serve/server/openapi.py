@@ -11,8 +11,7 @@ from millrace.features.spec import FeatureSpec
 from serve.protocols.describe import example_row
 from serve.routes.table import Entry
 from serve.servables.manager import ServableManager
-from serve.servables.signatures import SERVING_DEFAULT
-from serve.values.tensors import DATATYPES
+from serve.servables.signatures import DATATYPES, SERVING_DEFAULT
 
 _ERROR = {
     "type": "object",

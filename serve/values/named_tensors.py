@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from millrace.dotted import suggestion
 from serve.errors import BadValue, InvalidRequest
-from serve.servables.signatures import Signature, TensorInfo
+from serve.servables.signatures import DATATYPES, Signature, TensorInfo
 from serve.values.arrays import Array, decode_values
 from serve.values.document import MAX_SHOWN, describe
-from serve.values.tensors import DATATYPES, datatype_of, decode_binary, flat_values
+from serve.values.tensors import datatype_of, decode_binary, flat_values
 
 SHARED_MEMORY: Final = "shared_memory_region"
 CONTENT_TYPE: Final = "content_type"

@@ -13,27 +13,10 @@ import numpy.typing as npt
 
 from millrace.features.encoding import INT64_MIN
 from serve.errors import InvalidRequest
-from serve.servables.signatures import TensorInfo
+from serve.servables.signatures import DATATYPES, TensorInfo
 from serve.values.arrays import Array
 from serve.values.nested import flatten
 
-DATATYPES: Final = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "bfloat16": "BF16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "string": "BYTES",
-}
-"""The protocol's datatype for each dtype; other dtypes are not supported."""
 BINARY_ONLY: Final = frozenset({"float16", "bfloat16"})
 """Dtypes without a form in JSON."""
 _LENGTH: Final = struct.Struct("<I")
@@ -48,11 +31,6 @@ def datatype_of(dtype: str) -> str:
     if dtype not in DATATYPES:
         raise InvalidRequest(f"the protocol has no datatype for {dtype}")
     return DATATYPES[dtype]
-
-
-def datatype_name(dtype: str) -> str:
-    """The protocol's datatype for a dtype; the dtype's own name where the protocol has none."""
-    return DATATYPES.get(dtype, dtype)
 
 
 def dtype_of(values: Array) -> str:

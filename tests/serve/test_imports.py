@@ -8,6 +8,8 @@ import pytest
 
 MAKING = ("deltalake", "sqlglot")
 """What reads tables and product files thoroughly."""
+SERVING = ("fastapi", "httptools", "orjson", "prometheus_client", "uvicorn", "uvloop")
+"""The packages of the extra `serve`: machines that only run jobs do not have them."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,7 +21,7 @@ HEAVY = ("pyspark", "horovod", "tensorflow", "great_expectations", "train", "ing
     [
         ("serve.server.app", HEAVY),
         ("serve.server.server", (*HEAVY, *MAKING)),
-        ("pipelines.commands.cli", (*HEAVY, *MAKING)),
+        ("pipelines.commands.cli", (*HEAVY, *MAKING, *SERVING)),
         ("serve.scoring.score", (*HEAVY, "fastapi")),
     ],
 )

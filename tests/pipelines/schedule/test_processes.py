@@ -34,8 +34,10 @@ def test_an_exit_code_is_known_to_who_launched_it_and_to_who_did_not(tmp_path: P
 
 
 def test_one_that_still_runs_is_found_and_followed(tmp_path: Path) -> None:
-    launched = launch(tmp_path, "import time; time.sleep(0.5); raise SystemExit(75)")
+    launched = launch(tmp_path, "import time; time.sleep(2); raise SystemExit(75)")
     later = Child(launched.token, launched.output)
+    while not processes_of(launched.token) and launched.code() is None:
+        time.sleep(0.001)  # a process has no environment for a moment while its program is loaded
     assert later.code() is None
     assert wait(later) == 75
     assert wait(launched) == 75

@@ -17,8 +17,9 @@ from millrace.config.sections.serve import Serve, ServedModel
 from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.servables.manager import ServableManager
+from serve.servables.signatures import DATATYPES
 from serve.server.app import Application
-from serve.values.tensors import DATATYPES, dtype_of, encode_binary
+from serve.values.tensors import dtype_of, encode_binary
 from tests.serve.client import ask, error_of, predict
 from tests.serve.foreign import ECHOED
 from tests.serve.models import INPUTS, POISON, ROW, served

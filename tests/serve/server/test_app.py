@@ -18,8 +18,8 @@ from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.servables.manager import ServableManager
 from serve.servables.servable import Servable
+from serve.servables.signatures import DATATYPES
 from serve.server.app import Application
-from serve.values.tensors import DATATYPES
 from tests.serve.client import ask, error_of, predict
 from tests.serve.models import INPUTS, POISON, ROW, publish, served
 

@@ -10,10 +10,10 @@ import pytest
 
 from millrace.features.encoding import INT64_MIN
 from serve.errors import InvalidRequest
-from serve.servables.signatures import TensorInfo
+from serve.servables.signatures import DATATYPES, TensorInfo
 from serve.values import tensors
 from serve.values.arrays import decode_values
-from serve.values.tensors import DATATYPES, decode_binary, encode_binary, encode_json
+from serve.values.tensors import decode_binary, encode_binary, encode_json
 from tests.serve.signatures import ours
 
 

@@ -113,8 +113,11 @@ def _format_namenode(env: Env) -> None:
     current = Path(env.get("HADOOP_DATA", "/hadoop/data"), "namenode", "current")
     if any(path for pattern in ("fsimage_*", "edits_*") for path in current.glob(pattern)):
         return
-    # Forced: a format that was interrupted has left a folder without an image, which the NameNode cannot start from.
-    command = [*SERVICES["namenode"].command(env), "-format", "-force", "-nonInteractive"]
+    # A format that was interrupted has left a folder without an image, which would be refused for ever. It is removed
+    # here, never by -force: the configuration may name another folder, and what is in that one must not be replaced.
+    if current.is_dir():
+        shutil.rmtree(current)
+    command = [*SERVICES["namenode"].command(env), "-format", "-nonInteractive"]
     subprocess.run(command, env=dict(env), check=True, stdout=sys.stderr)
 
 

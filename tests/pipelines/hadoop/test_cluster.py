@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.storage import Store
+from pipelines.hadoop import service
 from pipelines.hadoop.cluster import STATE, Cluster
 from pipelines.hadoop.layout import Size
 
@@ -89,6 +91,28 @@ def test_a_namenode_whose_first_start_was_interrupted(small: Cluster) -> None:
     Store(f"{small.hdfs}/").put(b"x", "kept")
     small.stop()
     small.start(tied=True)  # with an image, it is not formatted again
+    assert Store(f"{small.hdfs}/").read("kept") == b"x"
+
+
+def test_a_namenode_with_data_in_another_folder_is_not_formatted(
+    small: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration may name another folder than the one below HADOOP_DATA: what is in it must survive."""
+    small.start(Size(datanodes=1, yarn=False, spark_workers=0), tied=True)
+    Store(f"{small.hdfs}/").put(b"x", "kept")
+    small.stop()
+    env = small.members["namenode"].env
+    conf = tmp_path / "conf"
+    shutil.copytree(service.CONF, conf)
+    site = conf / "hdfs-site.xml"
+    site.write_text(
+        site.read_text().replace("${env.HADOOP_DATA:-/hadoop/data}/namenode", f"{env['HADOOP_DATA']}/namenode")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "CONF", conf)
+        with pytest.raises(subprocess.CalledProcessError):
+            service.SERVICES["namenode"].prepare({**os.environ, **env, "HADOOP_DATA": str(tmp_path / "elsewhere")})
+    small.start(tied=True)
     assert Store(f"{small.hdfs}/").read("kept") == b"x"
 
 

@@ -27,6 +27,8 @@ SIZE_VARIABLE: Final = "MILLRACE_CACHE_GB"
 DEFAULT_GB: Final = 10.0
 GRACE_S: Final = 3600.0
 """A copy that was used in this time is not removed: a process may be loading it."""
+STAGED_S: Final = 86_400.0
+"""The same for a download, whose folder shows only when it began."""
 
 
 def cache_folder() -> Path:
@@ -96,10 +98,8 @@ def evict(kept: Path) -> None:
     copies = sorted(_entries(kept.parents[2]))
     total = sum(size for _, size, _ in copies)
     for used, size, path in copies:
-        if now - used < GRACE_S or path == kept:
-            continue
-        is_staged = path.name.startswith(".tmp-")  # a process was killed while it downloaded
-        if total <= limit and not is_staged:
+        is_staged = path.name.startswith(".tmp-")  # after a day: a process was killed while it downloaded
+        if path == kept or now - used < (STAGED_S if is_staged else GRACE_S) or (total <= limit and not is_staged):
             continue
         if not is_staged:
             logger.info("removed %s from the cache, which is over its limit of %g GB", path, limit / 1e9)

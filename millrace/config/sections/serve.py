@@ -12,7 +12,8 @@ DomainMode = Literal["enforce", "count", "ignore"]
 
 def _check_origin(origin: str) -> str:
     parts = urlsplit(origin)
-    if origin != "*" and (parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"):
+    is_whole = parts.scheme in ("http", "https") and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}"
+    if origin != "*" and not is_whole:
         raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://shop.example:8443; or *")
     return origin.lower()
 

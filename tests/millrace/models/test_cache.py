@@ -43,8 +43,11 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     staged = kept.with_name(".tmp-x")
     staged.mkdir()
     os.utime(staged, (1, 1))
+    slow = kept.with_name(".tmp-slow")  # a download that takes hours
+    slow.mkdir()
+    os.utime(slow, (time.time() - HOURS_AGO,) * 2)
     evict(kept)
-    assert [path.name for path in kept.parent.iterdir()] == ["1"]
+    assert sorted(path.name for path in kept.parent.iterdir()) == [".tmp-slow", "1"]
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "nan", "inf"])

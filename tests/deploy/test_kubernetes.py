@@ -19,7 +19,7 @@ SPARK: dict[tuple[str, str], set[str]] = {
     ("", "persistentvolumeclaims"): {"list", "create", "delete", "deletecollection"},
     ("networking.k8s.io", "networkpolicies"): {"create", "patch"},
 }
-"""What drivers of Spark 4.2 asked of a Kubernetes 1.34 in a run of all stages, and what they ask if they recover."""
+"""What drivers of Spark 4.2 need; the rights with which all stages ran on Kubernetes 1.34 include it."""
 
 
 def objects(name: str) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from millrace.storage import Store
 from millrace.tables.rows import first_rows
 from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table
 from pipelines.jobs.stages import print_result
-from serve.servables.signatures import DATATYPES, datatype_name
+from serve.servables.signatures import DATATYPES, datatype_name, parse_signatures
 
 WIDTH: Final = 120
 """Width of a table without a terminal, in characters."""
@@ -168,10 +168,8 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
 def _show_foreign(models: ModelStore, name: str, version: int) -> None:
     """Print the signatures of a SavedModel that another system wrote, as its clients see them."""
     from serve.servables.functions.runtime import import_tensorflow
-    from serve.servables.signatures import parse_signatures  # TensorFlow is slow to import
 
-    import_tensorflow()  # without its log lines
-
+    import_tensorflow()  # here, because it is slow, and without its log lines
     folder = ("models", name, str(version))
     try:
         signatures = parse_signatures(models.store.read(*folder, SAVED_MODEL))
@@ -181,18 +179,17 @@ def _show_foreign(models: ModelStore, name: str, version: int) -> None:
         ) from error
     listed = []
     for signature in signatures.values():
-        tensors = [("input", info) for info in signature.inputs.values()]
-        tensors += [("output", info) for info in signature.outputs.values()]
+        tensors = [
+            {"name": info.name, "kind": kind, "datatype": datatype_name(info.dtype), "shape": info.shape}
+            for kind, infos in (("input", signature.inputs), ("output", signature.outputs))
+            for info in infos.values()
+        ]
         rows = [
-            (info.name, kind, datatype_name(info.dtype), "any" if info.shape is None else str(list(info.shape)))
-            for kind, info in tensors
+            (t["name"], t["kind"], t["datatype"], list(t["shape"]) if t["shape"] is not None else "any")
+            for t in tensors
         ]
         print_table(f"{name} version {version}: signature {signature.name}", ("name", "", "type in V2", "shape"), rows)
-        shown = [
-            {"name": n, "kind": kind, "datatype": datatype_name(info.dtype), "shape": info.shape and list(info.shape)}
-            for (n, kind, *_), (_, info) in zip(rows, tensors, strict=True)
-        ]
-        listed.append({"name": signature.name, "method": signature.method, "tensors": shown})
+        listed.append({"name": signature.name, "method": signature.method, "tensors": tensors})
     sys.stderr.write(f"{FOREIGN}; to serve it, set serve.models: {{{name}: {{allow_foreign: true}}}}\n")
     print_if_piped({"name": name, "version": version, "foreign": True, "signatures": listed})
 

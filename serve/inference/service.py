@@ -94,7 +94,7 @@ class Service:
             return found
         return await self.loads.load(name, version, self.manager.get, name, version)
 
-    def check_load(self, servable: Servable) -> None:
+    def check_admission(self, servable: Servable) -> None:
         """Check that a prediction would be accepted, before its body is read.
 
         Args:
@@ -106,7 +106,7 @@ class Service:
         self.admission.check(self._state(servable).rate, self._target_s(servable))
 
     def admitted(self, servable: Servable) -> Admitted:
-        """Count a prediction from its complete body to its answer, by a ``with`` statement; see `check_load`."""
+        """Count a prediction from its complete body to its answer, by a ``with`` statement; see `check_admission`."""
         return self.admission.enter(self._state(servable).rate, self._target_s(servable))
 
     def _target_s(self, servable: Servable) -> float | None:

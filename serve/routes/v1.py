@@ -88,7 +88,7 @@ class Endpoints:
     async def _answer(self, method: str, parts: dict[str, Any], request: Request) -> Reply:
         servable = await self._service.servable(parts["name"], version_of(parts.get("version")), parts.get("label"))
         answer = self._predict if method == "predict" else self._examples
-        self._service.check_load(servable)
+        self._service.check_admission(servable)
         deadline = deadline_in(timeout_of(request.scope["headers"]))
         body = await read_body(request, self._max_body, self._service.admission.receive)
         with self._service.admitted(servable):

@@ -129,7 +129,7 @@ class Endpoints:
         if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
             raise InvalidRequest(f"Inference-Header-Content-Length is not a number of bytes: {length[:64]}")
         header = None if length is None else int(length)
-        self._service.check_load(servable)
+        self._service.check_admission(servable)
         deadline = deadline_in(timeout_of(request.scope["headers"]))
         body = await read_body(request, self._max_body, self._service.admission.receive)
         with self._service.admitted(servable):

@@ -229,7 +229,7 @@ def _report(product: Product, predictions: Predictions, record: dict[str, Any], 
 def _remove_rest(job: Job, predictions: Predictions, written: list[Written]) -> None:
     """Remove files of tasks that were killed, or all files if Spark gave up."""
     with contextlib.suppress(OSError, StorageError):  # nobody reads them: they only take space
-        predictions.remove_rest(job.folder, job.run, [file.path for file in written])
+        predictions.remove_rest(job.folder, job.run, {file.path for file in written})
 
 
 def _discard(written: list[Written], predictions: Predictions) -> None:

@@ -10,7 +10,6 @@ from serve.servables.domains import read_domains
 from serve.servables.foreign import foreign_copy
 from serve.servables.saved_model import WARM_UP_ROWS, LoadedModel
 from serve.servables.servable import Servable
-from serve.servables.signatures import GRAPH
 
 Load = Callable[[], Servable]
 Host = Callable[[str, Load], Servable]
@@ -58,10 +57,9 @@ class Loader:
             StorageError: The store cannot be read.
         """
         label = f"{name}/{version}"
-        is_ours = self._store.store.exists("models", name, str(version), MANIFEST)
-        if not is_ours and not settings.allow_foreign and self._store.store.exists("models", name, str(version), GRAPH):
+        if not settings.allow_foreign and self._store.is_foreign(name, version):
             raise not_allowed(name, version)
-        if is_ours or not settings.allow_foreign:
+        if not settings.allow_foreign or self._store.store.exists("models", name, str(version), MANIFEST):
             opened, warm_up = self._store.open(name, version), (*WARM_UP_ROWS, *sizes)
             servable = self._host(label, partial(LoadedModel.load, opened, self._threads, warm_up))
             servable.domains = read_domains(servable.origin.folder, servable.spec)

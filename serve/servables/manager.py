@@ -144,12 +144,6 @@ class ServableManager:
         """
         self._model(name).unload()
 
-    def close(self) -> None:
-        """Close every model at the end of the server."""
-        for name in self.names:
-            for servable in self.all_loaded(name):
-                servable.close()
-
     def loaded(self, name: str, version: int | None = None) -> Servable | None:
         """The version, by default the current one, if it is loaded; never waits.
 

@@ -107,9 +107,6 @@ class Servable(ABC):
         """
         return await asyncio.get_running_loop().run_in_executor(executor, self.answer, signature, columns, rows)
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """End its process, if it has one. It cannot be used after that."""
-
     @property
     def name(self) -> str:
         """The model's name."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from millrace.features.encoding import Dictionary, Encoded
 from millrace.features.spec import Feature, FeatureSpec
+from millrace.models.store import SAVED_MODEL
 from serve.errors import InvalidRequest, UnknownSignature
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,6 @@ PREDICT: Final = "tensorflow/serving/predict"
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
 
-GRAPH: Final = "saved_model.pb"
 """The file of a SavedModel that has its graph and its signatures."""
 SERVE_TAG: Final = "serve"
 INTERNAL: Final = "__saved_model_"
@@ -185,11 +185,11 @@ def _mismatches(info: TensorInfo, column: Encoded) -> list[str]:
 
 def read_signatures(folder: Path, spec: FeatureSpec | None = None) -> dict[str, Signature]:
     """Read the signatures of a SavedModel; see `parse_signatures`."""
-    return parse_signatures((folder / GRAPH).read_bytes(), spec)
+    return parse_signatures((folder / SAVED_MODEL).read_bytes(), spec)
 
 
 def parse_signatures(data: bytes, spec: FeatureSpec | None = None) -> dict[str, Signature]:
-    """Read the signatures of a SavedModel from the bytes of its `GRAPH`.
+    """Read the signatures of a SavedModel from the bytes of its `SAVED_MODEL`.
 
     Args:
         data: The bytes.
@@ -206,10 +206,10 @@ def parse_signatures(data: bytes, spec: FeatureSpec | None = None) -> dict[str, 
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise ValueError(f"{GRAPH} is not a SavedModel") from error
+        raise ValueError(f"{SAVED_MODEL} is not a SavedModel") from error
     graphs = [graph for graph in model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
     if not graphs:
-        raise ValueError(f"{GRAPH} has no graph with the tag '{SERVE_TAG}'")
+        raise ValueError(f"{SAVED_MODEL} has no graph with the tag '{SERVE_TAG}'")
     graph = min(graphs, key=lambda graph: len(graph.meta_info_def.tags))  # as TensorFlow Serving: no other tags
     features = {feature.name: feature for feature in spec.inputs} if spec else {}
     found = {}

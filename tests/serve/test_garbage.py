@@ -25,6 +25,7 @@ from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.garbage import forget_stack, weak_callback
 from serve.isolation.parent import IsolatedServable
+from serve.isolation.process import ProcessGroup
 from serve.servables.manager import ServableManager
 from serve.server.app import Application
 from tests.serve import models
@@ -139,7 +140,8 @@ def leftovers(post: Post, kinds: dict[str, tuple[int, bytes]]) -> dict[str, int]
 def test_requests_leave_nothing_to_the_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ModelStore(Store(str(tmp_path)))
     models.publish(store, "tiny", "binary")
-    host = partial(IsolatedServable, answer_within_s=60.0)
+    group = ProcessGroup()
+    host = partial(IsolatedServable, answer_within_s=60.0, group=group)
     manager = ServableManager(store, models.served("tiny"), host=host)
     manager.load()
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # thousands of stacks
@@ -160,7 +162,7 @@ def test_requests_leave_nothing_to_the_collector(tmp_path: Path, monkeypatch: py
                 post(*KINDS["predict"])
             process.wait(20)
     finally:
-        manager.close()
+        group.end()
 
 
 def test_an_error_without_its_stack() -> None:

@@ -44,7 +44,11 @@ def test_is_served_where_it_is_allowed(store_with: ModelStore) -> None:
 
 
 def test_every_dtype_and_rank_comes_back(foreign: Path) -> None:
-    servable = LoadedModel.load_foreign("half", 1, foreign)
+    check_echo(LoadedModel.load_foreign("half", 1, foreign))
+
+
+def check_echo(servable: LoadedModel) -> None:
+    """Every dtype and rank comes back as it was sent."""
     inputs = {
         dtype: array_of(dtype, tuple(2 if size == -1 else size for size in shape)) for dtype, shape in ECHOED.items()
     }

@@ -21,9 +21,8 @@ from serve.servables.functions.loading import load_functions
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays, Origin
 from serve.servables.signatures import read_signatures
-from tests.serve.foreign import ECHOED
 from tests.serve.foreign_graphs import run_graph, spoil_objects, write_graph
-from tests.serve.values.test_tensors import array_of
+from tests.serve.servables.test_foreign import check_echo
 
 pytestmark = [pytest.mark.tf, pytest.mark.case("F5")]
 
@@ -58,14 +57,7 @@ def test_a_model_of_an_older_keras_is_served_by_its_graph(old: Path, caplog: pyt
 
 
 def test_every_dtype_and_rank_comes_back(old: Path) -> None:
-    servable = LoadedModel.load_foreign("half", 1, old)
-    inputs = {
-        dtype: array_of(dtype, tuple(2 if size == -1 else size for size in shape)) for dtype, shape in ECHOED.items()
-    }
-    answered = servable.infer({f"{dtype}_in": values for dtype, values in inputs.items()}, signature="echo")
-    for dtype, values in inputs.items():
-        assert (answered[dtype].dtype, answered[dtype].shape) == (values.dtype, values.shape)
-        np.testing.assert_array_equal(answered[dtype], values)
+    check_echo(LoadedModel.load_foreign("half", 1, old))
 
 
 def test_errors_are_those_of_the_other_loader(old: Path) -> None:

@@ -61,7 +61,13 @@ class ModelStore:
         return ModelVersion(uri, manifest, self.store.retry)
 
     def is_foreign(self, name: str, version: int) -> bool:
-        """Whether a version is a SavedModel that another system wrote: it has no manifest."""
+        """Whether a version is a SavedModel that another system wrote: it has no manifest.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        if version not in self.versions(name):  # the name may be no name of a folder
+            return False
         folder = ("models", name, str(version))
         return not self.store.exists(*folder, MANIFEST) and self.store.exists(*folder, SAVED_MODEL)
 

@@ -260,7 +260,15 @@ def push(
     def copy(connect: Callable[[], "WebHdfs"], transfer: Transfer) -> "Moved":
         from pipelines.transfer import versions
 
-        found = checked_copy(ModelStore(Store(store or find_store_root(profile))).open(name, version))
+        models = ModelStore(Store(store or find_store_root(profile)))
+        number = version or (models.versions(name) or [0])[-1]
+        if models.is_foreign(name, number):
+            folder = f"{name}/{number}"
+            raise Refused(
+                f"model {folder} was written by another system: nothing says whether its files are complete",
+                hint=f"millrace data put {models.store.root}/models/{folder} {transfer.root}/models/{folder}",
+            )
+        found = checked_copy(models.open(name, version))
         block = transfer.block_mb << 20
         return versions.push(connect(), transfer.root, found, workers=transfer.workers, block_bytes=block)
 

@@ -13,34 +13,39 @@ from millrace.config.load import find_store_root
 from millrace.errors import ArtifactNotFound, InputMissing
 from millrace.features.spec import Label
 from millrace.models.manifest import ModelDamaged
-from millrace.models.store import SAVED_MODEL, ModelStore
+from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from millrace.tables.rows import first_rows
 from millrace.tables.versions import CLEAN, REJECTS, TableVersion, find_table
 from pipelines.jobs.stages import print_result
-from serve.servables.signatures import DATATYPES, datatype_name, parse_signatures
+from serve.servables.signatures import TensorInfo
 
 WIDTH: Final = 120
 """Width of a table without a terminal, in characters."""
 
-
-FOREIGN: Final = "a SavedModel of another system"
 MAX_COLUMNS: Final = 8
 """A row with more columns than these is printed as a list."""
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table to stderr."""
-    table = Table(title=title, title_justify="left", show_edge=False)
+    table = Table(title=_cell(title), title_justify="left", show_edge=False)
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    console = Console(stderr=True, highlight=False)
+        table.add_row(*map(_cell, row))
+    # Without markup: names in a model or a table may contain brackets.
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
     console.print(table)
+
+
+def _cell(value: object) -> str:
+    """A value as text, without characters that control a terminal or that UTF-8 cannot encode."""
+    text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
 
 
 def print_settings(section: str, model: type[BaseModel]) -> None:
@@ -99,7 +104,7 @@ def list_models(root: str | None, profile: str) -> None:
     for name in models.names():
         versions = models.versions(name)
         if models.is_foreign(name, versions[-1]):
-            entries.append({"name": name, "versions": versions, "description": FOREIGN, "foreign": True})
+            entries.append({"name": name, "versions": versions, "foreign": True})
             continue
         try:
             manifest = models.open(name).manifest
@@ -119,7 +124,7 @@ def list_models(root: str | None, profile: str) -> None:
             e["name"],
             ", ".join(map(str, e["versions"])),
             e.get("created"),
-            e.get("description", e.get("damaged")),
+            _description(e),
         )
         for e in entries
     ]
@@ -127,28 +132,35 @@ def list_models(root: str | None, profile: str) -> None:
     print_if_piped({"models": entries})
 
 
+def _description(entry: dict[str, Any]) -> str:
+    if "foreign" in entry:
+        return f"written by another system; served with serve.models: {{{entry['name']}: {{allow_foreign: true}}}}"
+    return str(entry.get("description", entry.get("damaged")))
+
+
 def show_model(name: str, version: int | None, root: str | None, profile: str) -> None:
-    """Print a model version: its inputs, metrics and lineage; of a model of another system its signatures."""
+    """Print a model version: its inputs, metrics and lineage; of another system's model, its signatures and files."""
     models = ModelStore(_store(root, profile))
     newest = version or (models.versions(name) or [0])[-1]
-    if newest and models.is_foreign(name, newest):
-        _show_foreign(models, name, newest)
+    if models.is_foreign(name, newest):
+        from pipelines.commands.show_foreign import show_foreign
+
+        show_foreign(models, name, newest)
         return
     manifest = models.open(name, version).manifest
+    inputs = [TensorInfo(f.name, f.tensor_dtype, (-1,), f) for f in manifest.features.inputs]
+    outputs = [TensorInfo(output, dtype, None) for output, dtype in manifest.outputs.items()]
     rows = [
-        (f.name, f.dtype, DATATYPES[f.tensor_dtype], "may be null" if f.nullable else "required", f.transform.kind)
-        for f in manifest.features.inputs
+        (f.name, f.dtype, i.datatype, "may be null" if f.nullable else "required", f.transform.kind)
+        for f, i in zip(manifest.features.inputs, inputs, strict=True)
     ]
     print_table(
         f"{manifest.name} version {manifest.version}: inputs",
-        ("name", "type", "in V2", "null", "transform"),
+        ("name", "type", "datatype", "null", "transform"),
         rows,
     )
-    outputs = [
-        (output, dtype, DATATYPES[dtype], _meaning(output, manifest.features.label))
-        for output, dtype in manifest.outputs.items()
-    ]
-    print_table("outputs", ("name", "type", "in V2", "meaning"), outputs)
+    meanings = [(o.name, o.dtype, o.datatype, _meaning(o.name, manifest.features.label)) for o in outputs]
+    print_table("outputs", ("name", "type", "datatype", "meaning"), meanings)
     show_metrics({who: _numbers(manifest.metrics.get(who)) for who in ("model", "baseline", "previous")})
     lineage = manifest.lineage
     made = [
@@ -160,38 +172,8 @@ def show_model(name: str, version: int | None, root: str | None, profile: str) -
         ("digest", manifest.digest),
     ]
     print_table("lineage", ("what", "value"), made)
-    types = {**{f.name: f.tensor_dtype for f in manifest.features.inputs}, **manifest.outputs}
-    tensors = [{"name": name, "datatype": DATATYPES[dtype]} for name, dtype in types.items()]
-    print_if_piped({**manifest.model_dump(mode="json", by_alias=True), "tensors": tensors})
-
-
-def _show_foreign(models: ModelStore, name: str, version: int) -> None:
-    """Print the signatures of a SavedModel that another system wrote, as its clients see them."""
-    from serve.servables.functions.runtime import import_tensorflow
-
-    import_tensorflow()  # here, because it is slow, and without its log lines
-    folder = ("models", name, str(version))
-    try:
-        signatures = parse_signatures(models.store.read(*folder, SAVED_MODEL))
-    except ValueError as error:
-        raise ModelDamaged(
-            models.store.uri(*folder), str(error), hint="copy the SavedModel into the store again"
-        ) from error
-    listed = []
-    for signature in signatures.values():
-        tensors = [
-            {"name": info.name, "kind": kind, "datatype": datatype_name(info.dtype), "shape": info.shape}
-            for kind, infos in (("input", signature.inputs), ("output", signature.outputs))
-            for info in infos.values()
-        ]
-        rows = [
-            (t["name"], t["kind"], t["datatype"], list(t["shape"]) if t["shape"] is not None else "any")
-            for t in tensors
-        ]
-        print_table(f"{name} version {version}: signature {signature.name}", ("name", "", "type in V2", "shape"), rows)
-        listed.append({"name": signature.name, "method": signature.method, "tensors": tensors})
-    sys.stderr.write(f"{FOREIGN}; to serve it, set serve.models: {{{name}: {{allow_foreign: true}}}}\n")
-    print_if_piped({"name": name, "version": version, "foreign": True, "signatures": listed})
+    datatypes = {"inputs": {i.name: i.datatype for i in inputs}, "outputs": {o.name: o.datatype for o in outputs}}
+    print_if_piped({**manifest.model_dump(mode="json", by_alias=True), "datatypes": datatypes})
 
 
 def _training(metrics: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from serve.inference.inputs import InferenceInput
 from serve.servables.servable import Arrays
 from serve.servables.signatures import Signature, TensorInfo
 from serve.values.document import describe
+from serve.values.tensors import numpy_dtype
 
 PARAMETER: Final = "on_row_error"
 REPORT: Final = "report"
@@ -155,7 +156,7 @@ def _spread_all(answered: Arrays, row_ok: npt.NDArray[np.bool_]) -> Arrays:
 
 def _no_rows(info: TensorInfo) -> npt.NDArray[Any]:
     shape = [0, *(max(0, size) for size in (info.shape or (0,))[1:])]
-    return np.zeros(shape, object if info.dtype == "string" else info.dtype)
+    return np.zeros(shape, object if info.dtype == "string" else numpy_dtype(info.dtype))
 
 
 def _spread(values: npt.NDArray[Any], row_ok: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

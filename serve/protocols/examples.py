@@ -22,6 +22,8 @@ from serve.values.document import describe, dump_json, kind_of
 
 INPUT: Final = "inputs"
 """The one input of such a signature (TF Serving's ``signature_constants``)."""
+UINT64_MAX: Final = 2**64 - 1
+DOUBLE_MAX: Final = int(np.finfo(np.float64).max)
 METHODS: Final = {"classify": CLASSIFY, "regress": REGRESS}
 
 Values = list[int] | list[float] | list[bytes]
@@ -115,9 +117,13 @@ def _decode_element(name: str, value: Any) -> tuple[str, Any]:
     if isinstance(value, bool):
         return "int64", int(value)
     if isinstance(value, int):
-        if not INT64_MIN <= value < -INT64_MIN:
+        if INT64_MIN <= value < -INT64_MIN:
+            return "int64", value
+        if 0 < value <= UINT64_MAX:
             raise InvalidRequest(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        return "int64", value
+        if abs(value) > DOUBLE_MAX:
+            raise InvalidRequest(f"Feature: {name}: {describe(value)} is too big to be stored in double")
+        return "float", value  # as TensorFlow Serving's parser: a number without a place in 64 bits
     if isinstance(value, float):
         return "float", value
     if isinstance(value, dict) and value.keys() == {"b64"}:
@@ -168,8 +174,8 @@ def _serialise(example: Example) -> bytes:
     for name, (kind, values) in example.items():
         feature = feature_pb2.Feature()
         if kind == "float":
-            with np.errstate(over="ignore"):  # infinite, as in TensorFlow Serving
-                feature.float_list.value.extend(np.asarray(values, np.float64).astype(np.float32).tolist())
+            with np.errstate(over="ignore"):  # rounded, or infinite: as TensorFlow Serving converts it
+                feature.float_list.value.extend(np.array(values, np.float64).astype(np.float32).tolist())
         elif kind:
             getattr(feature, f"{kind}_list").value.extend(values)
         made.features.feature[name.encode(errors="replace").decode()].CopyFrom(feature)

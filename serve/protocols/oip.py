@@ -4,6 +4,7 @@ Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/proto
 classification.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,10 +14,11 @@ import numpy as np
 
 from serve.errors import InvalidRequest
 from serve.monitoring.correlation import new_id
-from serve.servables.signatures import DATATYPES, SERVING_DEFAULT, Signature, find_signature
+from serve.servables.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature
 from serve.values.arrays import Array
+from serve.values.content_types import BASE64, DATETIME, PARAMETER, TEXT, content_type_of
 from serve.values.document import describe, dump_json, parse_json
-from serve.values.named_tensors import NamedTensor, content_type_of, decode_tensors, parameters_of, read_tensors
+from serve.values.named_tensors import NamedTensor, decode_tensors, parameters_of, read_tensors
 from serve.values.tensors import datatype_of, dtype_of, encode_binary, encode_json
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -42,11 +44,13 @@ class WantedOutput:
         name: The output.
         is_binary: Whether its values follow the JSON as bytes.
         classes: Number of best classes to return instead of the values; 0 for the values.
+        is_base64: Whether its strings are written as base64.
     """
 
     name: str
     is_binary: bool
     classes: int = 0
+    is_base64: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class InferRequest:
         blobs: The bytes after the JSON.
         outputs: The outputs to return, in this order.
         parameters: The parameters of the request.
+        content_type: MLServer's content type of the request, if any.
     """
 
     id: str
@@ -68,6 +73,7 @@ class InferRequest:
     blobs: memoryview
     outputs: tuple[WantedOutput, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    content_type: str = ""
     is_exact = False
 
     @property
@@ -85,19 +91,19 @@ class InferRequest:
         Raises:
             InvalidRequest: An input does not fit; the message says what was expected and what was found.
         """
-        return read_tensors(self.tensors, self.blobs, self.signature)
+        return read_tensors(self.tensors, self.blobs, self.signature, self.content_type)
 
     def columns(self) -> dict[str, Sequence[Any]] | None:
         """The values by input, all of the same length; None if anything is unusual, which `inputs` then reports."""
         infos, tensors = self.signature.inputs, self.tensors
-        if type(tensors) is not list or len(tensors) != len(infos) or len(self.blobs):
+        if type(tensors) is not list or len(tensors) != len(infos) or len(self.blobs) or self.content_type:
             return None
         columns: dict[str, Sequence[Any]] = {}
         try:
             rows = tensors[0]["shape"][0]
             for tensor in tensors:
                 name, data, shape = tensor["name"], tensor["data"], tensor["shape"]
-                usual = tensor["datatype"] == DATATYPES[infos[name].dtype] and type(data) is list and len(data) == rows
+                usual = tensor["datatype"] == infos[name].datatype and type(data) is list and len(data) == rows
                 # Check the type, too: true and 1.0 are equal to 1, but are not sizes.
                 if not usual or shape != [rows] or type(shape[0]) is not int or "parameters" in tensor:
                     return None
@@ -146,7 +152,10 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     outputs = _decode_outputs(
         document.get("outputs"), signature, is_binary=parameters.get("binary_data_output") is True
     )
-    return InferRequest(identity or new_id(), signature, document.get("inputs"), blobs, outputs, parameters)
+    content_type = content_type_of(parameters, "parameters")
+    return InferRequest(
+        identity or new_id(), signature, document.get("inputs"), blobs, outputs, parameters, content_type
+    )
 
 
 @lru_cache
@@ -159,7 +168,7 @@ def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tu
         return _all_outputs(tuple(signature.outputs), is_binary)
     if not isinstance(listed, list):
         raise InvalidRequest(f"outputs: expected a list, found {describe(listed)}")
-    wanted = []
+    wanted, content_types = [], []
     for number, output in enumerate(listed):
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise InvalidRequest(f"outputs[{number}]: expected an object with a name, found {describe(output)}")
@@ -168,9 +177,20 @@ def _decode_outputs(listed: Any, signature: Signature, *, is_binary: bool) -> tu
         binary, classes = parameters.get("binary_data", is_binary), parameters.get("classification", 0)
         if type(binary) is not bool or type(classes) is not int or classes < 0:
             raise InvalidRequest(f"outputs[{number}]: binary_data is true or false, classification a number of classes")
-        wanted.append(WantedOutput(output["name"], binary, classes))
+        content_types.append(content_type_of(parameters, f"outputs[{number}]"))
+        wanted.append(WantedOutput(output["name"], binary, classes, content_types[-1] == BASE64))
     signature.wanted([output.name for output in wanted])
+    for output, content_type in zip(wanted, content_types, strict=True):
+        _check_output(output, content_type, signature.outputs[output.name])
     return tuple(wanted)
+
+
+def _check_output(wanted: WantedOutput, content_type: str, info: TensorInfo) -> None:
+    is_text = info.dtype == "string" and not wanted.classes
+    if content_type == DATETIME or (content_type in (BASE64, TEXT) and not is_text):
+        raise InvalidRequest(f"output '{info.name}' of datatype {info.datatype} has no content_type {content_type}")
+    if wanted.is_base64 and wanted.is_binary:
+        raise InvalidRequest(f"output '{info.name}': base64 is for JSON; binary data has the bytes themselves")
 
 
 def encode_infer(
@@ -210,6 +230,9 @@ def encode_infer(
         if wanted.is_binary:
             blobs.append(encode_binary(values))
             tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
+        elif wanted.is_base64:
+            tensor["parameters"] = {PARAMETER: BASE64}
+            tensor["data"] = [base64.b64encode(value).decode() for value in values.ravel()]
         else:
             tensor["data"] = encode_json(wanted.name, values)
         listed.append(tensor)

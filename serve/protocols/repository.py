@@ -7,7 +7,7 @@ Sources: KServe's ``docs/predict-api/v2/required_api.md``; Triton's ``docs/proto
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from serve.servables.signatures import Signature, TensorInfo, datatype_name
+from serve.servables.signatures import Signature, TensorInfo
 from serve.servables.statistics import Distribution, Statistics
 from serve.values.document import dump_json
 
@@ -18,24 +18,13 @@ STATES: Final = {"AVAILABLE": "READY", "LOADING": "LOADING", "START": "UNAVAILAB
 
 def encode_metadata(name: str, versions: Sequence[int], signature: Signature) -> bytes:
     """Write a model's metadata; -1 in a shape means any size."""
-
-    def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": i.name,
-                "datatype": datatype_name(i.dtype),
-                "shape": [-1] if i.shape is None else list(i.shape),
-            }
-            for i in infos.values()
-        ]
-
     return dump_json(
         {
             "name": name,
             "versions": [str(version) for version in versions],
             "platform": PLATFORM,
-            "inputs": tensors(signature.inputs),
-            "outputs": tensors(signature.outputs),
+            "inputs": [info.as_dict() for info in signature.inputs.values()],
+            "outputs": [info.as_dict() for info in signature.outputs.values()],
         }
     )
 
@@ -61,10 +50,7 @@ def encode_config(name: str, signature: Signature, max_batch: int) -> bytes:
     is_batched = signature.is_batched and max_batch > 0
 
     def tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, Any]]:
-        return [
-            {"name": i.name, "data_type": f"TYPE_{_word(i.dtype)}", "dims": list((i.shape or ())[is_batched:])}
-            for i in infos.values()
-        ]
+        return [{"name": i.name, "data_type": _type_of(i), "dims": i.shown_shape[is_batched:]} for i in infos.values()]
 
     return dump_json(
         {
@@ -109,6 +95,5 @@ def encode_statistics(versions: Sequence[tuple[str, int, Statistics]]) -> bytes:
     return dump_json({"model_stats": listed})
 
 
-def _word(dtype: str) -> str:
-    datatype = datatype_name(dtype).upper()
-    return "STRING" if datatype == "BYTES" else datatype
+def _type_of(info: TensorInfo) -> str:
+    return "TYPE_STRING" if info.dtype == "string" else f"TYPE_{info.datatype}"

@@ -217,7 +217,7 @@ class LoadedModel(Servable):
             if not has_rows(outputs, rows):
                 self.signatures[signature.name] = replace(signature, is_rowwise=False)
                 what = "does not return one row per row of its inputs: requests to it share no call"
-                logger.info("%s: signature %s %s", self.origin.label, signature.name, what)
+                logger.info("%s: signature %r %s", self.origin.label, signature.name, what)
                 return
 
 

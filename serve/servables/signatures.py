@@ -20,13 +20,10 @@ PREDICT: Final = "tensorflow/serving/predict"
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
 
-"""The file of a SavedModel that has its graph and its signatures."""
 SERVE_TAG: Final = "serve"
 INTERNAL: Final = "__saved_model_"
 """Prefix of TensorFlow's internal signatures."""
 
-JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
-"""The dtypes that TensorFlow Serving reads and writes as JSON; not UINT16, half floats and complex numbers."""
 DATATYPES: Final = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -43,12 +40,12 @@ DATATYPES: Final = {
     "float64": "FP64",
     "string": "BYTES",
 }
-"""The Open Inference Protocol's datatype for each dtype; other dtypes are not supported."""
+"""The Open Inference Protocol's datatype for each dtype that it has; tensors of other dtypes cannot be sent."""
+_NUMPY_NAMES: Final = {"HALF": "float16", "FLOAT": "float32", "DOUBLE": "float64"}
+"""Numpy's names of the data types that TensorFlow names otherwise."""
 
-
-def datatype_name(dtype: str) -> str:
-    """The Open Inference Protocol's datatype for a dtype; the dtype's own name where the protocol has none."""
-    return DATATYPES.get(dtype, dtype)
+JSON_DTYPES: Final = frozenset("float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string".split())
+"""The dtypes that TensorFlow Serving reads and writes as JSON; not UINT16, half floats and complex numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class TensorInfo:
 
     Attributes:
         name: Its key in the signature, which clients use.
-        dtype: Its numpy name, or ``string``.
+        dtype: Its numpy name, or ``string``; the lower-case name of TensorFlow's type if numpy has none.
         shape: -1 where any size fits; None if the rank is unknown.
         feature: The feature; None if Millrace did not train the model.
     """
@@ -71,6 +68,20 @@ class TensorInfo:
     def is_batched(self) -> bool:
         """Whether the first dimension counts rows."""
         return self.shape is not None and self.shape[:1] == (-1,)
+
+    @property
+    def datatype(self) -> str:
+        """The datatype that clients see, everywhere; an upper-case dtype if the Open Inference Protocol has none."""
+        return DATATYPES.get(self.dtype, self.dtype.upper())
+
+    @property
+    def shown_shape(self) -> list[int]:
+        """The shape that clients see; [-1] also if the rank is unknown, for which the protocols have no form."""
+        return [-1] if self.shape is None else list(self.shape)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The Open Inference Protocol's description of the tensor."""
+        return {"name": self.name, "datatype": self.datatype, "shape": self.shown_shape}
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape fits."""
@@ -217,7 +228,7 @@ def parse_signatures(data: bytes, spec: FeatureSpec | None = None) -> dict[str, 
         if name.startswith(INTERNAL):
             continue
         if not all(info.name for info in (*definition.inputs.values(), *definition.outputs.values())):
-            logger.warning("signature %s has a sparse tensor and is not served", name)
+            logger.warning("signature %r has a sparse tensor and is not served", name)
             continue
         known = features if name == SERVING_DEFAULT else {}
         found[name] = Signature(
@@ -231,8 +242,10 @@ def parse_signatures(data: bytes, spec: FeatureSpec | None = None) -> dict[str, 
 
 
 def _tensor_info(name: str, info: Any, feature: Feature | None = None) -> TensorInfo:
-    import tensorflow as tf
+    from tensorflow.core.framework import types_pb2
 
+    known = types_pb2.DataType.DESCRIPTOR.values_by_number.get(info.dtype)
+    word = known.name.removeprefix("DT_") if known else f"type_{info.dtype}"
     proto = info.tensor_shape
     shape = None if proto.unknown_rank else tuple(int(dim.size) for dim in proto.dim)
-    return TensorInfo(name, str(tf.dtypes.as_dtype(info.dtype).name), shape, feature)
+    return TensorInfo(name, _NUMPY_NAMES.get(word, word.lower()), shape, feature)

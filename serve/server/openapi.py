@@ -115,8 +115,10 @@ def _describe_infer(manager: ServableManager) -> dict[str, Any]:
     examples = {}
     for name, spec in _specs(manager):
         row = example_row(spec)
+        # A boolean that may be missing is an INT64: 0 or 1.
+        data = {f.name: int(row[f.name]) if f.tensor_dtype != f.dtype == "bool" else row[f.name] for f in spec.inputs}
         inputs = [
-            {"name": f.name, "shape": [1], "datatype": DATATYPES[f.tensor_dtype], "data": [row[f.name]]}
+            {"name": f.name, "shape": [1], "datatype": DATATYPES[f.tensor_dtype], "data": [data[f.name]]}
             for f in spec.inputs
         ]
         examples[name] = {"value": {"inputs": inputs}}

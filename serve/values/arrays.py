@@ -6,7 +6,6 @@ Messages are TensorFlow Serving's where it has one (``util/json_tensor.cc``), wi
 import base64
 import binascii
 import math
-import sys
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +34,7 @@ _INTEGERS: Final = frozenset({int})
 _BOOLEANS: Final = frozenset({bool})
 _STRINGS: Final = frozenset({str})
 _EXACT: Final = {"float32": 2**24 - 1, "float64": 2**53 - 1}
-"""The largest absolute value of an integer that is accepted where it must be exact: the mantissa's bits."""
+"""The largest absolute value of an integer that a float input of our models takes: the mantissa's bits."""
 
 
 def type_name(info: TensorInfo) -> str:
@@ -55,14 +54,15 @@ def type_name(info: TensorInfo) -> str:
 def decode_values(values: list[Any], info: TensorInfo, *, exact: bool = True) -> Array:
     """Convert JSON values, without lists, to a flat array of an input's dtype.
 
-    Null, and NaN for numbers, is a missing value where the feature allows it. For a model of another system, numbers
-    are rounded to a float input, and those beyond it become infinite, as in TensorFlow Serving. For a model trained by
-    Millrace such a number is an error.
+    Null, and NaN for numbers, is a missing value where the feature allows it.
+
+    A float input of a model of another system takes every number: it is rounded, and infinite if it is too large, as in
+    TensorFlow Serving. Our models refuse a number that is too large, since it never was in their training data.
 
     Args:
         values: The parsed values.
         info: The input.
-        exact: Refuse an integer that a float of a feature cannot represent exactly.
+        exact: Whether our models refuse an integer that a float cannot represent exactly.
 
     Raises:
         BadValue: The first value that does not fit.
@@ -100,12 +100,12 @@ def _decode_floats(values: list[Any], info: TensorInfo, kinds: set[type]) -> Arr
     if not kinds <= (_OPTIONAL_NUMBERS if feature and feature.nullable else _NUMBERS):
         return None
     wide = np.array(values, dtype=np.float64)
-    if feature is not None and int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
-        return None
     with np.errstate(over="ignore"):
         floats: Array = wide.astype(info.dtype, copy=False)
     if feature is None:
         return floats
+    if int in kinds and (np.abs(wide) > _EXACT[info.dtype]).any():
+        return None
     wrong = np.isinf(floats) if feature.nullable else ~np.isfinite(floats)
     return None if wrong.any() else floats
 
@@ -153,15 +153,18 @@ def _missing(feature: Feature) -> Any:
 def _decode_float(position: int, value: Any, info: TensorInfo) -> float:
     if type(value) not in _NUMBERS:
         raise _mistyped(position, value, info)
+    name = TENSORFLOW_NAMES[info.dtype]
+    if info.feature is None:
+        try:
+            return float(value)
+        except OverflowError:
+            raise BadValue(info.name, position, f"{describe(value)} is too big to be stored in {name}") from None
     if type(value) is float and not math.isfinite(value):
-        if info.feature is not None:
-            raise _mistyped(position, value, info)
-        return value
-    if info.feature is None and abs(value) <= sys.float_info.max:
-        return float(value)
+        raise _mistyped(position, value, info)
     limit = _EXACT[info.dtype] if type(value) is int else float(np.finfo(info.dtype).max)
     if abs(value) > limit:
-        raise _lossy(position, value, info)
+        lost = f"Cannot convert JSON value: {describe(value)} to {name} without loss of precision."
+        raise BadValue(info.name, position, lost)
     return float(value)
 
 

@@ -1,13 +1,17 @@
 """The tensors of an infer request: input, shape, and values in the JSON or in the bytes after it."""
 
+import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from millrace.dotted import suggestion
 from serve.errors import BadValue, InvalidRequest
-from serve.servables.signatures import DATATYPES, Signature, TensorInfo
+from serve.servables.signatures import Signature, TensorInfo
 from serve.values.arrays import Array, decode_values
+from serve.values.content_types import content_type_of, is_encoded, is_time_as_text
 from serve.values.document import MAX_SHOWN, describe
 from serve.values.tensors import datatype_of, decode_binary, flat_values
 
@@ -31,12 +35,14 @@ class NamedTensor:
         info: The input's dtype and shape.
         shape: The client's shape; it fits the input.
         values: Flat JSON values, as many as the shape says; or bytes.
+        is_base64: Whether the strings in these bytes are base64.
     """
 
     name: str
     info: TensorInfo
     shape: tuple[int, ...]
     values: list[Any] | memoryview
+    is_base64: bool = False
 
     def decode(self) -> Array:
         """Decode the tensor.
@@ -47,7 +53,8 @@ class NamedTensor:
         """
         try:
             if isinstance(self.values, memoryview):
-                return decode_binary(self.values, self.shape, self.info)
+                decoded = decode_binary(self.values, self.shape, self.info)
+                return _from_base64(decoded) if self.is_base64 else decoded
             return decode_values(self.values, self.info, exact=False).reshape(self.shape)
         except ValueError as error:  # numpy has tensors of at most 64 dimensions, and of a certain size
             raise InvalidRequest(f"shape: {str(error)[:200]}") from error
@@ -69,32 +76,24 @@ def parameters_of(value: dict[str, Any], where: str) -> dict[str, Any]:
     return parameters
 
 
-def content_type_of(parameters: Mapping[str, Any], where: str, *, is_input: bool = False) -> str:
-    """The content type of a request, an input or an output, as MLServer defines it; empty if there is none.
-
-    Args:
-        parameters: Its parameters.
-        where: What they belong to, for the message.
-        is_input: Whether `BASE64` is possible.
-
-    Raises:
-        InvalidRequest: The content type is not supported: the values would mean something else.
-    """
-    found = parameters.get(CONTENT_TYPE) or ""
-    known = {"", *PLAIN, BASE64} if is_input else {"", *PLAIN}
-    if not isinstance(found, str) or found not in known:
-        listed = ", ".join(sorted(known - {""}))
-        raise InvalidRequest(f"{where}: {CONTENT_TYPE} {describe(found)} is not supported; supported are {listed}")
-    return found
+def _from_base64(texts: Array) -> Array:
+    decoded = np.empty(texts.size, object)
+    for number, text in enumerate(texts.ravel()):
+        try:
+            decoded[number] = base64.b64decode(text, validate=True)
+        except ValueError:
+            raise InvalidRequest(f"value {number}: Unable to base64 decode") from None
+    return decoded.reshape(texts.shape)
 
 
-def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[NamedTensor]:
+def read_tensors(listed: Any, blobs: memoryview, signature: Signature, content_type: str = "") -> list[NamedTensor]:
     """Read the tensors of a request without decoding their values.
 
     Args:
         listed: The value of ``inputs``.
         blobs: The bytes after the JSON, in the order of the list.
         signature: The signature.
+        content_type: Of the whole request. ``base64`` is that of each string input that has none of its own.
 
     Raises:
         InvalidRequest: An input does not fit; the message says what was expected and what was found.
@@ -107,7 +106,6 @@ def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[N
     for number, tensor in enumerate(listed):
         name, info = _named(number, tensor, signature, read.keys() | problems.keys())
         parameters = parameters_of(tensor, f"input '{name}'")
-        is_base64 = content_type_of(parameters, f"input '{name}'", is_input=True) == BASE64
         size = parameters.get("binary_data_size")
         if size is not None and (type(size) is not int or not 0 <= size <= len(blobs) - position):
             raise InvalidRequest(
@@ -117,14 +115,13 @@ def read_tensors(listed: Any, blobs: memoryview, signature: Signature) -> list[N
         blob = None if size is None else blobs[position : position + size]
         position += size or 0
         try:
-            read[name] = _read_tensor(name, tensor, blob, info)
-            if is_base64:
-                read[name] = _from_base64(read[name])
+            own = content_type_of(parameters, "parameters") or (content_type if info.dtype == "string" else "")
+            read[name] = _read_tensor(name, tensor, blob, info, own)
         except InvalidRequest as error:
             problems[name] = f"input '{name}': {error}"
     if problems:
         raise InvalidRequest(list(problems.values()))
-    missing = [f"'{n}' ({DATATYPES.get(i.dtype, i.dtype)})" for n, i in signature.inputs.items() if n not in read]
+    missing = [f"'{n}' ({i.datatype})" for n, i in signature.inputs.items() if n not in read]
     if missing:
         raise InvalidRequest(
             f"expected {len(signature.inputs)} inputs, found {len(read)}: missing {', '.join(missing)}"
@@ -168,9 +165,12 @@ def _named(number: int, tensor: Any, signature: Signature, seen: set[str]) -> tu
     return name, signature.inputs[name]
 
 
-def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, info: TensorInfo) -> NamedTensor:
+def _read_tensor(
+    name: str, tensor: Mapping[str, Any], blob: memoryview | None, info: TensorInfo, content_type: str
+) -> NamedTensor:
+    encoded = is_encoded(content_type, info)
     expected, found = datatype_of(info.dtype), tensor.get("datatype")
-    if found != expected:
+    if found != expected and not (blob is None and is_time_as_text(content_type, info, found)):
         raise InvalidRequest(f"expected datatype {expected}, found {describe(found)}")
     listed = tensor.get("shape")
     if not isinstance(listed, list) or not all(type(size) is int and 0 <= size < MAX_SIZE for size in listed):
@@ -186,12 +186,9 @@ def _read_tensor(name: str, tensor: Mapping[str, Any], blob: memoryview | None, 
         raise InvalidRequest("has neither data nor the parameter binary_data_size")
     if blob is not None and "data" in tensor:
         raise InvalidRequest("has both data and binary_data_size")
-    return NamedTensor(name, info, shape, flat_values(tensor["data"], sent, info) if blob is None else blob)
-
-
-def _from_base64(tensor: NamedTensor) -> NamedTensor:
-    """The tensor with values that `decode_values` decodes from base64."""
-    if tensor.info.dtype != "string" or isinstance(tensor.values, memoryview):
-        raise InvalidRequest(f"{CONTENT_TYPE} {BASE64} is for BYTES in JSON; send bytes as binary tensors without it")
-    values = [{"b64": value} if isinstance(value, str) else value for value in tensor.values]
-    return replace(tensor, values=values)
+    if blob is not None:
+        return NamedTensor(name, info, shape, blob, encoded)
+    values = flat_values(tensor["data"], sent, info)
+    if encoded:
+        values = [{"b64": value} if type(value) is str else value for value in values]
+    return NamedTensor(name, info, shape, values)

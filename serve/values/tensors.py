@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's tensors: datatypes, and values as JSON or as little-endian bytes.
+"""The Open Inference Protocol's tensors: values as JSON or as little-endian bytes.
 
 Source: Triton's ``docs/protocol/extension_binary_data.md``.
 """
@@ -71,7 +71,7 @@ def decode_binary(data: memoryview, shape: tuple[int, ...], info: TensorInfo) ->
     if info.dtype == "string":
         values = _split_strings(data, count)
     else:
-        dtype = _numpy_dtype(info.dtype)
+        dtype = numpy_dtype(info.dtype)
         if len(data) != count * dtype.itemsize:
             raise InvalidRequest(
                 f"expected {count * dtype.itemsize} bytes for shape {list(shape)} "
@@ -120,12 +120,20 @@ def _split_strings(data: memoryview, count: int) -> Array:
     return values
 
 
-def _numpy_dtype(dtype: str) -> "np.dtype[Any]":
+def numpy_dtype(dtype: str) -> "np.dtype[Any]":
+    """The little-endian type of arrays of a dtype that is not a string.
+
+    Raises:
+        InvalidRequest: Numpy has none.
+    """
     if dtype == "bfloat16":
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(dtype).newbyteorder("<")
+    try:
+        return np.dtype(dtype).newbyteorder("<")
+    except TypeError as error:
+        raise InvalidRequest(f"arrays cannot have the dtype {dtype}") from error
 
 
 def encode_binary(values: Array) -> bytes:

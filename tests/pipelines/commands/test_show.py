@@ -1,7 +1,6 @@
 """Tables for people on stderr; the same as JSON on stdout when nobody looks."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from millrace.config.sections.serve import Serve, ServedModel
 from millrace.errors import ArtifactNotFound, InputMissing
 from millrace.features.spec import Label
 from millrace.models.manifest import ModelDamaged
@@ -17,12 +15,7 @@ from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
 from pipelines.commands.show import list_models, list_tables, show_metrics, show_model, show_stages, show_table
-from serve.servables.manager import ServableManager
-from serve.server.app import Application
 from tests.millrace.manifests import export, manifest_of
-from tests.serve.client import ask
-from tests.serve.foreign import write_foreign
-from tests.serve.models import publish
 
 
 @pytest.fixture
@@ -61,6 +54,82 @@ def test_a_model(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (json.loads(out)["version"], json.loads(out)["features"]["inputs"][0]["transform"]["as"]) == (1, "numeric")
     for words in ("good version 1: inputs", "may be null", "0.7500", "0.5000", "p/clean version 3"):
         assert words in err
+
+
+@pytest.fixture
+def foreign_root(root: str, tmp_path: Path) -> str:
+    """The store, and a SavedModel of two versions that another system wrote; the first has no signature."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    for version in (1, 2):
+        model = saved_model_pb2.SavedModel()
+        graph = model.meta_graphs.add()
+        graph.meta_info_def.tags.append("serve")
+        if version == 2:
+            signature = graph.signature_def["serving_default"]
+            signature.method_name = "tensorflow/serving/predict"
+            signature.inputs["image"].CopyFrom(tensor_info("a:0", "DT_FLOAT", -1, 28, 28))
+            signature.outputs["[red]\x1b[31m"].CopyFrom(tensor_info("b:0", "DT_STRING"))
+            signature.outputs["any"].CopyFrom(tensor_info("c:0", "DT_HALF", None))
+        folder = Path(root) / "models" / "other" / str(version)
+        (folder / "variables").mkdir(parents=True)
+        (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+        (folder / "variables" / "variables.index").write_bytes(b"x" * 1234)
+    return root
+
+
+def tensor_info(name: str, dtype: str, *sizes: int | None) -> Any:
+    from tensorflow.core.framework import types_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    info = meta_graph_pb2.TensorInfo(name=name, dtype=types_pb2.DataType.Value(dtype))
+    for size in sizes:
+        if size is None:
+            info.tensor_shape.unknown_rank = True
+        else:
+            info.tensor_shape.dim.add(size=size)
+    return info
+
+
+@pytest.mark.case("F5")
+@pytest.mark.tf
+def test_a_model_of_another_system_is_not_called_damaged(foreign_root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    list_models(foreign_root, "local")
+    out, err = capsys.readouterr()
+    found = {model["name"]: model for model in json.loads(out)["models"]}
+    assert found["other"] == {"name": "other", "versions": [1, 2], "foreign": True}
+    assert "written by another system" in err
+    assert "served with serve.models: {other:" in err
+    assert "damaged" in found["broken"]
+
+
+@pytest.mark.case("F5", "S3")
+@pytest.mark.tf
+def test_a_model_of_another_system_shows_its_signatures(foreign_root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_model("other", None, foreign_root, "local")
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert (shown["name"], shown["version"], shown["foreign"]) == ("other", 2, True)
+    assert shown["signatures"] == {
+        "serving_default": {
+            "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 28, 28]}],
+            "outputs": [
+                {"name": "[red]\x1b[31m", "datatype": "BYTES", "shape": []},
+                {"name": "any", "datatype": "FP16", "shape": [-1]},
+            ],
+            "method": "tensorflow/serving/predict",
+        }
+    }
+    files = {file["path"]: file["size"] for file in shown["files"]}
+    assert files["variables/variables.index"] == 1234
+    for words in ("other version 2, signature serving_default", "[-1, 28, 28]", "FP32", "1,234", "[red]�[31m"):
+        assert words in err
+    show_model("other", 1, foreign_root, "local")
+    assert json.loads(capsys.readouterr().out)["signatures"] == {}
+    (Path(foreign_root) / "models" / "other" / "2" / "saved_model.pb").write_bytes(b"x")
+    with pytest.raises(ModelDamaged, match=r"saved_model.pb is not a SavedModel") as caught:
+        show_model("other", 2, foreign_root, "local")
+    assert "into the store again" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -145,85 +214,3 @@ def test_metrics_beside_what_there_is(capsys: pytest.CaptureFixture[str]) -> Non
     assert "previous" not in err
     assert "0.8000" in err
     assert "only_here" in err
-
-
-@pytest.fixture(scope="module")
-def foreign_root(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store with version 7 of `half`, which another system wrote."""
-    root = tmp_path_factory.mktemp("foreign")
-    write_foreign(root / "models" / "half" / "7")
-    return str(root)
-
-
-@pytest.mark.tf
-@pytest.mark.case("F5")
-def test_a_model_of_another_system(foreign_root: str, capsys: pytest.CaptureFixture[str]) -> None:
-    list_models(foreign_root, "local")
-    out, err = capsys.readouterr()
-    (found,) = json.loads(out)["models"]
-    assert (found["name"], found["versions"], found["foreign"]) == ("half", [7], True)
-    assert "a SavedModel of another system" in err
-    show_model("half", None, foreign_root, "local")
-    out, err = capsys.readouterr()
-    assert json.loads(out)["version"] == 7
-    assert "serving_default" in err
-    assert "serve.models: {half: {allow_foreign: true}}" in err
-    Path(foreign_root, "models", "half", "8").mkdir()
-    Path(foreign_root, "models", "half", "8", "saved_model.pb").write_bytes(b"\xff")
-    with pytest.raises(ModelDamaged, match="is not a SavedModel") as caught:
-        show_model("half", 8, foreign_root, "local")
-    assert "into the store again" in caught.value.hint
-    shutil.rmtree(Path(foreign_root, "models", "half", "8"))
-
-
-def seen(app: Application, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The datatype of each tensor of the default signature: in V2's metadata and configuration, in TF Serving's."""
-    v2 = ask(app, "GET", f"/v2/models/{name}").json()
-    config = ask(app, "GET", f"/v2/models/{name}/config").json()
-    tfs = ask(app, "GET", f"/v1/models/{name}/metadata").json()["metadata"]["signature_def"]["signature_def"]
-    default = tfs["serving_default"]
-    return (
-        {one["name"]: one["datatype"] for one in v2["inputs"] + v2["outputs"]},
-        {one["name"]: one["data_type"] for one in config["input"] + config["output"]},
-        {key: info["dtype"] for key, info in {**default["inputs"], **default["outputs"]}.items()},
-    )
-
-
-def as_tensorflow(datatype: str) -> str:
-    """TensorFlow's name of a datatype of V2."""
-    names = {"BYTES": "STRING", "FP32": "FLOAT", "FP64": "DOUBLE", "FP16": "HALF", "BF16": "BFLOAT16"}
-    return f"DT_{names.get(datatype, datatype)}"
-
-
-@pytest.mark.tf
-@pytest.mark.case("S4")
-def test_the_types_that_a_client_sees_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    models = ModelStore(Store(str(tmp_path)))
-    publish(models, "tiny", "binary")
-    write_foreign(tmp_path / "models" / "half" / "7")
-    manager = ServableManager(models, {"tiny": ServedModel(), "half": ServedModel(allow_foreign=True)})
-    manager.load()
-    app = Application(manager, Serve())
-    show_model("tiny", None, str(tmp_path), "local")
-    out, err = capsys.readouterr()
-    v2, config, tfs = seen(app, "tiny")
-    shown = {tensor["name"]: tensor["datatype"] for tensor in json.loads(out)["tensors"]}
-    assert shown == v2
-    assert {name: as_tensorflow(datatype) for name, datatype in v2.items()} == tfs
-    assert {
-        name: f"TYPE_{as_tensorflow(d).removeprefix('DT_')}" if d == "BYTES" else f"TYPE_{d}" for name, d in v2.items()
-    } == config
-    for datatype in {*v2.values()}:
-        assert datatype in err
-    show_model("half", None, str(tmp_path), "local")
-    signatures = {one["name"]: one["tensors"] for one in json.loads(capsys.readouterr().out)["signatures"]}
-    metadata = ask(app, "GET", "/v1/models/half/metadata").json()["metadata"]["signature_def"]["signature_def"]
-    for name, tensors in signatures.items():
-        expected = {**metadata[name]["inputs"], **metadata[name]["outputs"]}
-        assert {t["name"]: as_tensorflow(t["datatype"]) for t in tensors} == {
-            k: i["dtype"] for k, i in expected.items()
-        }
-        for tensor in tensors:
-            shape = expected[tensor["name"]]["tensor_shape"]
-            assert tensor["shape"] == (None if shape["unknown_rank"] else [int(dim["size"]) for dim in shape["dim"]])
-    assert seen(app, "half")[0] == {t["name"]: t["datatype"] for t in signatures["serving_default"]}

@@ -64,6 +64,20 @@ def test_not_one_good_row() -> None:
     assert len(reported.errors) == 3
 
 
+@pytest.mark.case("S4")
+def test_no_good_row_and_an_output_that_arrays_cannot_have() -> None:
+    async def infer(question: InferenceInput) -> Arrays:
+        raise NonFiniteOutput("y", [0, 1, 2])
+
+    rows = Rows(3, odd=False)
+    for dtype, size in (("bfloat16", 2), ("float16", 2)):
+        outputs = {"y": TensorInfo("y", dtype, (-1,))}
+        reported = asyncio.run(answer_good_rows(rows, infer, outputs, asyncio.to_thread))
+        assert (reported.outputs["y"].shape, reported.outputs["y"].itemsize) == ((3,), size)
+    with pytest.raises(InvalidRequest, match="arrays cannot have the dtype qint8"):
+        asyncio.run(answer_good_rows(rows, infer, {"y": TensorInfo("y", "qint8", (-1,))}, asyncio.to_thread))
+
+
 def test_who_asks_for_it() -> None:
     for parameters in (None, [], {}, {"on_row_error": "fail"}):
         assert not wants_report(parameters, BATCHED)

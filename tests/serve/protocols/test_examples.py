@@ -13,7 +13,7 @@ import pytest
 from serve.errors import InvalidRequest
 from serve.protocols import examples
 from serve.protocols.examples import decode_examples, encode_classify, encode_regress
-from serve.servables.signatures import CLASSIFY, Signature
+from serve.servables.signatures import CLASSIFY, REGRESS, Signature
 from tests.serve.models import ROW, spec_of
 from tests.serve.signatures import ours, signature
 
@@ -71,6 +71,7 @@ def test_examples_with_context_and_signature() -> None:
         ({"examples": [{"n": [10, {"test": 10}]}]}, "n has element with unexpected JSON type: Object"),
         ({"examples": [{"n": [[10], 20]}]}, "n has element with unexpected JSON type: Array"),
         ({"examples": [{"n": [20, 18446744073709551603]}]}, "Only int64 is supported"),
+        ({"examples": [{"n": 10**400}]}, "n: a number of more than 64 digits is too big to be stored in double"),
         # What no test there names.
         ({}, "key 'examples' is expected and was not found"),
         ({"examples": []}, "is an empty array"),
@@ -109,6 +110,30 @@ def test_a_signature_of_the_kind_gets_serialised_examples() -> None:
     assert features["none"].WhichOneof("kind") is None
     with pytest.raises(InvalidRequest, match="Expected regress signature method_name to be tensorflow/serving/regress"):
         asked.inputs("regress")
+
+
+@pytest.mark.tf
+@pytest.mark.case("S2")
+def test_numbers_of_examples_are_rounded() -> None:
+    """As in FloatTensorWithPrecisionLoss and FloatTensorThatExceedsMaxReturnsInf, for features."""
+    from tensorflow.core.example import example_pb2
+
+    largest = float(np.finfo(np.float64).max)
+    sent = [16777217.0, largest, -largest, 1e-300, 2**64, -(2**63) - 1, 0.1]
+    asked = decode({"examples": [{"x": sent}]}, signature(method=REGRESS, inputs="string"))
+    (data,) = asked.inputs("regress")["inputs"]
+    found = list(example_pb2.Example.FromString(data).features.feature["x"].float_list.value)
+    assert found == [16777216, INF, -INF, 0, 2.0**64, -(2.0**63), float(np.float32(0.1))]
+
+
+@pytest.mark.case("S2")
+def test_a_model_of_ours_refuses_numbers_that_it_cannot_take() -> None:
+    for value in (1e39, 2**24):
+        with pytest.raises(InvalidRequest, match="Example 0: feature amount: Cannot convert JSON value"):
+            decode({"examples": [{**ROW, "amount": value}]}, ours()).inputs("regress")
+    assert decode({"examples": [{**ROW, "weight": 1e300}]}, ours()).inputs("regress")["weight"].tolist() == [1e300]
+    with pytest.raises(InvalidRequest, match=r"Example 0: feature count: JSON Value: 1.18"):
+        decode({"examples": [{**ROW, "count": 2**70}]}, ours()).inputs("regress")
 
 
 def test_a_model_of_ours_gets_columns() -> None:

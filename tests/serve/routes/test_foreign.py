@@ -3,17 +3,22 @@
 import asyncio
 import base64
 import json
+import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from millrace.config.sections.serve import Serve, ServedModel
 from millrace.models.store import ModelStore
 from millrace.storage import Store
+from pipelines.commands.show import show_model
+from serve.isolation.parent import IsolatedServable
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import MAX_BATCH, LoadedModel
 from serve.server.app import Application
@@ -143,6 +148,9 @@ def test_what_the_probe_found_is_known_to_the_server(uneven: Path) -> None:
     assert not servable.signatures["serving_default"].is_batched
     assert not servable.signatures["words"].is_batched
     assert servable.signatures["kept"].is_batched
+    isolated = IsolatedServable("uneven/1", partial(LoadedModel.load_foreign, "uneven", 1, uneven, joins=True), 60)
+    assert isolated.signatures == servable.signatures
+    isolated.close()
 
 
 @pytest.mark.case("S3")
@@ -170,3 +178,65 @@ def test_a_message_that_is_not_utf_8_is_the_clients_error(
     assert f"could not correctly convert string: {shown}" in error_of(answer, 400)
     body["signature_name"] = "failed"
     assert "assertion failed" in error_of(predict(app, body, PREDICT), 400)
+
+
+@pytest.mark.case("S2")
+def test_numbers_beyond_a_float_are_rounded_or_infinite(app: Application) -> None:
+    """In both forms of predict and in V2's JSON; one value, and more than are decoded one by one."""
+    sent = [16777217, 1435774380, 1.7976931348623157e308, -1e39, 2**64, 1e-300]
+    expected = [2 * value for value in (16777216.0, 1435774336.0, float("inf"), float("-inf"), 2.0**64, 0.0)]
+    for values, wanted in ((sent[:1], expected[:1]), (sent * 3, expected * 3)):
+        body = {"signature_name": "kept", "inputs": values}
+        shown = predict(app, body, PREDICT).json()["outputs"]["same"]
+        assert np.array(shown).astype(np.float32).tolist() == wanted
+        inputs = [tensor("x", "FP32", values)]
+        head = {"inputs": inputs, "outputs": [{"name": "same", "parameters": {"binary_data": True}}]}
+        answer = ask(app, "POST", INFER, json=head)
+        assert answer.status_code == 200
+        length = int(answer.headers["Inference-Header-Content-Length"])
+        assert np.frombuffer(answer.content[length:], np.float32).tolist() == wanted
+    rows = predict(app, {"signature_name": "kept", "instances": [5, 16777217]}, PREDICT).json()["predictions"]
+    assert [row["same"] for row in rows] == [10, 33554432]
+
+
+@pytest.mark.case("S2")
+def test_features_beyond_a_float_are_rounded(foreign: Path, tmp_path: Path) -> None:
+    app = app_of(foreign, tmp_path)
+    for method in ("regress", "classify"):
+        body = {"signature_name": f"{method}_x_to_y", "examples": [{"x": 33554434.0}, {"x": 1e308}]}
+        results = ask(app, "POST", f"/v1/models/uneven:{method}", json=body)
+        found = json.loads(results.content)["results"]
+        scores = found if method == "regress" else [row[0][1] for row in found]
+        assert scores == [16777218, float("inf")]
+
+
+@pytest.mark.case("S3")
+def test_names_of_files_and_defaults_that_are_not_text(
+    uneven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    folder = Path(shutil.copytree(uneven, tmp_path / "1"))
+    (folder / "assets.extra").mkdir()
+    Path(os.fsdecode(os.fsencode(folder / "assets.extra") + b"/\xff.txt")).write_bytes(b"x")
+    (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"\xff" * 100)
+    model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signature = model.meta_graphs[0].signature_def["undecoded"]
+    signature.defaults["text"].dtype = 7
+    signature.defaults["text"].string_val.append(b"\xff")
+    signature.defaults["text"].float_val.append(float("nan"))
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    app = app_of(folder, tmp_path)
+    metadata = ask(app, "GET", "/v1/models/uneven/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    assert metadata["undecoded"]["defaults"]["text"]["string_val"] == ["/w=="]
+    show_model("uneven", None, str(tmp_path), "local")
+    out, err = capsys.readouterr()
+    assert "assets.extra/\udcff.txt" in [file["path"] for file in json.loads(out)["files"]]
+    assert "assets.extra/�.txt" in err
+
+
+@pytest.mark.case("S3")
+def test_texts_that_are_not_utf_8(app: Application) -> None:
+    """V1 replaces the bytes; V2 asks for another form."""
+    body = {"signature_name": "words", "inputs": [{"b64": base64.b64encode(b"\xff a").decode()}]}
+    assert predict(app, body, PREDICT).json()["outputs"] == {"same": ["� a"], "words": ["�", "a"]}

@@ -1,16 +1,19 @@
 """Versions that another system wrote into the store."""
 
 import gc
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from millrace.config.sections.serve import ServedModel
 from millrace.models.manifest import ModelDamaged
 from millrace.models.store import ModelStore
 from millrace.storage import Store
+from pipelines.commands.cli import app
 from pipelines.hadoop.cluster import Cluster
 from serve.errors import InvalidRequest, ModelNotFound
 from serve.servables.foreign import foreign_copy
@@ -84,6 +87,25 @@ def test_what_cannot_be_loaded_is_told(foreign: Path, tmp_path: Path, damage: st
     (folder / damage).write_bytes(b"x")
     with pytest.raises(ModelDamaged, match="TensorFlow cannot load it"):
         LoadedModel.load_foreign("half", 7, folder)
+
+
+@pytest.mark.hdfs
+@pytest.mark.case("F5")
+def test_is_put_into_hdfs_by_a_command(hdfs: Cluster, foreign: Path) -> None:
+    """As docs/serving.md says; and it is listed and shown from there."""
+    root, profile = f"{hdfs.hdfs}/put", str(hdfs.folder / "profiles" / "outside.yaml")
+    put = CliRunner().invoke(app, ["data", "put", str(foreign), "/put/models/half/1", "--profile", profile])
+    assert put.exit_code == 0, put.output
+    shown = CliRunner().invoke(app, ["models", "show", "half", "--store", root])
+    assert json.loads(shown.stdout)["signatures"]["double"]["outputs"][0]["datatype"] == "FP32"
+    listed = CliRunner().invoke(app, ["models", "list", "--store", root])
+    assert json.loads(listed.stdout)["models"] == [{"name": "half", "versions": [1], "foreign": True}]
+    manager = ServableManager(ModelStore(Store(root)), {"half": ServedModel(allow_foreign=True)})
+    manager.load()
+    assert manager.get("half").infer({"x": np.float32(2)})["y"] == 3
+    refused = CliRunner().invoke(app, ["models", "push", "half", "--store", root, "--profile", profile])
+    assert refused.exit_code == 5
+    assert "millrace data put" in refused.stderr
 
 
 @pytest.mark.hdfs

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from millrace.features.encoding import INT64_MIN
 from millrace.features.spec import Dtype, Feature, Numeric
 from serve.errors import BadValue
 from serve.servables.signatures import TensorInfo
-from serve.values.arrays import decode_values, encode_values, type_name
+from serve.values.arrays import FEW, decode_values, encode_values, type_name
 from serve.values.document import describe, dump_json
 
 NAN, INF = math.nan, math.inf
@@ -94,32 +96,43 @@ def test_a_model_from_elsewhere_takes_numbers_that_are_none(dtype: str) -> None:
             decode_values([value], info)
 
 
-LOSSY = [2**24, 2**24 + 1, 2**53 + 1, -(2**63), 2**64, 10**40, 3.5e38, -1e39, 1e308]
-EDGES = [2**24 - 1, *LOSSY, 3.4028235e38, 1e-46, 0.1]
+SIZES = [
+    *(2**power + more for power in (24, 25, 53, 54, 63, 64, 100, 127) for more in (-1, 0, 1)),
+    *(3.4028234663852886e38, 3.4028235677973362e38, 3.4028235677973366e38, 1e39, 1.7976931348623157e308, 10**308),
+    *(1e-45, 7e-46, 1e-300, 5e-324, 0.0, 0.1, 0, 1, 1435774380, 1435774380.0, NAN, INF),
+]
+EDGES = [sign * size for size in SIZES for sign in (1, -1)]
+"""Numbers next to the largest that floats represent exactly, or at all."""
 
 
 @pytest.mark.case("S2")
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("copies", [1, 20])
-def test_numbers_beyond_a_float_are_rounded_for_a_model_from_elsewhere(copies: int, dtype: Dtype) -> None:
-    """One by one, and many at once."""
+@given(values=st.lists(st.sampled_from(EDGES) | st.integers(-(10**40), 10**40) | st.floats(), min_size=1, max_size=20))
+def test_a_model_from_elsewhere_takes_every_number(dtype: str, exact: bool, values: list[Any]) -> None:
+    """FloatTensorWithPrecisionLoss, FloatTensorThatExceedsMaxReturnsInf, FloatTensorThatExceedsMinReturnsZero.
+
+    Few values are decoded one by one, many together; in each case as C++ does: to double, then to float.
+    """
     with np.errstate(over="ignore"):
-        expected = np.array([float(value) for value in EDGES], np.float64).astype(dtype)
-    for value, wanted in zip(EDGES, expected, strict=True):
-        found = decode_values([value] * copies, TensorInfo("x", dtype, None))
-        np.testing.assert_array_equal(found, np.array([wanted] * copies, dtype))
-    found = decode_values(EDGES * copies, TensorInfo("x", dtype, None))
-    np.testing.assert_array_equal(found, np.tile(expected, copies))
+        expected = np.array([float(value) for value in values], np.float64).astype(dtype)
+    found = decode_values(values, TensorInfo("x", dtype, None), exact=exact)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+    assert np.signbit(found).tolist() == np.signbit(expected).tolist()
 
 
-@pytest.mark.parametrize("copies", [1, 20])
+@pytest.mark.case("S2")
+@pytest.mark.parametrize("copies", [1, FEW + 1])
 def test_numbers_beyond_a_float_are_refused_for_a_model_of_ours(copies: int) -> None:
-    for value in LOSSY:
-        with pytest.raises(BadValue, match="without loss of precision"):
+    for value in (2**24, -(2**63), 2**64, 10**40, 3.5e38, -1e39, 1e308):
+        with pytest.raises(BadValue, match="to float without loss of precision"):
             decode_values([value] * copies, ours("float32"))
     for value in (2**53 + 1, 10**40):
-        with pytest.raises(BadValue, match="without loss of precision"):
+        with pytest.raises(BadValue, match="to double without loss of precision"):
             decode_values([value] * copies, ours("float64"))
+    for whole in (2**24, -(2**24)):
+        assert decode_values([whole] * copies, ours("float32"), exact=False).tolist() == [whole] * copies
 
 
 def test_refuses_a_timestamp_that_leaves_the_calendar() -> None:

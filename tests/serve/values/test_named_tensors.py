@@ -61,7 +61,7 @@ def test_base64_is_decoded() -> None:
     bad = tensor("s", data=["YQ==", "not base64!"], parameters=base64)
     with pytest.raises(InvalidRequest, match=r"input 's', value 1: Unable to base64 decode"):
         decode_tensors(read_tensors([tensor("x"), bad], memoryview(b""), SIGNATURE))
-    with pytest.raises(InvalidRequest, match=r"input 'x': content_type base64 is for BYTES"):
+    with pytest.raises(InvalidRequest, match=r"input 'x': content_type base64 is for datatype BYTES"):
         read_tensors([tensor("x", parameters=base64), tensor("s")], memoryview(b""), SIGNATURE)
 
 
@@ -70,7 +70,7 @@ def test_base64_is_decoded() -> None:
 def test_a_content_type_that_would_mean_other_values_is_refused(content_type: object) -> None:
     s = tensor("s", parameters={"content_type": content_type})
     with pytest.raises(
-        InvalidRequest, match=r"input 's': content_type .* is not supported; supported are base64, datetime"
+        InvalidRequest, match=r"input 's': parameters: content_type .* is not supported; supported are base64, datetime"
     ):
         read_tensors([tensor("x"), s], memoryview(b""), SIGNATURE)
 

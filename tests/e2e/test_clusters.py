@@ -1,5 +1,6 @@
 """All stages on YARN and on a standalone Spark cluster, with the store on HDFS: same results as locally."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +20,18 @@ PROFILES = ("yarn", "standalone")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for models in the environment of the cluster's daemons."""
+    return tmp_path_factory.mktemp("daemons") / "cache"
+
+
+@pytest.fixture(scope="module")
+def cluster(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """HDFS, YARN, and a standalone master with two workers."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start(Size(datanodes=1), tied=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILLRACE_CACHE", str(cache))
+        cluster.start(Size(datanodes=1), tied=True)
     yield cluster
     cluster.stop()
 
@@ -58,11 +67,17 @@ def test_all_stages(cluster: Cluster, runs: dict[str, Done], made: Store, profil
     assert there == pytest.approx(here, abs=1e-6)
 
 
-def test_a_driver_in_a_container(cluster: Cluster, runs: dict[str, Done], home: Path) -> None:
-    """In cluster mode the driver runs in a YARN container; the result comes from the run record."""
+@pytest.mark.case("D4")
+def test_a_driver_in_a_container(cluster: Cluster, cache: Path, runs: dict[str, Done], home: Path) -> None:
+    """In cluster mode the driver runs in a YARN container; the result comes from the run record.
+
+    The model is copied into the cache folder that the daemons' environment names, whatever home a container has.
+    """
     assert runs["yarn"].code == 0
+    shutil.rmtree(cache)
     in_container = settings({"spark.deploy_mode": "cluster", "spark.driver_memory": "1g"})
     options = (*where(cluster, "yarn"), *in_container, "--date", "2014-01-01")
     done = run_command(home, "millrace", "score", "shapes.yaml", *options, **cluster.env)
     assert (done.code, done.result["outcome"]) == (0, "committed"), done.err
     assert "submitted as application_" in done.err
+    assert [*cache.rglob("saved_model.pb")]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -12,10 +13,12 @@ from starlette.requests import ClientDisconnect, Request
 from serve.errors import BodyTooLarge, EncodingRefused, InvalidRequest
 from serve.values.document import describe
 
-Receiving = Callable[[], AbstractContextManager[None]]
+Counting = Callable[[], AbstractContextManager[None]]
 
 ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """The ``wbits`` of zlib for each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
+DECOMPRESSORS: Final = 2
+"""Bodies that are decompressed at the same time."""
 MAX_STREAMS: Final = 16
 """Members of a gzip body; each costs a copy of the bytes after it."""
 MAX_DIGITS: Final = 18
@@ -61,47 +64,68 @@ def timeout_of(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
     return None
 
 
-async def read_body(request: Request, limit: int, receiving: Receiving = contextlib.nullcontext) -> bytes:
-    """Read and decompress the body, whatever its Content-Type is.
+class BodyReader:
+    """Reads and decompresses bodies, whatever their Content-Type is.
 
     Args:
-        request: The request.
         limit: Most bytes, before and after decompression.
-        receiving: A context for the time in which the rest of the body arrives; not for a body that is there already.
-
-    Raises:
-        BodyTooLarge: Content-Length is over the limit (nothing is read), or more bytes than the limit arrive, or the
-            decompressed body is larger.
-        EncodingRefused: Content-Encoding is neither gzip nor deflate.
-        InvalidRequest: Content-Length is not a number, or the body is not compressed as Content-Encoding says.
+        receiving: A context for the time in which a body arrives, unless it came with its head; it may refuse it.
+        unpacking: A context for the time in which a body is decompressed; it may refuse it.
     """
-    encoding = (header_of(request, b"content-encoding") or "identity").lower()
-    if encoding not in ENCODINGS:
-        raise EncodingRefused(encoding)
-    declared = header_of(request, b"content-length") or "0"
-    if not (declared.isascii() and declared.isdigit()) or len(declared) > MAX_DIGITS:
-        raise InvalidRequest("Content-Length is not a number of bytes")
-    if int(declared) > limit:
-        raise BodyTooLarge(limit)
-    body = await _receive(request, limit, receiving)
-    bits = ENCODINGS[encoding]
-    if bits is None:
-        return body
-    # In a thread: a small body may decompress to a large one.
-    return await asyncio.to_thread(decompress, body, bits, limit)
 
+    def __init__(
+        self, limit: int, receiving: Counting = contextlib.nullcontext, unpacking: Counting = contextlib.nullcontext
+    ) -> None:
+        self._limit = limit
+        self._receiving = receiving
+        self._unpacking = unpacking
+        # Their own threads: a small body may decompress to a large one, and others must not wait for it.
+        self._threads = ThreadPoolExecutor(DECOMPRESSORS, thread_name_prefix="decompress")
 
-async def _receive(request: Request, limit: int, receiving: Receiving) -> bytes:
-    part, is_last = await _receive_part(request, limit)
-    if is_last:
-        return part
-    parts, size = [part], len(part)
-    with receiving():
-        while not is_last:
-            part, is_last = await _receive_part(request, limit, size)
-            parts.append(part)
-            size += len(part)
-    return b"".join(parts)
+    async def read(self, request: Request, limit: int | None = None) -> bytes:
+        """Read a body.
+
+        Args:
+            request: The request.
+            limit: Most bytes of this body; by default that of the reader.
+
+        Raises:
+            BodyTooLarge: Content-Length is over the limit (nothing is read), or more bytes than the limit arrive, or
+                the decompressed body is larger.
+            EncodingRefused: Content-Encoding is neither gzip nor deflate.
+            InvalidRequest: Content-Length is not a number, or the body is not compressed as Content-Encoding says.
+        """
+        limit = self._limit if limit is None else limit
+        encoding = (header_of(request, b"content-encoding") or "identity").lower()
+        if encoding not in ENCODINGS:
+            raise EncodingRefused(encoding)
+        declared = header_of(request, b"content-length") or "0"
+        if not (declared.isascii() and declared.isdigit()) or len(declared) > MAX_DIGITS:
+            raise InvalidRequest("Content-Length is not a number of bytes")
+        if int(declared) > limit:
+            raise BodyTooLarge(limit)
+        bits = ENCODINGS[encoding]
+        body = await self._receive(request, limit)
+        if bits is None:
+            return body
+        with self._unpacking():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, decompress, body, bits, limit)
+
+    async def _receive(self, request: Request, limit: int) -> bytes:
+        part, is_last = await _receive_part(request, limit)
+        if is_last:
+            return part
+        parts, size = [part], len(part)
+        with self._receiving():
+            while not is_last:
+                part, is_last = await _receive_part(request, limit, size)
+                parts.append(part)
+                size += len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _receive_part(request: Request, limit: int, received: int = 0) -> tuple[bytes, bool]:

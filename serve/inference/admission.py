@@ -6,7 +6,8 @@ answers. So there is nothing to adapt when the load changes. A request with a lo
 its body is read. ADR 17 explains the choice.
 
 A request counts from when its body is complete: a client that sends slowly takes no one's place. Bodies that are still
-arriving have a limit of their own, which a request whose body has arrived with its head does not need.
+arriving have a limit of their own, which a request whose body has arrived with its head does not need. Bodies that are
+being decompressed have one, too.
 """
 
 import contextlib
@@ -36,6 +37,8 @@ class Admission:
         """The number of running predictions."""
         self.arriving = 0
         """The number of bodies that are being received."""
+        self.unpacking = 0
+        """The number of bodies that are being decompressed."""
 
     def check(self, rate: "ServiceRate", target_s: float | None = None) -> None:
         """Check whether a request would be accepted now, without counting it.
@@ -77,6 +80,17 @@ class Admission:
             yield
         finally:
             self.arriving -= 1
+
+    @contextlib.contextmanager
+    def unpack(self) -> Iterator[None]:
+        """Count a body that is being decompressed; see `receive`."""
+        if self.unpacking >= self._limit:
+            raise Overloaded(f"{self.unpacking} bodies are being decompressed")
+        self.unpacking += 1
+        try:
+            yield
+        finally:
+            self.unpacking -= 1
 
 
 class ServiceRate:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from starlette.requests import Request
 
 from serve.errors import InvalidRequest, ModelNotFound
-from serve.http.requests import read_body, timeout_of
+from serve.http.requests import BodyReader, timeout_of
 from serve.http.responses import Reply
 from serve.inference.deadlines import Deadline, deadline_in
 from serve.inference.inputs import Decoded
@@ -32,12 +32,12 @@ class Endpoints:
 
     Args:
         service: Runs the predictions.
-        max_body: Most bytes of a request body.
+        bodies: Reads the bodies of requests.
     """
 
-    def __init__(self, service: Service, max_body: int) -> None:
+    def __init__(self, service: Service, bodies: BodyReader) -> None:
         self._service = service
-        self._max_body = max_body
+        self._bodies = bodies
 
     async def predict(self, request: Request) -> Reply:
         """Predict for the rows in the body."""
@@ -90,7 +90,7 @@ class Endpoints:
         answer = self._predict if method == "predict" else self._examples
         self._service.check_admission(servable)
         deadline = deadline_in(timeout_of(request.scope["headers"]))
-        body = await read_body(request, self._max_body, self._service.admission.receive)
+        body = await self._bodies.read(request)
         with self._service.admitted(servable):
             return Reply(await answer(servable, body, method, deadline))
 
@@ -139,9 +139,9 @@ class Endpoints:
         return Reply(tfs.encode_metadata(servable.name, servable.version, servable.signatures))
 
 
-def entries(service: Service, max_body: int) -> list[Entry]:
+def entries(service: Service, bodies: BodyReader) -> list[Entry]:
     """The routes below /v1."""
-    endpoints = Endpoints(service, max_body)
+    endpoints = Endpoints(service, bodies)
     return [
         *(Entry("POST", f"{path}:predict", "predict", endpoints.predict) for path in (MODEL, VERSION, LABEL)),
         *(Entry("POST", f"{path}:classify", "predict", endpoints.classify) for path in (MODEL, VERSION, LABEL)),

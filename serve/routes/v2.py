@@ -1,12 +1,13 @@
 """The Open Inference Protocol's routes, with Triton's extensions."""
 
 from importlib import metadata
+from typing import Final
 
 from starlette.requests import Request
 
 from millrace.errors import shorten
 from serve.errors import InvalidRequest
-from serve.http.requests import MAX_DIGITS, header_of, read_body, timeout_of
+from serve.http.requests import MAX_DIGITS, BodyReader, header_of, timeout_of
 from serve.http.responses import Reply, error_response
 from serve.inference.deadlines import Deadline, deadline_in, parameter_deadline
 from serve.inference.rowwise import wants_report
@@ -22,6 +23,8 @@ from serve.values.document import dump_json, parse_json
 
 MODEL = "/v2/models/{name:plain}"
 VERSION = MODEL + "/versions/{version:plain}"
+CONTROL_BYTES: Final = 16_384
+"""Most bytes of a body that is not a prediction; the event loop parses it."""
 
 
 class Endpoints:
@@ -29,12 +32,12 @@ class Endpoints:
 
     Args:
         service: Runs the predictions.
-        max_body: Most bytes of a request body.
+        bodies: Reads the bodies of requests.
     """
 
-    def __init__(self, service: Service, max_body: int) -> None:
+    def __init__(self, service: Service, bodies: BodyReader) -> None:
         self._service = service
-        self._max_body = max_body
+        self._bodies = bodies
 
     async def server(self, _: Request) -> Reply:
         """Return the name, version and extensions of the server."""
@@ -94,7 +97,7 @@ class Endpoints:
 
     async def index(self, request: Request) -> Reply:
         """List every version of every model with its state."""
-        body = await read_body(request, self._max_body, self._service.admission.receive)
+        body = await self._bodies.read(request, CONTROL_BYTES)
         parsed = parse_json(body, ignore_rest=False) if body.strip() else {}
         if not isinstance(parsed, dict) or type(parsed.get("ready", False)) is not bool:
             raise InvalidRequest('expected an object such as {"ready": true}')
@@ -115,7 +118,7 @@ class Endpoints:
 
     async def _controlled(self, request: Request) -> str:
         """The name of the model; Triton's own parameters, such as a configuration, are refused."""
-        body = await read_body(request, self._max_body, self._service.admission.receive)
+        body = await self._bodies.read(request, CONTROL_BYTES)
         parsed = parse_json(body, ignore_rest=False) if body.strip() else {}
         parameters = parsed.get("parameters", {}) if isinstance(parsed, dict) else None
         if not isinstance(parameters, dict) or parameters.keys() - {"unload_dependents"}:
@@ -131,7 +134,7 @@ class Endpoints:
         header = None if length is None else int(length)
         self._service.check_admission(servable)
         deadline = deadline_in(timeout_of(request.scope["headers"]))
-        body = await read_body(request, self._max_body, self._service.admission.receive)
+        body = await self._bodies.read(request)
         with self._service.admitted(servable):
             answer, json_bytes = await self._infer(servable, body, header, deadline)
         if json_bytes is None:
@@ -169,9 +172,9 @@ class Endpoints:
         return await self._service.servable(request.path_params["name"], version_of(request.path_params.get("version")))
 
 
-def entries(service: Service, max_body: int) -> list[Entry]:
+def entries(service: Service, bodies: BodyReader) -> list[Entry]:
     """The routes below /v2."""
-    endpoints = Endpoints(service, max_body)
+    endpoints = Endpoints(service, bodies)
     return [
         *(Entry("POST", f"{path}/infer", "predict", endpoints.infer) for path in (MODEL, VERSION)),
         Entry("GET", "/v2", "look", endpoints.server),

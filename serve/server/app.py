@@ -8,6 +8,7 @@ from millrace.config.sections.serve import Serve
 from serve.http.access import Access
 from serve.http.cors import CrossOrigin
 from serve.http.edge import HANDLERS, Edge
+from serve.http.requests import BodyReader
 from serve.inference.service import Service
 from serve.monitoring.merged_metrics import SharedPages
 from serve.monitoring.metrics import Metrics
@@ -44,10 +45,11 @@ class Application(Edge):
             exception_handlers=HANDLERS,
             redirect_slashes=False,
         )
-        max_body = settings.max_body_mb * 1024 * 1024
+        admission = self.service.admission
+        self._bodies = BodyReader(settings.max_body_mb * 2**20, admission.receive, admission.unpack)
         entries = [
-            *v1.entries(self.service, max_body),
-            *v2.entries(self.service, max_body),
+            *v1.entries(self.service, self._bodies),
+            *v2.entries(self.service, self._bodies),
             *pages.entries(self.counts),
         ]
         routes = build_routes(entries, Access(settings))
@@ -63,6 +65,11 @@ class Application(Edge):
             logs_requests=settings.log_requests,
             cors=CrossOrigin(settings.cors_origins) if settings.cors_origins else None,
         )
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._bodies.close()
+        self.service.close()
 
     async def counts(self) -> bytes:
         """The page with the metrics, of all workers."""

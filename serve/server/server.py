@@ -124,7 +124,7 @@ def run_worker(
             )
             _serve(server, listener)
             reloader.stop()
-        app.service.close()
+        app.close()
     finally:
         # At its exit, the interpreter would wait for the processes of models, which ignore SIGTERM.
         group.end()

@@ -43,7 +43,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = Application(manager, Serve())
     with listening(app) as address:
         yield address
-    app.service.close()
+    app.close()
 
 
 @pytest.fixture(scope="module")

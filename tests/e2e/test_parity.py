@@ -69,5 +69,5 @@ def _predict(store: Store, product: Product, sample: pa.Table) -> list[float]:
     times = ("found", "day")
     body = {"instances": [row | {name: row[name] and row[name].isoformat() for name in times} for row in rows]}
     predictions = predict(app, body, "/v1/models/shapes:predict").json()["predictions"]
-    app.service.close()
+    app.close()
     return [each if isinstance(each, float) else each["prediction"] for each in predictions]

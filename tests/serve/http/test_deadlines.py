@@ -16,7 +16,7 @@ from starlette.responses import Response
 from millrace.config.sections.serve import Serve
 from serve.http.edge import HANDLERS, Edge
 from serve.http.fast_path import MAX_HEAD_BYTES
-from serve.http.requests import read_body
+from serve.http.requests import BodyReader
 from serve.monitoring.metrics import Metrics
 from tests.serve.client import listening
 
@@ -34,7 +34,7 @@ def address() -> Iterator[tuple[str, int]]:
 
     @app.post("/echo")
     async def echo(request: Request) -> Response:
-        return Response(await read_body(request, 1_000_000))
+        return Response(await BodyReader(1_000_000).read(request))
 
     @app.get("/wait")
     async def wait() -> None:

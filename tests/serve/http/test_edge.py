@@ -19,7 +19,7 @@ from starlette.routing import Route
 from millrace.logs import configure_logging
 from serve.errors import BodyTooLarge, InvalidRequest
 from serve.http.edge import HANDLERS, Edge
-from serve.http.requests import decompress, read_body, timeout_of
+from serve.http.requests import BodyReader, decompress, timeout_of
 from serve.monitoring.metrics import Metrics
 from serve.routes.table import RouteTable
 from tests.serve.client import ask, error_of
@@ -40,8 +40,10 @@ def metrics() -> Metrics:
 def app(metrics: Metrics) -> Edge:
     """Routes that read, and routes that break."""
 
+    reader = BodyReader(LIMIT)
+
     async def read(request: Request) -> Response:
-        return Response(await read_body(request, LIMIT))
+        return Response(await reader.read(request))
 
     async def bug(_: Request) -> Response:
         raise RuntimeError("/secret/path and a password")

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 VARIABLE: Final = "MILLRACE_CACHE"
 SIZE_VARIABLE: Final = "MILLRACE_CACHE_GB"
 DEFAULT_GB: Final = 10.0
+LOCK: Final = ".lock"
 GRACE_S: Final = 3600.0
 """A copy that was used in this time is not removed: a process may be loading it."""
 STAGED_S: Final = 86_400.0
@@ -101,6 +102,9 @@ def evict(kept: Path) -> None:
         is_staged = path.name.startswith(".tmp-")  # after a day: a process was killed while it downloaded
         if path == kept or now - used < (STAGED_S if is_staged else GRACE_S) or (total <= limit and not is_staged):
             continue
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime != used:
+                continue  # another process has just begun to use it
         if not is_staged:
             logger.info("removed %s from the cache, which is over its limit of %g GB", path, limit / 1e9)
         remove_copy(path)
@@ -154,33 +158,49 @@ class OwnedFolder:
         parent.mkdir(exist_ok=True)
         _remove_abandoned(parent)
         self.path = parent / f"{prefix}-{uuid.uuid4().hex}"
-        self._lock = _lock(self.path.with_suffix(".lock"))
+        self._lock: int | None = _new_lock(_lock_of(self.path))
         self.path.mkdir()
 
     def remove(self) -> None:
         """Remove it; may be called again."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
-            self.path.with_suffix(".lock").unlink(missing_ok=True)
+            _lock_of(self.path).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 
 
-def _lock(path: Path) -> int | None:
-    """Lock a file, which is made if necessary; None if another process has the lock."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{LOCK}")  # not `with_suffix`: names of models may have dots
+
+
+def _new_lock(path: Path) -> int:
+    """Make a locked file. It gets its name when it is locked: no other process sees it without its lock."""
+    hidden = path.with_name(f".new-{path.name}")
+    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hidden.rename(path)
     except OSError:
         os.close(descriptor)
-        return None
+        raise
     return descriptor
 
 
 def _remove_abandoned(parent: Path) -> None:
-    for file in parent.glob("*.lock"):
-        descriptor = _lock(file)
-        if descriptor is not None:
-            shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+    for file in parent.glob(f"*{LOCK}"):
+        if file.name.startswith("."):
+            continue
+        try:
+            descriptor = os.open(file, os.O_RDWR)
+        except FileNotFoundError:
+            continue  # its process has just removed it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # in use
+        else:
+            shutil.rmtree(file.with_name(file.name.removesuffix(LOCK)), ignore_errors=True)
             file.unlink(missing_ok=True)
+        finally:
             os.close(descriptor)

@@ -89,9 +89,11 @@ class Service:
         """
         if label is not None:
             version = self.manager.version_of(name, label)
-        found = self.manager.loaded(name, version)
+        found = self.manager.use(name, version)
         if found:
             return found
+        if version is None:
+            return self.manager.get(name)  # it loads nothing, and must not wait for what others load
         return await self.loads.load(name, version, self.manager.get, name, version)
 
     def check_admission(self, servable: Servable) -> None:

@@ -32,12 +32,13 @@ class IsolatedServable(Servable):
         label: The name and version, for messages.
         load: Loads it; see `ModelProcess`.
         answer_within_s: Longest time of one TensorFlow call. If it is exceeded, the process is ended.
+        load_within_s: Longest time of loading; the same.
         group: The processes that end together.
         logs_json: Whether the process logs in JSON.
 
     Raises:
         Exception: The error of `load`.
-        ModelDamaged: The process ended while it loaded the model.
+        ModelDamaged: The process ended while it loaded the model, or did not load it in time.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class IsolatedServable(Servable):
         load: Load,
         answer_within_s: float,
         *,
+        load_within_s: float | None = None,
         group: ProcessGroup | None = None,
         logs_json: bool = False,
     ) -> None:
@@ -54,9 +56,12 @@ class IsolatedServable(Servable):
         self._label = label
         self._load = load
         self._answer_within_s = answer_within_s
+        self._load_within_s = load_within_s
         self._process = self._start()
         self._lock = threading.Lock()
         self._failure: tuple[float, Exception] | None = None
+        self._restarting: asyncio.Future[ModelProcess] | None = None
+        """A restart that callers in the event loop wait for."""
         loaded = self._process.loaded
         super().__init__(loaded.origin, loaded.signatures, joins=loaded.joins)
         self._holder = [self._process]
@@ -97,16 +102,16 @@ class IsolatedServable(Servable):
         self, executor: Executor, signature: Signature, columns: Mapping[str, Encoded], rows: int | None, size: int = 0
     ) -> Arrays:
         """All outputs, without blocking the event loop; see `answer`."""
-        loop, process = asyncio.get_running_loop(), self._process
+        process = self._process
         request = await work(executor, size, pack, (signature.name, columns, rows))
         for _ in range(2):
             try:
                 return await process.call_async(request, executor)
             except TimeoutError as error:
-                await loop.run_in_executor(executor, self._restart, process)
+                await self._restart_soon(process, executor)
                 raise self._too_late() from error
             except Ended:
-                process = await loop.run_in_executor(executor, self._restart, process)
+                process = await self._restart_soon(process, executor)
         raise self._ended_twice()
 
     def _too_late(self) -> InferenceLate:
@@ -115,6 +120,20 @@ class IsolatedServable(Servable):
 
     def _ended_twice(self) -> InferenceFailed:
         return InferenceFailed(self.name, self.version, "its process ended while it answered")
+
+    async def _restart_soon(self, dead: ModelProcess, executor: Executor) -> ModelProcess:
+        """See `_restart`. However many callers wait, it takes one thread of the executor."""
+        restarting = self._restarting
+        if restarting is None:
+            loop = asyncio.get_running_loop()
+            restarting = self._restarting = loop.run_in_executor(executor, self._restart, dead)
+            restarting.add_done_callback(self._forget_restart)
+        return await asyncio.shield(restarting)
+
+    def _forget_restart(self, restarting: "asyncio.Future[ModelProcess]") -> None:
+        self._restarting = None
+        if not restarting.cancelled():
+            restarting.exception()  # mark it as seen: its callers may be gone
 
     def _restart(self, dead: ModelProcess) -> ModelProcess:
         """Restart the process, and return the new one. Of several callers only one restarts it."""
@@ -142,7 +161,16 @@ class IsolatedServable(Servable):
 
     def _start(self) -> ModelProcess:
         try:
-            return ModelProcess(self._load, self._answer_within_s, group=self._group, logs_json=self._logs_json)
+            return ModelProcess(
+                self._load,
+                self._answer_within_s,
+                load_within_s=self._load_within_s,
+                group=self._group,
+                logs_json=self._logs_json,
+            )
+        except TimeoutError as error:
+            reason = f"it was not loaded within {self._load_within_s:g} s"
+            raise ModelDamaged(self._label, reason, hint="raise serve.load_deadline_s if it needs longer") from error
         except Ended as error:
             raise ModelDamaged(self._label, "its process ended while it was loaded") from error
 

@@ -36,16 +36,24 @@ class ModelProcess:
     Args:
         load: Loads the model in the process; it has to be picklable.
         answer_within_s: Seconds after which a process without an answer is considered to hang.
+        load_within_s: The same while it loads the model; None waits for ever.
         group: The processes that end together with this one.
         logs_json: Whether the process logs in JSON.
 
     Raises:
         Exception: The error of `load`.
         Ended: The process ended before the model was loaded.
+        TimeoutError: The model was not loaded in time; the process was ended.
     """
 
     def __init__(
-        self, load: Load, answer_within_s: float, *, group: "ProcessGroup | None" = None, logs_json: bool = False
+        self,
+        load: Load,
+        answer_within_s: float,
+        *,
+        load_within_s: float | None = None,
+        group: "ProcessGroup | None" = None,
+        logs_json: bool = False,
     ) -> None:
         ends = [socket.socketpair() for _ in range(CALLS + 1)]
         self._process: ForkServerProcess = _context().Process(
@@ -62,6 +70,8 @@ class ModelProcess:
             (group or ProcessGroup()).start(self)
             for _, theirs in ends:
                 theirs.close()
+            if load_within_s is not None:
+                limit_wait(self._connections[0], load_within_s)
             self.loaded: Loaded = self._receive_loaded()
         except BaseException:
             self.end()
@@ -153,6 +163,8 @@ class ModelProcess:
     def _receive_loaded(self) -> Loaded:
         try:
             received = receive(self._connections[0])
+        except TimeoutError:
+            raise
         except (EOFError, OSError) as error:
             raise Ended() from error
         if isinstance(received, Exception):

@@ -14,7 +14,7 @@ import numpy as np
 
 from serve.errors import InvalidRequest
 from serve.monitoring.correlation import new_id
-from serve.servables.signatures import SERVING_DEFAULT, Signature, TensorInfo, find_signature
+from serve.servables.signatures import Signature, TensorInfo, default_signature, find_signature
 from serve.values.arrays import Array
 from serve.values.content_types import BASE64, DATETIME, PARAMETER, TEXT, content_type_of
 from serve.values.document import describe, dump_json, parse_json
@@ -140,11 +140,10 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     if not isinstance(document, dict):
         raise InvalidRequest(f"expected an object with 'inputs', found {describe(document)}")
     parameters = parameters_of(document, "the request")
-    content_type_of(parameters, "the request")
-    name = parameters.get("signature_name", SERVING_DEFAULT)
-    if not isinstance(name, str):
+    name = parameters.get("signature_name")
+    if name is not None and not isinstance(name, str):
         raise InvalidRequest(f"parameters: signature_name is not a string: {describe(name)}")
-    signature = find_signature(signatures, name)
+    signature = default_signature(signatures) if name is None else find_signature(signatures, name)
     identity = document.get("id") or ""
     if not isinstance(identity, str):
         raise InvalidRequest(f"id: expected a string, found {describe(identity)}")
@@ -152,7 +151,7 @@ def decode_infer(body: bytes, header_length: int | None, signatures: Mapping[str
     outputs = _decode_outputs(
         document.get("outputs"), signature, is_binary=parameters.get("binary_data_output") is True
     )
-    content_type = content_type_of(parameters, "parameters")
+    content_type = content_type_of(parameters, "the request")
     return InferRequest(
         identity or new_id(), signature, document.get("inputs"), blobs, outputs, parameters, content_type
     )

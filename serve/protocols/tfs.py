@@ -220,7 +220,7 @@ def encode_predict(outputs: Mapping[str, Array], is_row_form: bool) -> bytes:
     if is_row_form:
         _check_rows(outputs)
     columns = {name: encode_values(name, values) for name, values in outputs.items()}
-    non_finite = any(values.dtype.kind == "f" and not np.isfinite(values).all() for values in outputs.values())
+    non_finite = has_non_finite(outputs)
     if len(columns) == 1:
         answer = next(iter(columns.values()))
     elif is_row_form:
@@ -267,3 +267,8 @@ def encode_status(name: str, *, ready: bool, versions: Sequence[tuple[int, str, 
     ]
     reason = {"reason": problem} if problem else {}
     return dump_json({"name": name, "ready": ready, **reason, "model_version_status": listed})
+
+
+def has_non_finite(outputs: Mapping[str, Array]) -> bool:
+    """Whether a float is NaN or infinite, for which TensorFlow Serving writes tokens that JSON does not have."""
+    return any(values.dtype.kind == "f" and not np.isfinite(values).all() for values in outputs.values())

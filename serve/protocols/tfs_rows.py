@@ -6,7 +6,7 @@ from typing import Any
 
 from serve.errors import BadValue, InvalidRequest
 from serve.inference.rowwise import Reported
-from serve.protocols.tfs import PredictRequest
+from serve.protocols.tfs import PredictRequest, has_non_finite
 from serve.servables.signatures import JSON_DTYPES, TensorInfo
 from serve.values.arrays import Array, encode_values, is_plain
 from serve.values.document import describe, dump_json
@@ -95,7 +95,9 @@ def encode_reported(reported: Reported, is_row_form: bool) -> bytes:
         oks = reported.row_ok.tolist()
         answer = [dict(zip(columns, row, strict=True)) if ok else None for row, ok in zip(rows, oks, strict=True)]
     errors = [error.as_dict() for error in reported.errors]
-    return dump_json({"predictions" if is_row_form else "outputs": answer, "row_errors": errors})
+    answered = {"predictions" if is_row_form else "outputs": answer, "row_errors": errors}
+    good = {name: values[reported.row_ok] for name, values in reported.outputs.items()}
+    return dump_json(answered, non_finite=has_non_finite(good))
 
 
 def _with_nulls(name: str, values: Array, reported: Reported) -> list[Any]:

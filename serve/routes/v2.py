@@ -18,7 +18,7 @@ from serve.protocols.oip_rows import InferRows, with_row_ok
 from serve.routes.table import Entry
 from serve.servables.saved_model import MAX_BATCH
 from serve.servables.servable import Servable
-from serve.servables.signatures import SERVING_DEFAULT, find_signature
+from serve.servables.signatures import default_signature
 from serve.values.document import dump_json, parse_json
 
 MODEL = "/v2/models/{name:plain}"
@@ -65,7 +65,7 @@ class Endpoints:
         """Return the inputs and outputs of a model."""
         servable = await self._servable(request)
         numbers = [s.version for s in self._service.manager.all_loaded(servable.name)]
-        signature = find_signature(servable.signatures, SERVING_DEFAULT)
+        signature = default_signature(servable.signatures)
         return Reply(repository.encode_metadata(servable.name, sorted(numbers), signature))
 
     async def model_ready(self, request: Request) -> Reply:
@@ -80,7 +80,7 @@ class Endpoints:
     async def config(self, request: Request) -> Reply:
         """Return the configuration of a model, in Triton's form."""
         servable = await self._servable(request)
-        signature = find_signature(servable.signatures, SERVING_DEFAULT)
+        signature = default_signature(servable.signatures)
         return Reply(repository.encode_config(servable.name, signature, MAX_BATCH if servable.joins else 0))
 
     async def stats(self, request: Request) -> Reply:

@@ -1,7 +1,8 @@
 """The models that are served, by name."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from millrace.config.sections.serve import ServedModel
@@ -11,7 +12,8 @@ from serve.errors import ModelNotFound
 from serve.garbage import relax_collector
 from serve.servables.loader import Host, Loader, in_this_process
 from serve.servables.servable import Servable
-from serve.servables.versions import Outcome, ServedVersions, VersionStatus
+from serve.servables.versions.served import ServedVersions
+from serve.servables.versions.status import Outcome, VersionStatus
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class ServableManager:
         kept_versions: Versions per model that stay loaded beside those that the settings name.
         threads: Number of threads of TensorFlow; by default its own choice.
         host: Chooses the process that loads a version; by default this one.
+        loaders: Models that are loaded at the same time; more than one only if `host` starts processes.
     """
 
     def __init__(
@@ -37,10 +40,14 @@ class ServableManager:
         kept_versions: int = 2,
         threads: int | None = None,
         host: Host = in_this_process,
+        loaders: int = 1,
     ) -> None:
         self._store = store
         self._kept = kept_versions
         self._loader = Loader(store, threads=threads, host=host)
+        self._threads = ThreadPoolExecutor(loaders, thread_name_prefix="load-models")
+        self._running: dict[str, Future[Outcome | None]] = {}
+        """The refreshes that have not ended, by model."""
         self._models = {name: self._open(name, settings) for name, settings in models.items()}
 
     @property
@@ -82,11 +89,12 @@ class ServableManager:
             ConfigError: The model store cannot be used for any model: no permission, for example.
         """
         unusable: list[ConfigError] = []
-        for model in self._models.values():
+        loading = {model.name: self._threads.submit(model.load) for model in self._models.values()}
+        for name, loaded in loading.items():
             try:
-                model.load()
+                loaded.result()
             except MillraceError as error:
-                logger.debug("model %s was not loaded: %s", model.name, error)
+                logger.debug("model %s was not loaded: %s", name, error)
                 unusable += [error] if isinstance(error, ConfigError) else []
         relax_collector()
         if unusable and len(unusable) == len(self._models):
@@ -110,6 +118,25 @@ class ServableManager:
         """
         return self._model(name).refresh(sizes)
 
+    def refresh_all(self, sizes_of: Callable[[str], Sequence[int]], wait_s: float) -> dict[str, Future[Outcome | None]]:
+        """Refresh every model; a model that takes longer than `wait_s` continues, and delays no other.
+
+        Args:
+            sizes_of: Returns the batch sizes in use of a model.
+            wait_s: How long to wait, in seconds.
+
+        Returns:
+            The refreshes that have ended, by model; see `refresh` for their results.
+        """
+        for name in self.names:
+            if name not in self._running:
+                self._running[name] = self._threads.submit(self.refresh, name, sizes_of(name))
+        wait(self._running.values(), wait_s)
+        ended = {name: future for name, future in self._running.items() if future.done()}
+        for name in ended:
+            del self._running[name]
+        return ended
+
     def configure(self, models: Mapping[str, ServedModel]) -> None:
         """Change the served models and their settings.
 
@@ -124,17 +151,13 @@ class ServableManager:
         self._models = {**kept, **new}
 
     def load_model(self, name: str) -> None:
-        """Load a model that was unloaded, or its newer versions.
+        """Load a model that was unloaded, or its newest version, even if that failed a moment ago.
 
         Raises:
             ModelNotFound: No such model is served.
-            MillraceError: None of its versions can be loaded.
+            MillraceError: The newest version cannot be loaded; the one before continues to answer.
         """
-        model = self._model(name)
-        if model.is_unloaded:
-            model.load()
-        else:
-            self.refresh(name)
+        self._model(name).load_newest()
 
     def unload_model(self, name: str) -> None:
         """Unload a model. Running requests are still answered.
@@ -151,6 +174,14 @@ class ServableManager:
             ModelNotFound: No such model is served.
         """
         return self._model(name).loaded(version)
+
+    def use(self, name: str, version: int | None = None) -> Servable | None:
+        """The same for a request, which counts: a version that is in use is not unloaded for another one.
+
+        Raises:
+            ModelNotFound: No such model is served.
+        """
+        return self._model(name).use(version)
 
     def all_loaded(self, name: str) -> list[Servable]:
         """Every version of a model that is loaded.

@@ -34,8 +34,10 @@ This bounds the memory, and keeps the activations of a small model in the proces
 """
 WARM_UP_ROWS: Final = (1, 2, 64)
 """Batch sizes with which a version is warmed up before its first request."""
+TRACEBACK: Final = "Traceback (most recent call last)"
+"""In the message of TensorFlow's operations that call a function of Python."""
 FOREIGN_ROWS: Final = (1, 3)
-"""The same for a model of another system; the second one only if requests are joined."""
+"""The same for a model of another system whose requests are joined: to learn whether it answers row by row."""
 CLIENTS: Final = frozenset({3, 9, 11})
 """INVALID_ARGUMENT, FAILED_PRECONDITION and OUT_OF_RANGE: TensorFlow Serving returns 400; for 12, 501."""
 
@@ -105,8 +107,9 @@ class LoadedModel(Servable):
         servable = cls._load(Origin(name, version, folder, digest), threads, joins=joins)
         for golden in read_golden(folder, strict=False):
             servable._try_out(golden)
-        for signature in list(servable.signatures.values()):
-            servable._try_rows(signature)
+        if joins:  # otherwise no call but those of clients: it might change variables of the model
+            for signature in list(servable.signatures.values()):
+                servable._try_rows(signature)
         return servable
 
     @classmethod
@@ -155,6 +158,8 @@ class LoadedModel(Servable):
             raise self._failure(text_of(error), 0) from error
 
     def _failure(self, message: str, code: int) -> MillraceError:
+        if TRACEBACK in message:
+            return Unimplemented("its graph calls a Python function, which a SavedModel does not contain")
         if self.spec is None and code in CLIENTS:
             # The inputs fit the signature, but the graph refuses them: mostly because of their sizes.
             return InvalidRequest(message[:1000])
@@ -204,9 +209,9 @@ class LoadedModel(Servable):
 
     def _try_rows(self, signature: Signature) -> None:
         """Warm up a function of a model of another system, and note if it does not answer row by row."""
-        if not signature.is_batched or (not self.joins and any(i.dtype == "string" for i in signature.inputs.values())):
-            return  # an empty text is rarely what a graph accepts: it is only sent to learn about the rows
-        for rows in FOREIGN_ROWS if self.joins else FOREIGN_ROWS[:1]:
+        if not signature.is_batched:
+            return
+        for rows in FOREIGN_ROWS:
             try:
                 blank = {name: _blank(info, rows) for name, info in signature.inputs.items()}
                 outputs = self._run(self._functions.bind(signature, blank), None)

@@ -154,6 +154,20 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     return signatures[name]
 
 
+def default_signature(signatures: Mapping[str, Signature]) -> Signature:
+    """The signature of V2's requests and metadata that name none: ``serving_default``, else the first for prediction.
+
+    Triton chooses another one, too, if there is no ``serving_default``; TensorFlow Serving does not.
+
+    Raises:
+        UnknownSignature: The model has none for prediction.
+    """
+    for_prediction = [name for name, signature in sorted(signatures.items()) if signature.method == PREDICT]
+    if SERVING_DEFAULT in signatures or not for_prediction:
+        return find_signature(signatures, SERVING_DEFAULT)
+    return signatures[for_prediction[0]]
+
+
 def check_inputs(signature: Signature, inputs: Mapping[str, Encoded], *, counts_rows: bool = True) -> int | None:
     """Check inputs against a signature, and return their number of rows if the first dimension counts rows.
 

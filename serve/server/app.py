@@ -83,6 +83,5 @@ class Application(Edge):
 
     async def _render(self) -> bytes:
         manager = self.service.manager
-        problems = manager.problems
-        ready = {name: name not in problems for name in manager.names}
+        ready = {name: bool(manager.all_loaded(name)) for name in manager.names}
         return await asyncio.to_thread(self.metrics.render, self.service.statistics(), ready, manager.failed)

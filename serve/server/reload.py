@@ -8,11 +8,14 @@ from typing import Final
 
 from millrace.config.sections.serve import ServedModel
 from millrace.errors import ConfigError, Unavailable
+from serve.errors import ModelNotFound
 from serve.monitoring.metrics import Metrics
 from serve.servables.manager import ServableManager
 
 logger = logging.getLogger(__name__)
 
+WAIT_S: Final = 30.0
+"""Seconds after which a check does not wait any more for models that are being loaded."""
 JITTER: Final = 0.2
 """Share of the interval, so that servers that started together do not read the store at the same time."""
 
@@ -76,19 +79,22 @@ class Reloader:
             if models is not None:
                 self._manager.configure(models)
                 logger.info("the configuration has changed; models served now: %s", ", ".join(self._manager.names))
-        reachable = True
-        for name in self._manager.names:
+        problems: list[str] = []
+        for name, refreshed in self._manager.refresh_all(self._sizes_of, WAIT_S).items():
             try:
-                outcome = self._manager.refresh(name, self._sizes_of(name))
+                outcome = refreshed.result()
             except (Unavailable, ConfigError) as error:
-                reachable = False
-                logger.warning("the model store cannot be read; the loaded versions continue to answer: %s", error)
-                if isinstance(error, ConfigError):
-                    continue  # perhaps only this model's folder cannot be read
-                break
-            if outcome:
-                self._metrics.count_reload(name, outcome)
-        self._metrics.set_reachable(reachable)
+                problems.append(str(error))
+            except ModelNotFound:
+                continue  # the changed configuration does not name it any more
+            except Exception:  # a bug must not prevent the other models from being refreshed
+                logger.exception("a bug while checking for new versions of model %s", name)
+            else:
+                if outcome:
+                    self._metrics.count_reload(name, outcome)
+        for problem in dict.fromkeys(problems):
+            logger.warning("the model store cannot be read; the loaded versions continue to answer: %s", problem)
+        self._metrics.set_reachable(not problems)
         self._report()
 
     def _sizes_of(self, name: str) -> list[int]:

@@ -29,6 +29,8 @@ from serve.server.workers import Workers
 
 logger = logging.getLogger(__name__)
 
+LOADERS: Final = 4
+"""Models that are loaded at the same time."""
 BACKLOG: Final = 2048
 
 
@@ -108,9 +110,15 @@ def run_worker(
     """
     settings = product.config.serve
     # After this time no client waits any more: the process of the model is restarted.
-    seconds, is_json, group = settings.infer_deadline_s, settings.log_format == "json", ProcessGroup()
-    host = partial(IsolatedServable, answer_within_s=seconds, group=group, logs_json=is_json)
-    manager = ServableManager(ModelStore(store), served_models(product), host=host)
+    group = ProcessGroup()
+    host = partial(
+        IsolatedServable,
+        answer_within_s=settings.infer_deadline_s,
+        load_within_s=settings.load_deadline_s,
+        group=group,
+        logs_json=settings.log_format == "json",
+    )
+    manager = ServableManager(ModelStore(store), served_models(product), host=host, loaders=LOADERS)
     try:
         app = Application(manager, settings, SharedPages(pages) if pages else None)
         reloader = Reloader(manager, app.metrics, settings.reload_s, lambda: _models_if(reread()))
@@ -186,14 +194,14 @@ def address_of(listener: socket.socket) -> str:
 
 
 def _serve(server: Server, listener: socket.socket) -> None:
-    # uvicorn stops on a signal and then raises it again. Its default action would be the exit code of this process.
-    kept = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.stop()
+
+    # uvicorn stops on a signal and then raises it again: its default action would be the exit code of this process. And
+    # a signal may come before uvicorn has its own handlers.
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listener])
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Ignore a signal that uvicorn has handled."""

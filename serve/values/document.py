@@ -1,6 +1,7 @@
 """JSON bytes to values and back, and values in messages."""
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ def parse_json(body: bytes | memoryview, *, ignore_rest: bool = True) -> Any:
         pass  # five times faster, but stricter than the protocol: parse what it refuses again
     try:
         text = bytes(body).decode("utf-8").lstrip(" \t\r\n\ufeff")
-        document, end = json.JSONDecoder().raw_decode(text)
+        document, end = json.JSONDecoder(parse_float=_parse_float).raw_decode(text)
         if not ignore_rest and text[end:].strip():
             raise InvalidRequest(f"JSON Parse error: unexpected text after the document at character {end}")
         return document
@@ -47,6 +48,14 @@ def parse_json(body: bytes | memoryview, *, ignore_rest: bool = True) -> Any:
         raise InvalidRequest("JSON Parse error: nested too deep") from error
     except ValueError as error:
         raise InvalidRequest("JSON Parse error: a number with too many digits") from error
+
+
+def _parse_float(text: str) -> float:
+    """A number with a fraction or an exponent; as RapidJSON, the parser of TensorFlow Serving, no infinite one."""
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidRequest(f"JSON Parse error: {text[:MAX_SHOWN]} is too big to be stored in double")
+    return number
 
 
 def describe(value: object) -> str:
@@ -96,12 +105,12 @@ def dump_json(value: object, *, non_finite: bool = False) -> bytes:
         value: The value; a float32 is written in its shortest form.
         non_finite: Write NaN and infinity as bare tokens, as TensorFlow Serving does, which is not JSON; else as null.
     """
-    if non_finite:
-        return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
+    # Half a surrogate pair, which the client sent: JSON can escape it, UTF-8 cannot encode it.
     try:
+        if non_finite:
+            return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
         return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    except orjson.JSONEncodeError:
-        # Half a surrogate pair, which the client sent: JSON can escape it, UTF-8 cannot encode it.
+    except (orjson.JSONEncodeError, UnicodeEncodeError):
         return json.dumps(value, default=_plain, separators=(",", ":")).encode()
 
 

@@ -68,6 +68,9 @@ class Serve(Section):
     sending requests here."""
     reload_s: float = Field(10.0, gt=0)
     """Interval between two checks of the store for newer versions, plus or minus 20 %."""
+    load_deadline_s: float = Field(600.0, gt=0)
+    """How long loading one version may take. Then its process is ended, and the version counts as one that cannot be
+    loaded."""
     infer_deadline_s: float = Field(30.0, gt=0)
     """How long a request may wait for its answer. Then it gets 504."""
     max_requests: int = Field(512, ge=1)

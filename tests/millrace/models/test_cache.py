@@ -10,7 +10,7 @@ import pytest
 
 from millrace.errors import ConfigError
 from millrace.models import cache
-from millrace.models.cache import OwnedFolder, cache_folder, evict, remove_copy
+from millrace.models.cache import OwnedFolder, cache_folder, evict
 
 HOURS_AGO = 7200.0
 
@@ -59,27 +59,76 @@ def test_a_limit_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.case("B25")
 def test_two_processes_remove_one_copy(tmp_path: Path) -> None:
+    """A third one sees all of its files or none."""
     copy = add(tmp_path, "a", 10, 60)
-    remove_copy(copy)
-    remove_copy(copy)
+    for number in range(2_000):
+        (copy / f"{number}").touch()
+    everything = len(os.listdir(copy))
+    code = f"from pathlib import Path; from millrace.models.cache import remove_copy; remove_copy(Path({str(copy)!r}))"
+    removing = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    seen = set()
+    while any(process.poll() is None for process in removing):
+        try:
+            seen.add(len(os.listdir(copy)))
+        except FileNotFoundError:
+            seen.add(0)
+    assert [process.wait() for process in removing] == [0, 0]
+    assert seen <= {everything, 0}
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.case("B24")
-def test_a_folder_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_another_process_begins_to_use_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLRACE_CACHE_GB", "0")
+    old, kept = add(tmp_path, "a", 10, 8000), add(tmp_path, "b", 10, 60)
+    plain = cache._entries
+
+    def scanned(root: Path) -> list[tuple[float, int, Path]]:
+        found = list(plain(root))
+        cache.mark_used(old)
+        return found
+
+    monkeypatch.setattr(cache, "_entries", scanned)
+    evict(kept)
+    assert old.exists()
+
+
+@pytest.mark.case("B24")
+def test_processes_that_start_together_do_not_remove_each_other_s_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path))
     code = """
+from millrace.models.cache import OwnedFolder
+for _ in range(1000):
+    folder = OwnedFolder('half')
+    locks = [file.name for file in folder.path.parent.iterdir() if file.name.startswith(folder.path.name + '.')]
+    assert folder.path.is_dir() and len(locks) == 1, (folder.path.is_dir(), locks)
+    folder.remove()
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert list((tmp_path / "foreign").iterdir()) == []
+
+
+@pytest.mark.case("B24")
+@pytest.mark.parametrize("name", ["half", "resnet.v2-1", "a.lock"])
+def test_a_folder_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path))
+    code = f"""
 import os, signal
 from millrace.models.cache import OwnedFolder
-print(OwnedFolder('half').path, flush=True)
+print(OwnedFolder({name!r}).path, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     left = Path(killed.stdout.strip())
     assert left.is_dir()
-    mine = OwnedFolder("half")
+    mine = OwnedFolder(name)
     assert (left.exists(), mine.path.is_dir()) == (False, True)
-    other = OwnedFolder("half")
+    other = OwnedFolder(name)
     assert mine.path.is_dir(), "it is in use"
     for folder in (mine, other, other):
         folder.remove()

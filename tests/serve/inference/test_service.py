@@ -11,7 +11,7 @@ import pytest
 from millrace.config.sections.serve import Serve
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from serve.errors import InferenceLate, InvalidRequest, ModelNotFound, Overloaded, UnknownLabel
+from serve.errors import InferenceLate, InvalidRequest, ModelNotFound, ModelNotReady, Overloaded, UnknownLabel
 from serve.inference.inputs import Decoded
 from serve.inference.service import Service, version_of
 from serve.servables.manager import ServableManager
@@ -67,6 +67,28 @@ def test_finds_loads_and_asks(manager: ServableManager, model_store: ModelStore)
     assert (found["size"].batch_rows.total, found["size"].succeeded.count, found["tiny"].succeeded.count) == (3, 1, 0)
     with pytest.raises(ModelNotFound):
         ServableManager(model_store, served("size")).loaded("tiny")
+
+
+@pytest.mark.tf
+@pytest.mark.case("B25")
+def test_nobody_waits_for_a_default_version_that_is_not_there(tmp_path: Path) -> None:
+    """Also not while another client has a version loaded."""
+    manager = ServableManager(ModelStore(Store(str(tmp_path))), served("tiny"))
+    manager.load()
+    service, goes_on = Service(manager, Serve()), threading.Event()
+
+    async def use() -> None:
+        other = asyncio.ensure_future(service.loads.load("tiny", 1, goes_on.wait, 20))
+        await asyncio.sleep(0)
+        try:
+            with pytest.raises(ModelNotReady):
+                await asyncio.wait_for(service.servable("tiny"), 1)
+        finally:
+            goes_on.set()
+        assert await other
+
+    asyncio.run(use())
+    service.close()
 
 
 @pytest.mark.tf

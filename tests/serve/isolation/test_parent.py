@@ -250,3 +250,42 @@ def test_it_ends_with_its_server(end: Callable[[Any], None], tmp_path: Path) -> 
     gone, left = psutil.wait_procs(children, timeout=20)
     assert left == []
     assert len(gone) == len(children)
+
+
+@pytest.mark.case("S5")
+def test_one_that_is_never_loaded_is_ended() -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(ModelDamaged, match=r"it was not loaded within 0\.5 s") as caught:
+        IsolatedServable("tricky/1", partial(time.sleep, 600), 30, load_within_s=0.5)
+    assert "serve.load_deadline_s" in caught.value.hint
+    left = {child.pid for child in psutil.Process().children(recursive=True) if child.name() == "model"} - before
+    assert not left
+    with contextlib.closing(IsolatedServable("tricky/1", tricky, 30, load_within_s=30)) as loaded:
+        assert ask(loaded, 1)["y"].tolist() == [2]
+
+
+@pytest.mark.case("B25")
+def test_all_who_wait_for_a_restart_take_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads are shared by all models."""
+    with contextlib.closing(IsolatedServable("tricky/1", tricky, 30)) as servable:
+        plain, called = servable._restart, list[object]()
+
+        def slow(dead: Any) -> Any:
+            called.append(dead)
+            time.sleep(0.5)
+            return plain(dead)
+
+        monkeypatch.setattr(servable, "_restart", slow)
+
+        async def asked() -> list[Arrays]:
+            columns = {"x": np.array([1], np.float32)}
+            with ThreadPoolExecutor(2) as pool:
+                os.kill(pid_of(servable), signal.SIGKILL)
+                waiting = [asyncio.ensure_future(servable.answer_soon(pool, SIGNATURE, columns, 1)) for _ in range(20)]
+                await asyncio.sleep(0.3)
+                assert await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, int, "7"), 0.1) == 7
+                return await asyncio.gather(*waiting)
+
+        assert [answered["y"].tolist() for answered in asyncio.run(asked())] == [[2]] * 20
+        assert servable.restarts == 1
+        assert len(called) == 1

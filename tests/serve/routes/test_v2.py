@@ -264,6 +264,7 @@ def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
     assert ask(mine, "GET", "/v2/models/tiny/ready").status_code == 503
     assert ask(mine, "GET", "/v2/models/tiny").status_code == 404
     assert ask(mine, "GET", "/v2/health/ready").status_code == 200
+    assert 'millrace_model_ready{model="tiny"} 0.0' in ask(mine, "GET", "/metrics").text
     index = ask(mine, "POST", "/v2/repository/index").json()
     assert {(entry["version"], entry["state"], entry["reason"]) for entry in index} == {
         ("1", "UNAVAILABLE", "unloaded"),
@@ -271,6 +272,7 @@ def test_models_are_unloaded_and_loaded_by_clients_only_where_that_is_allowed(
     }
     assert ask(mine, "POST", f"{path}/load").json() == {"name": "tiny", "load": True}
     assert ask(mine, "GET", "/v2/models/tiny/ready").status_code == 200
+    assert 'millrace_model_ready{model="tiny"} 1.0' in ask(mine, "GET", "/metrics").text
     assert ask(mine, "POST", "/v2/repository/models/nothing/load").status_code == 404
     for asked in ([], {"parameters": {"config": "{}"}}, {"parameters": 1}):
         refused = ask(mine, "POST", f"{path}/load", json=asked)

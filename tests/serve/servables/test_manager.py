@@ -6,6 +6,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,13 @@ from millrace.models.manifest import ModelDamaged, ModelManifest, ModelVersion
 from millrace.models.store import ModelStore
 from millrace.storage import Store
 from serve.errors import ModelNotFound, ModelNotReady, Overloaded
-from serve.servables import requested
-from serve.servables import versions as module
+from serve.servables.loader import Loader
 from serve.servables.manager import ServableManager
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Servable
-from serve.servables.versions import VersionStatus
+from serve.servables.versions import failures as module
+from serve.servables.versions import requested
+from serve.servables.versions.status import VersionStatus
 from tests.serve.models import served
 from tests.serve.servables.test_saved_model import rows
 
@@ -353,3 +355,71 @@ def test_a_model_is_unloaded_and_loaded_again(manager: ServableManager, model_st
     manager.load_model("tiny")
     with pytest.raises(ModelNotFound):
         manager.unload_model("nothing")
+
+
+@pytest.mark.case("S5")
+def test_a_load_that_a_client_asks_for_says_whether_the_newest_version_answers(copied: ModelStore) -> None:
+    damage(copied, 2)
+    manager = ServableManager(copied, served("tiny"))
+    manager.load()
+    assert manager.get("tiny").version == 1
+    for _ in range(2):
+        with pytest.raises(ModelNotReady, match=r"version 2 .*; version 1 still answers"):
+            manager.load_model("tiny")
+    damage(copied, 1)
+    manager.unload_model("tiny")
+    for _ in range(2):
+        with pytest.raises(ModelDamaged):
+            manager.load_model("tiny")
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(ModelDamaged) as caught:
+            manager._models["tiny"].load()
+        lengths.add(len(caught.traceback))
+    assert len(lengths) == 1, "an error that is raised again does not grow"
+    assert manager.problems
+    shutil.rmtree(copied.store.uri("models", "tiny"))
+    with pytest.raises(ArtifactNotFound):
+        manager.load_model("tiny")
+
+
+@pytest.mark.case("S5")
+def test_a_model_that_is_loaded_slowly_delays_no_other(
+    model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    plain = Loader.load
+
+    def slow(loader: Loader, name: str, *arguments: Any) -> Servable:
+        if name == "kinds":
+            assert goes_on.wait(60)
+        return plain(loader, name, *arguments)
+
+    monkeypatch.setattr(Loader, "load", slow)
+    manager = ServableManager(model_store, served("kinds", "tiny"), loaders=2)
+    loading = threading.Thread(target=manager.load)
+    loading.start()
+    try:
+        end = time.monotonic() + 60
+        while manager.loaded("tiny") is None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert manager.loaded("kinds") is None
+    finally:
+        goes_on.set()
+        loading.join()
+    assert manager.is_ready
+    goes_on.clear()
+    again = ServableManager(model_store, served("kinds", "tiny"), loaders=2)
+    try:
+        for expected in ({"tiny"}, {"tiny"}):
+            assert again.refresh_all(lambda _: (), wait_s=0.1).keys() <= expected
+        wait_until = time.monotonic() + 60
+        while again.loaded("tiny") is None:
+            assert time.monotonic() < wait_until
+            again.refresh_all(lambda _: (), wait_s=0.1)
+    finally:
+        goes_on.set()
+    while "kinds" not in (ended := again.refresh_all(lambda _: (), wait_s=1)):
+        assert time.monotonic() < wait_until + 60
+    assert ended["kinds"].result() == "loaded"

@@ -1,6 +1,7 @@
 """Which versions of a model the settings load."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,10 @@ from millrace.config.sections.serve import ServedModel
 from millrace.errors import ArtifactNotFound
 from millrace.models.store import ModelStore
 from millrace.storage import Store
-from serve.errors import ModelNotFound, UnknownLabel
-from serve.servables import requested
+from serve.errors import ModelNotFound, Overloaded, UnknownLabel
 from serve.servables.loader import Loader
-from serve.servables.versions import ServedVersions
+from serve.servables.versions import requested
+from serve.servables.versions.served import ServedVersions
 from tests.serve import models
 
 pytestmark = pytest.mark.tf
@@ -101,3 +102,47 @@ def test_a_named_version_that_appears_is_loaded(store: ModelStore, tmp_path: Pat
     shutil.copytree(store.store.uri("models", "size", "3"), tmp_path / "models" / "size" / "3")
     assert served.refresh() is None
     assert loaded(served) == [4, 3]
+
+
+def test_a_version_that_is_used_stays_and_one_that_is_only_looked_at_does_not(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one whose last request is longest ago makes room; readiness and status are no requests."""
+    monkeypatch.setattr(requested, "KEPT_S", 0.0)
+    served = opened(store, kept=2)
+    served.load()
+    for version in (1, 2, 1):
+        served.get(version)
+    served.loaded(2)
+    served.status(2)
+    served.get(3)
+    assert set(loaded(served)) == {4, 1, 3}, "2 was requested before 1"
+    monkeypatch.setattr(requested, "KEPT_S", 60.0)
+    now = time.monotonic()
+    monkeypatch.setattr(requested.time, "monotonic", lambda: now + 61)
+    served.loaded(1)
+    served.loaded(3)
+    assert served.get(2).version == 2, "nobody has used the others for a minute"
+    served.get(3)
+    with pytest.raises(Overloaded):
+        served.get(1)
+    with pytest.raises(ModelNotFound):
+        served.get(77)  # even if there is no room
+
+
+def test_what_the_settings_no_longer_allow_no_longer_answers(store: ModelStore) -> None:
+    served = opened(store, kept=2, versions=[1, 4])
+    served.load()
+    assert served.get(1).version == 1
+    served.settings = ServedModel(versions=[4])
+    with pytest.raises(ModelNotFound):
+        served.get(1)
+    assert served.loaded(1) is None
+    served.refresh()
+    assert loaded(served) == [4], "its process has ended, too"
+    latest = opened(store, kept=2)
+    latest.load()
+    latest.get(1)
+    latest.settings = ServedModel(versions=[4])
+    latest.refresh()
+    assert loaded(latest) == [4]

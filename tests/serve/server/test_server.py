@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
 
 from millrace.config.sections.serve import Serve
 from millrace.errors import ConfigError
@@ -289,3 +290,14 @@ def test_several_workers_answer_count_together_and_end(model_store: ModelStore, 
 def test_clients_control_models_only_of_one_worker(store: Store) -> None:
     with pytest.raises(ConfigError, match="only there"):
         server.run(product_of("tiny", serve={"port": 0, "workers": 2, "model_control": True}), store)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_uvicorn_takes_them_is_not_lost(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = server.Server(uvicorn.Config(lambda: None), lambda: None)
+    monkeypatch.setattr(running, "run", lambda sockets: os.kill(os.getpid(), number))
+    with socket.socket() as listener:
+        server._serve(running, listener)
+    assert running.should_exit

@@ -112,7 +112,7 @@ def test_a_failure_of_the_server_is_an_error(
         raise ZeroDivisionError
 
     with tracing(Application(manager, Serve()), is_wanted=True) as app:
-        monkeypatch.setattr(manager, "loaded", bug)
+        monkeypatch.setattr(manager, "use", bug)
         assert ask(app, "POST", "/v1/models/tiny:predict", content=b"{}").status_code == 500
     ((span, told),) = collector.spans()
     assert (span.status.code, told["http.response.status_code"]) == (2, 500)

@@ -4,11 +4,9 @@ A client may request any version by number. Only a few of these stay loaded, and
 another: otherwise a client that requests old versions in turn would make the server load one after the other.
 """
 
-import contextlib
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from serve.errors import Overloaded
@@ -19,9 +17,10 @@ KEPT_S: Final = 60.0
 
 
 class RequestedVersions:
-    """Loaded versions by number, the one whose last request is longest ago first.
+    """Loaded versions by number.
 
-    One thread at a time changes it; `find` may be called by others.
+    One thread at a time changes which versions there are. `find` and `use` may be called by others at any time, so that
+    every loop is over a copy.
 
     Args:
         name: The model.
@@ -31,7 +30,7 @@ class RequestedVersions:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        self._loaded: OrderedDict[int, Servable] = OrderedDict()
+        self._loaded: dict[int, Servable] = {}
         self._used: dict[int, float] = {}
         """Time of the last request for each."""
         self._named: frozenset[int] = frozenset()
@@ -41,12 +40,14 @@ class RequestedVersions:
         self._named = frozenset(named)
 
     def find(self, version: int) -> Servable | None:
-        """A version, if it is loaded. This counts as a request for it."""
+        """A version, if it is loaded."""
+        return self._loaded.get(version)
+
+    def use(self, version: int) -> Servable | None:
+        """A version, if it is loaded, for a request."""
         found = self._loaded.get(version)
         if found:
             self._used[version] = time.monotonic()
-            with contextlib.suppress(KeyError):  # another thread has just removed it
-                self._loaded.move_to_end(version)
         return found
 
     def all(self) -> list[Servable]:
@@ -67,6 +68,12 @@ class RequestedVersions:
         """Remove a version, if it is there."""
         self._loaded.pop(version, None)
 
+    def remove_unless(self, is_allowed: Callable[[int], bool]) -> None:
+        """Remove the versions that the settings do not allow any more."""
+        for version in list(self._loaded):
+            if not is_allowed(version):
+                self.remove(version)
+
     def clear(self) -> None:
         """Remove all."""
         self._loaded.clear()
@@ -80,7 +87,7 @@ class RequestedVersions:
         evictable = self._evictable()
         if not self._limit or len(evictable) < self._limit:
             return
-        left_s = self._used.get(evictable[0], -math.inf) + KEPT_S - time.monotonic()
+        left_s = self._last_use(evictable[0]) + KEPT_S - time.monotonic()
         if left_s > 0:
             raise Overloaded(
                 f"{len(evictable)} other versions of model '{self._name}' were requested in the last {KEPT_S:g} s",
@@ -92,9 +99,13 @@ class RequestedVersions:
         """Remove the versions whose last request is longest ago, except those that the settings name."""
         evictable = self._evictable()
         for version in evictable[: max(0, len(evictable) - self._limit)]:
-            del self._loaded[version]
-        for version in self._used.keys() - self._loaded.keys():
-            del self._used[version]
+            self.remove(version)
+        for version in set(self._used) - set(self._loaded):
+            self._used.pop(version, None)
 
     def _evictable(self) -> list[int]:
-        return [version for version in self._loaded if version not in self._named]
+        """The versions that the settings do not name, the one whose last request is longest ago first."""
+        return sorted((version for version in self._loaded if version not in self._named), key=self._last_use)
+
+    def _last_use(self, version: int) -> float:
+        return self._used.get(version, -math.inf)

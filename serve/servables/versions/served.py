@@ -1,44 +1,25 @@
-"""The versions of one model: which are loaded, which one answers, and which failed to load."""
+"""The versions of one model."""
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from millrace.config.sections.serve import ServedModel
 from millrace.errors import ArtifactNotFound, ConfigError, MillraceError, StorageError, Unavailable
 from millrace.models.store import ModelStore
 from serve.errors import STORE_UNAVAILABLE, ModelNotFound, ModelNotReady, UnknownLabel
 from serve.servables.loader import Loader
-from serve.servables.requested import RequestedVersions
 from serve.servables.servable import Servable
+from serve.servables.versions.failures import Failures
+from serve.servables.versions.requested import RequestedVersions
+from serve.servables.versions.status import Outcome, VersionStatus
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_S: Final = 60.0
-"""Seconds before a version that failed to load is tried again."""
 NOT_YET: Final = "it is not loaded yet"
 NO_VERSION: Final = "the store has no version of it yet; the first one will be loaded"
-
-State = Literal["START", "LOADING", "AVAILABLE", "END"]
-Outcome = Literal["loaded", "refused"]
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """The status of one version.
-
-    Attributes:
-        version: Its number.
-        state: TensorFlow Serving's state. START: in the store, not loaded. END: failed to load, or was unloaded.
-        message: Why it cannot be loaded; else empty.
-    """
-
-    version: int
-    state: State
-    message: str = ""
 
 
 class ServedVersions:
@@ -72,7 +53,7 @@ class ServedVersions:
         # Replaced as one reference, so that readers need no lock.
         self._current: Servable | None = None
         self._others = RequestedVersions(name, kept)
-        self._failures: dict[int, tuple[float, MillraceError]] = {}
+        self._failures = Failures()
         self._problem = NOT_YET
         """Why no version is loaded, if that is not the failure of a version."""
         self._missing: set[int] = set()
@@ -92,13 +73,13 @@ class ServedVersions:
             return ""
         if self.is_unloaded:
             return "unloaded"
-        failure = self._newest_failure()
-        return str(failure) if failure else self._problem
+        failure = self._failures.newest()
+        return str(failure[1]) if failure else self._problem
 
     @property
     def failed(self) -> list[int]:
         """The versions that cannot be loaded."""
-        return sorted(self._failures)
+        return self._failures.versions
 
     def load(self) -> None:
         """Load the newest version that can be loaded, and the others that the settings name.
@@ -111,9 +92,23 @@ class ServedVersions:
             self.is_unloaded = False
             self.refresh()
             if self._current is None:
-                if failure := self._newest_failure():
-                    raise failure
+                if failure := self._failures.newest():
+                    raise failure[1].with_traceback(None)  # else each raise of this object makes its traceback longer
                 raise ArtifactNotFound(kind="model", name=self.name, hint="run: millrace train, or millrace run")
+
+    def load_newest(self) -> None:
+        """Load the newest version now, even if it failed a moment ago; the one before answers if it cannot be loaded.
+
+        Raises:
+            ArtifactNotFound: The store has no version that the settings allow.
+            MillraceError: The newest version cannot be loaded.
+        """
+        with self._lock:
+            self._failures.clear()
+            self.load()
+            answering = self._current.version if self._current else 0
+            if newer := self._failures.newest(above=answering):
+                raise ModelNotReady(self.name, newer[0], f"{newer[1]}; version {answering} still answers")
 
     def unload(self) -> None:
         """Unload every version until the next `load`. Running requests are still answered."""
@@ -130,7 +125,7 @@ class ServedVersions:
                 return None
             available = self._versions()
             for version in self._candidates(available):
-                if self._is_refused(version):
+                if self._failures.is_recent(version):
                     continue
                 try:
                     self._promote(self._find(version) or self._load(version, sizes), available)
@@ -143,11 +138,20 @@ class ServedVersions:
         return outcome
 
     def loaded(self, version: int | None = None) -> Servable | None:
-        """The version, by default the current one, if it is loaded; never waits."""
+        """The version, by default the current one, if it is loaded and the settings allow it; never waits."""
+        return self._loaded(version, self._others.find)
+
+    def use(self, version: int | None = None) -> Servable | None:
+        """The same for a request, which counts: a version that is in use stays loaded."""
+        return self._loaded(version, self._others.use)
+
+    def _loaded(self, version: int | None, find: Callable[[int], Servable | None]) -> Servable | None:
         current = self._current
-        if current and version in (None, current.version):
+        if version is None:
             return current
-        return self._others.find(version) if version is not None else None
+        if not self._allows(version):  # the settings may have changed since it was loaded
+            return None
+        return current if current and current.version == version else find(version)
 
     def all_loaded(self) -> list[Servable]:
         """Every loaded version, the current one first."""
@@ -161,7 +165,7 @@ class ServedVersions:
 
     def get(self, version: int | None = None) -> Servable:
         """See `ServableManager.get`."""
-        found = self.loaded(version)
+        found = self.use(version)
         if found:
             return found
         if self.is_unloaded or (version is not None and not self._allows(version)):
@@ -169,10 +173,10 @@ class ServedVersions:
         if version is None:
             raise ModelNotReady(self.name, None, self.problem)
         with self._lock:
-            found = self.loaded(version)
+            found = self.use(version)
             if found:
                 return found
-            if self.is_unloaded:
+            if not self._is_loadable(version):
                 raise ModelNotFound(self.name, version)
             self._others.check_room()
             servable = self._load(version)
@@ -186,14 +190,10 @@ class ServedVersions:
             known |= set(filter(self._allows, self._store.versions(self.name)))
         except (Unavailable, ConfigError) as error:
             logger.warning("the model store cannot be read: %s", error)  # the loaded versions are known without it
-            known |= set(self._failures)
+            known |= set(self._failures.versions)
         if version is not None and version not in known:
             raise ModelNotFound(self.name, version)
         return [self._status(number) for number in sorted(known, reverse=True) if version in (None, number)]
-
-    def _newest_failure(self) -> MillraceError | None:
-        failures = dict(self._failures)  # another thread may change it
-        return failures[max(failures)][1] if failures else None
 
     def _find(self, version: int) -> Servable | None:
         """The version, if it is loaded; this does not count as a request."""
@@ -204,9 +204,8 @@ class ServedVersions:
             return VersionStatus(version, "AVAILABLE")
         if self._loading == version:
             return VersionStatus(version, "LOADING")
-        failed = self._failures.get(version)
-        if failed:
-            return VersionStatus(version, "END", str(failed[1]))
+        if failed := self._failures.find(version):
+            return VersionStatus(version, "END", str(failed))
         return VersionStatus(version, "END", "unloaded") if self.is_unloaded else VersionStatus(version, "START")
 
     def _versions(self) -> list[int]:
@@ -216,8 +215,7 @@ class ServedVersions:
         except MillraceError:
             self._problem = STORE_UNAVAILABLE
             raise
-        for version in self._failures.keys() - set(available):
-            del self._failures[version]
+        self._failures.keep(available)
         self._problem = NOT_YET if any(map(self._allows, available)) else NO_VERSION
         return available
 
@@ -225,6 +223,9 @@ class ServedVersions:
         """Whether the settings allow a version."""
         listed = self.settings.versions
         return isinstance(listed, str) or version in (*listed, *self.settings.labels.values())
+
+    def _is_loadable(self, version: int) -> bool:
+        return not self.is_unloaded and self._allows(version) and version in self._store.versions(self.name)
 
     def _pinned(self, available: Sequence[int]) -> set[int]:
         """The versions that stay loaded."""
@@ -250,9 +251,10 @@ class ServedVersions:
         """Load the missing versions that the settings name; log those that fail."""
         named = self._pinned(available)
         self._others.keep(named)
+        self._others.remove_unless(self._allows)
         missing = {number for number in named - set(available) if not self._find(number)}
         for version in sorted(named - missing):
-            if self._find(version) or self._is_refused(version):
+            if self._find(version) or self._failures.is_recent(version):
                 continue
             try:
                 self._others.add(self._load(version))
@@ -267,14 +269,9 @@ class ServedVersions:
         label = next((label for label, number in self.settings.labels.items() if number == version), None)
         return f", which the label {label} names," if label else ""
 
-    def _is_refused(self, version: int) -> bool:
-        """Whether a version failed to load less than `RETRY_AFTER_S` ago."""
-        failed = self._failures.get(version)
-        return failed is not None and time.monotonic() - failed[0] < RETRY_AFTER_S
-
     def _load(self, version: int, sizes: Sequence[int] = ()) -> Servable:
-        if self._is_refused(version):
-            raise ModelNotReady(self.name, version, str(self._failures[version][1]))
+        if self._failures.is_recent(version):
+            raise ModelNotReady(self.name, version, str(self._failures.find(version)))
         self._loading = version
         started = time.monotonic()
         try:
@@ -286,11 +283,11 @@ class ServedVersions:
         except OSError as error:
             raise StorageError(f"cannot store model {self.name} version {version} on this machine: {error}") from error
         except MillraceError as error:
-            self._failures[version] = (time.monotonic(), error)
+            self._failures.add(version, error)
             logger.error("refused: %s", error)
             raise ModelNotReady(self.name, version, str(error)) from error
         finally:
             self._loading = None
-        self._failures.pop(version, None)
+        self._failures.remove(version)
         logger.info("loaded model %s version %d in %.1f s", self.name, version, time.monotonic() - started)
         return servable

@@ -19,7 +19,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from millrace.config.sections.serve import Serve
+from millrace.errors import shorten
 from serve.http.responses import WHOLE_RESPONSE, Headers
+from serve.monitoring.correlation import HEADER, context_of
 from serve.values.document import dump_json
 
 logger = logging.getLogger(__name__)
@@ -85,8 +87,8 @@ class FastHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             # Some clients offer h2c in their first request. The answer is HTTP/1.1 (RFC 9110, 7.8).
             self._take_plain_body(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self.send_400_response("the request is no HTTP")
+        except httptools.HttpParserError as error:
+            self.send_400_response(f"the request is not valid HTTP: {shorten(str(error), 200)}")
         # The parser calls back only at the end of a head: count its bytes until then.
         self._unfinished = self._unfinished + len(data) if self._awaited == "head" else 0
         if not self._awaited and not self.transport.is_closing() and self._is_idle:
@@ -218,8 +220,9 @@ class FastHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         body = dump_json({"error": message})
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n" % len(body)
+        identity = context_of(self.headers if self._awaited == "body" else ())["request_id"].encode()
+        self.transport.write(STATUS_LINE[status] + head + b"%b: %b\r\n\r\n" % (HEADER, identity) + body)
         self.transport.close()
 
 

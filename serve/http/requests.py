@@ -15,8 +15,9 @@ from serve.values.document import describe
 
 Counting = Callable[[], AbstractContextManager[None]]
 
-ENCODINGS: Final = {"identity": None, "": None, "gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-"""The ``wbits`` of zlib for each Content-Encoding; deflate is a zlib stream (RFC 9110, 8.4.1.2)."""
+_GZIP: Final = zlib.MAX_WBITS | 16
+ENCODINGS: Final = {"identity": None, "": None, "gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
+"""The ``wbits`` of zlib for each Content-Encoding (RFC 9110, 8.4.1: deflate is a zlib stream, x-gzip equals gzip)."""
 DECOMPRESSORS: Final = 2
 """Bodies that are decompressed at the same time."""
 MAX_STREAMS: Final = 16

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from millrace.features.encoding import Dictionary, Encoded
+from serve.errors import InvalidRequest
 from serve.servables.functions.runtime import Call, Functions, import_tensorflow
 from serve.servables.servable import Array, Arrays
 from serve.servables.signatures import SERVE_TAG, Signature
@@ -53,6 +54,11 @@ class GraphFunctions(Functions):
     def bind(self, signature: Signature, columns: Mapping[str, Encoded]) -> Call:
         """See `Functions`."""
         feeds, fetches = self._feeds[signature.name], self._fetches[signature.name]
+        for name, column in columns.items():
+            # A placeholder may be stricter than its signature. `Session.run` would raise an error without a code.
+            if not feeds[name].shape.is_compatible_with(_shape_of(column)):
+                expected, found = feeds[name].shape.as_list(), list(_shape_of(column))
+                raise InvalidRequest(f"input '{name}': the graph takes shape {expected}, found {found}")
 
         def call(turn: slice | None) -> Arrays:
             fed = {feeds[name]: _rows(column, turn) for name, column in columns.items()}
@@ -81,6 +87,10 @@ def _tensors(graph: Any, signature: Signature, side: str) -> dict[str, Any]:
 
 def _to_array(value: Any, dtype: str) -> Array:
     return np.asarray(value, dtype=object if dtype == "string" else None)
+
+
+def _shape_of(column: Encoded) -> tuple[int, ...]:
+    return (len(column),) if isinstance(column, Dictionary) else column.shape
 
 
 def _rows(column: Encoded, turn: slice | None) -> Array:

@@ -1,6 +1,7 @@
 """The model store: whole versions in order, and no file that was not published."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,9 @@ def test_a_copy_of_a_version_on_hdfs(hdfs: Cluster, tmp_path: Path, monkeypatch:
     assert copy.manifest == published.manifest
     assert list_files(copy.folder) == published.manifest.files
     assert checked_copy(published) == copy
+    os.utime(copy.folder, (1, 1))
+    assert checked_copy(published) == copy
+    assert copy.folder.stat().st_mtime > 1, "it is in use"
 
     (copy.folder / "variables" / "data").write_bytes(b"rotten")  # the copy, not the version
     assert list_files(checked_copy(published).folder) == published.manifest.files

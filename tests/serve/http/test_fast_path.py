@@ -241,12 +241,13 @@ UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Setting
 EXCEPTIONS = {
     "bytes that are no HTTP: uvicorn's error is plain text": (
         b"NONSENSE\r\n\r\n",
-        b'HTTP/1.1 400 Bad Request\r\ncontent-type: application/json.*{"error":"the request is no HTTP"}',
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json.*x-request-id: \\S+\r\n\r\n"
+        b'{"error":"the request is not valid HTTP: .*"}',
         b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain.*Invalid HTTP request received.",
     ),
     "a head over 64 KiB: uvicorn has no limit": (
         http("GET", "/v2/health/live", b"", ID, "X: " + "x" * MAX_HEAD_BYTES),
-        b'HTTP/1.1 431 .*{"error":"the request\'s head is larger than 65536 bytes"}',
+        b'HTTP/1.1 431 .*x-request-id: .*{"error":"the request\'s head is larger than 65536 bytes"}',
         b'HTTP/1.1 200 OK.*{"live":true}',
     ),
     "an offer of HTTP/2 without a body: uvicorn keeps the connection": (

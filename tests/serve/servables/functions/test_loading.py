@@ -18,6 +18,7 @@ from serve.isolation.parent import IsolatedServable
 from serve.servables.functions.eager import EagerFunctions
 from serve.servables.functions.graph import GraphFunctions
 from serve.servables.functions.loading import load_functions
+from serve.servables.functions.runtime import import_tensorflow
 from serve.servables.saved_model import LoadedModel
 from serve.servables.servable import Arrays, Origin
 from serve.servables.signatures import read_signatures
@@ -144,3 +145,26 @@ def test_a_model_of_ours_is_never_loaded_by_its_graph(tiny_version: ModelVersion
     with pytest.raises(ModelDamaged, match="add_slot") as raised:
         load_functions(Origin("tiny", 2, old, "", tiny_version.manifest), None)
     assert raised.value.hint == "publish the model again"
+
+
+def test_a_graph_with_a_device_of_another_machine_and_a_stricter_placeholder(tmp_path: Path) -> None:
+    tf = import_tensorflow()
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        with tf.device("/device:GPU:0"):  # of the machine that wrote it
+            y = tf.reduce_sum(x, 1)
+        declared = v1.saved_model.utils.build_tensor_info(x)
+        declared.tensor_shape.dim[1].size = -1
+        outputs = {"y": v1.saved_model.utils.build_tensor_info(y)}
+        build = v1.saved_model.signature_def_utils.build_signature_def
+        signature = build({"x": declared}, outputs, "tensorflow/serving/predict")
+        builder = v1.saved_model.Builder(str(tmp_path / "1"))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    signatures = read_signatures(tmp_path / "1")
+    functions = GraphFunctions(tmp_path / "1", signatures)
+    model = LoadedModel(Origin("m", 1, tmp_path, "digest"), functions, signatures, joins=False)
+    assert model.infer({"x": np.ones((2, 3), np.float32)})["y"].tolist() == [3, 3]
+    with pytest.raises(InvalidRequest, match=r"input 'x': the graph takes shape \[None, 3\], found \[2, 4\]"):
+        model.infer({"x": np.ones((2, 4), np.float32)})

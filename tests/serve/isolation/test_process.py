@@ -1,6 +1,7 @@
 """A model's process, asked by the event loop: what is large goes by threads, and nobody gets another's answer."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from serve.isolation.pipe import LARGE_BYTES, pack
-from serve.isolation.process import CALLS, Ended, ModelProcess
+from serve.isolation.process import CALLS, Ended, ModelProcess, ProcessGroup
 from serve.servables.signatures import SERVING_DEFAULT
 from tests.serve.isolation.servables import BUG, CRASH, HANG, SLOW, tricky
 
@@ -133,3 +134,15 @@ def test_who_hangs_is_ended(process: ModelProcess, count: int) -> None:
     assert [type(answer) for answer in answers] == [TimeoutError]
     answers, _ = ask_all(process, [1])
     assert [type(answer) for answer in answers] == [Ended]
+
+
+@pytest.mark.case("S5")
+def test_the_processes_of_a_group_end_together_and_none_starts_later() -> None:
+    group = ProcessGroup()
+    process = ModelProcess(tricky, 30, group=group)
+    group.end()
+    process._process.join(10)
+    assert process._process.exitcode == -signal.SIGKILL
+    with pytest.raises(Ended):
+        ModelProcess(tricky, 30, group=group)
+    process.end()

@@ -46,7 +46,7 @@ def measure(folder: Path) -> list[Figure]:
     results = {}
     for size in SIZES:
         command = [sys.executable, "-m", "benchmarks.ingest", str(size), str(folder)]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace", check=True)
         results[size] = json.loads(done.stdout.strip().splitlines()[-1])
         logger.info("%dx: %s", size, results[size])
     figures = []

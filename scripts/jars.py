@@ -48,7 +48,7 @@ def fetch(coordinate: str, sha256: str, folder: Path, home: Path) -> None:
         command = [str(java), "-jar", str(ivy), "-cache", str(cache_dir("ivy"))]
         command += ["-dependency", *coordinate.split(":"), "-confs", "master", "-types", "jar"]
         command += ["-notransitive", "-retrieve", pattern]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         jar = Path(staging, file_name(coordinate))
         if not is_intact(jar, sha256):
             print(done.stdout[-3000:], done.stderr[-1000:], sep="\n", file=sys.stderr)

@@ -117,6 +117,19 @@ def test_every_failpoint_is_used_in_the_source() -> None:
     assert set(used) == set(FAILPOINTS)
 
 
+def strict_outputs(source: str) -> list[int]:
+    """Return the lines of the calls that end with UnicodeDecodeError if a program's output is not UTF-8."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    options = {call.lineno: {keyword.arg for keyword in call.keywords} for call in calls}
+    return [line for line, names in options.items() if names & {"text", "universal_newlines"} and "errors" not in names]
+
+
+def test_any_output_of_a_program_can_be_read() -> None:
+    more = [path for folder in ("scripts", "chaos", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert strict_outputs("run(command,\n text=True)\nrun(command, text=True, errors='replace')") == [1]
+    assert {name_of(path): lines for path in (*SOURCES, *more) if (lines := strict_outputs(path.read_text()))} == {}
+
+
 def test_contracts_and_the_command_line_load_no_engine() -> None:
     modules = [
         name_of(path).removesuffix(".py").replace("/", ".")

@@ -85,7 +85,7 @@ def run_load(
     command += [part for header in target.headers for part in ("-H", header)]
     if rate:
         command += ["-q", f"{rate:g}", "--latency-correction"]
-    done = subprocess.run([*command, target.url], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, target.url], capture_output=True, text=True, errors="replace", check=True)
     measured = json.loads(done.stdout)
     good = int(measured["statusCodeDistribution"].get("200", 0))
     total = sum(measured["statusCodeDistribution"].values()) + sum(measured["errorDistribution"].values())

@@ -93,7 +93,7 @@ def _peers(model: Path, folder: Path) -> list[tuple[str, Callable[[], Any]]]:
 
 def _direct(model: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.serving.direct", str(model)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
     measured: dict[str, float] = json.loads(done.stdout)
     return measured
 

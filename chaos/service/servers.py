@@ -132,7 +132,13 @@ def running(root: Path, **settings: Any) -> Iterator[RunningServer]:
     with (
         log.open("a") as log_file,
         subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log_file, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            text=True,
+            errors="replace",
         ) as process,
     ):
         assert process.stdout

@@ -148,7 +148,8 @@ class Cluster:
         """
         command = hadoop_command("org.apache.hadoop.hdfs.tools.DFSAdmin", 128)({})
         env = {**os.environ, **self._member("namenode").env}
-        done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True, check=False)
+        command += arguments
+        done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise Unavailable(f"dfsadmin {' '.join(arguments)}: {shorten(done.stderr.strip())}")
         return done.stdout

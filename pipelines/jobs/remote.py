@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from millrace.config import Product
 from millrace.config.load import find_profile
-from millrace.errors import ArtifactNotFound, ConfigError, Unavailable, shorten
+from millrace.errors import ArtifactNotFound, ConfigError, MillraceError, Terminated, Unavailable, shorten
 from millrace.runs import RunRecord, read_record
 from millrace.storage import Store
 from pipelines.jobs.submit import CODE, conf_options, entry, spark_submit
@@ -49,6 +49,7 @@ _APPLICATION: Final = re.compile(r"\bapplication_\d+_\d+\b")
 _STATE: Final = re.compile(r"Application report for application_\d+_\d+ \(state: (\w+)\)")
 _POD: Final = re.compile(r"submission ID ([\w.-]+):([\w.-]+)")
 _PHASE: Final = re.compile(r"Application status for \S+ \(phase: (\w+)\)")
+_LAST_PHASES: Final = ("Succeeded", "Failed")
 _PENDING: Final = re.compile(r"^\s+pending reason: (\w+)", re.IGNORECASE)
 """Lines of Spark's clients for YARN (``Client``) and for Kubernetes (``LoggingPodStatusWatcherImpl``)."""
 
@@ -66,6 +67,11 @@ class Driver:
         self._state = ""
         self._reasons: set[str] = set()
         """Why its container waits; logged once each."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its pod reached a last phase; False if that is not known."""
+        return self._state in _LAST_PHASES
 
     def read(self, line: str) -> None:
         """Read a line, and log what it tells: the name, and each new state."""
@@ -167,9 +173,12 @@ class Submission:
             logging_file = Path(folder, "log4j2.properties")
             logging_file.write_text(LOGGING)
             driver = Driver()
-            with self._uploads(run_id) as conf:
+            with self._uploads(run_id, driver) as conf:
                 command = self.command(stage, run_id, arguments, profile, conf)
                 lines = self._follow(command, logging_file, driver)
+                return self._record(stage, run_id, driver, lines)
+
+    def _record(self, stage: str, run_id: str, driver: Driver, lines: deque[str]) -> RunRecord:
         section = self.product.config.store
         store = Store(section.root, wait_s=section.wait_s)
         try:
@@ -182,21 +191,26 @@ class Submission:
             ) from error
 
     @contextlib.contextmanager
-    def _uploads(self, run_id: str) -> Iterator[dict[str, str]]:
-        """Yield settings: on Kubernetes, a folder of its own for the files that Spark uploads, removed at the end.
+    def _uploads(self, run_id: str, driver: Driver) -> Iterator[dict[str, str]]:
+        """Yield settings: on Kubernetes, a folder of its own for the files that Spark uploads and never removes.
 
-        Spark never removes them. After Ctrl-C they stay, because the driver continues and may not have read them yet.
+        The folder is removed if the block succeeds, or if the driver has ended. After Ctrl-C, or if spark-submit was
+        killed, the driver may continue and may not have read its files yet.
         """
         root = self.product.config.spark.conf.get(UPLOADS)
         if root is None:
             yield {}
             return
         folder = f"{str(root).rstrip('/')}/{run_id}-{uuid.uuid4().hex}"
-        yield {UPLOADS: folder}
+        has_record = False
         try:
-            Store(folder).remove()
-        except (ConfigError, Unavailable) as error:
-            logger.warning("%s has uploaded files that could not be removed: %s", folder, error)
+            yield {UPLOADS: folder}
+            has_record = True
+        finally:
+            if has_record or driver.has_ended:
+                _remove(folder)
+            else:
+                logger.warning("%s stays, because the driver may still need it; remove it after its end", folder)
 
     def _follow(self, command: list[str], logging_file: Path, driver: Driver) -> deque[str]:
         """Run spark-submit, log the driver's name and states, and return the last lines."""
@@ -204,7 +218,7 @@ class Submission:
         options = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} -Dlog4j2.configurationFile={logging_file.as_uri()}"
         env = {**os.environ, "SPARK_SUBMIT_OPTS": options.strip()}
         with subprocess.Popen(
-            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         ) as process:
             try:
                 for line in process.stderr or ():
@@ -216,6 +230,16 @@ class Submission:
                 process.kill()
                 raise
         return lines
+
+
+def _remove(folder: str) -> None:
+    """Remove uploaded files; the stage has its result, so that a failure is only logged."""
+    try:
+        Store(folder).remove()
+    except Terminated:
+        raise  # or a SIGTERM would only end this removal
+    except MillraceError as error:
+        logger.warning("%s has uploaded files that could not be removed: %s", folder, error)
 
 
 def is_inside() -> bool:

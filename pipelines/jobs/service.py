@@ -95,7 +95,7 @@ def service(path: Path, profile: str, settings: list[str], *, timeout_s: float =
     ]
     for setting in settings:
         command += ["--set", setting]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     # A thread reads to the end: a full pipe would block the service.
     reader = threading.Thread(target=_read, args=(process, lines), daemon=True)

@@ -43,7 +43,13 @@ def replay(folder: Path, spec: FeatureSpec, *, timeout_s: float) -> float:
     command = [sys.executable, "-m", "train.export.replay", str(folder)]
     try:
         process = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=environment,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ReplayMismatch(f"no answer within {timeout_s:.0f} s", hint="raise train.deadline_s") from None

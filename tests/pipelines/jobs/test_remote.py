@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millrace.config import load_product
-from millrace.errors import ConfigError, Unavailable
+from millrace.errors import ConfigError, MillraceError, StorageError, Terminated, Unavailable
 from millrace.runs import RunRecord, save_record
 from millrace.storage import Store
 from pipelines.jobs import remote
@@ -76,10 +76,9 @@ def test_the_record_is_what_counts(is_kept: bool, tmp_path: Path, monkeypatch: p
     program.chmod(0o755)
     monkeypatch.setattr(remote, "spark_submit", lambda: str(program))
     made = submission(tmp_path, f"store.root={tmp_path}/store")
-    record = RunRecord(stage="ingest", run_id="r", product="trips", outcome="failed", code=3, reason="bad rows")
     if is_kept:
-        save_record(Store(f"{tmp_path}/store"), record)
-        assert made.run("ingest", "r", []) == record
+        save_record(Store(f"{tmp_path}/store"), record())
+        assert made.run("ingest", "r", []) == record()
     else:
         with pytest.raises(Unavailable, match=r"left no record: .*no room in queue") as caught:
             made.run("ingest", "r", [])
@@ -101,20 +100,24 @@ echo "		 container state: waiting"
 echo "		 pending reason: ErrImagePull"
 echo "INFO LoggingPodStatusWatcherImpl: Waiting for application trips with application ID spark-1 and submission ID" \
   "data:trips-1-driver to finish..."
-for phase in Pending Pending Running Running Failed; do
+for phase in {phases}; do
   echo "INFO LoggingPodStatusWatcherImpl: Application status for spark-1 (phase: $phase)"
 done
 echo "		 pending reason: ErrImagePull"
 }} >&2
-sleep {seconds}
-exit 1
+{end}
 """
 """The lines are those of Spark 4.2's `KubernetesUtils` and `LoggingPodStatusWatcherImpl`."""
 
 
-def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int = 0) -> tuple[Submission, Path]:
+ALL_PHASES = "Pending Pending Running Running Failed"
+
+
+def kubernetes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phases: str = ALL_PHASES, end: str = "exit 1"
+) -> tuple[Submission, Path]:
     program = tmp_path / "spark-submit"
-    program.write_text(KUBERNETES.format(seconds=seconds))
+    program.write_text(KUBERNETES.format(phases=phases, end=end))
     program.chmod(0o755)
     monkeypatch.setattr(remote, "spark_submit", lambda: str(program))
     uploads = tmp_path / "uploads"
@@ -147,7 +150,7 @@ def test_on_kubernetes_the_pod_is_named_and_uploads_are_removed(
 def test_uploads_of_a_driver_that_continues_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made, uploads = kubernetes(tmp_path, monkeypatch, seconds=30)
+    made, uploads = kubernetes(tmp_path, monkeypatch, end="sleep 30")
 
     def interrupted(driver: remote.Driver, line: str) -> None:
         driver.name = "trips-1-driver"
@@ -159,6 +162,64 @@ def test_uploads_of_a_driver_that_continues_stay(
         made.run("ingest", "r", [])
     assert len(list(uploads.rglob("millrace.zip"))) == 1
     assert "trips-1-driver continues" in caplog.text
+
+
+@pytest.mark.case("K5")
+@pytest.mark.parametrize("phases", ["", "Pending", "Pending Running", "Unknown"])
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 0"])
+def test_uploads_stay_until_the_driver_has_ended(
+    phases: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`spark-submit` may be killed, or not wait at all, while the driver has not read its files yet."""
+    made, uploads = kubernetes(tmp_path, monkeypatch, phases, end)
+    with pytest.raises(Unavailable, match="left no record"):
+        made.run("ingest", "r", [])
+    (code,) = uploads.rglob("millrace.zip")
+    assert f"{code.parents[1]} stays, because the driver may still need it" in caplog.text
+
+
+def record() -> RunRecord:
+    return RunRecord(stage="ingest", run_id="r", product="trips", outcome="failed", code=3, reason="bad rows")
+
+
+@pytest.mark.case("K5")
+@pytest.mark.parametrize("phases", ["Pending", "Pending Succeeded"])
+def test_a_driver_with_a_record_needs_no_uploads(
+    phases: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, uploads = kubernetes(tmp_path, monkeypatch, phases, "kill -9 $$")
+    save_record(Store(f"{tmp_path}/store"), record())
+    assert made.run("ingest", "r", []) == record()
+    assert [path.name for path in uploads.iterdir()] == ["spark-upload-of-others"]
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+@pytest.mark.case("K5")
+@pytest.mark.parametrize("error", [ConfigError("no permission"), StorageError("no answer"), Terminated()])
+def test_uploads_that_cannot_be_removed(
+    error: MillraceError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The result of the stage is known, and counts. A signal is no failure of the removal."""
+    made, _ = kubernetes(tmp_path, monkeypatch)
+    save_record(Store(f"{tmp_path}/store"), record())
+
+    def remove(store: Store, *parts: str) -> None:
+        raise error
+
+    monkeypatch.setattr(Store, "remove", remove)
+    if isinstance(error, Terminated):
+        with pytest.raises(Terminated):
+            made.run("ingest", "r", [])
+    else:
+        assert made.run("ingest", "r", []) == record()
+        assert f"has uploaded files that could not be removed: {error}" in caplog.text
+
+
+def test_output_that_is_not_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a message of the system in another encoding."""
+    made, _ = kubernetes(tmp_path, monkeypatch, end=r"printf 'Error: caf\351\n' >&2; exit 1")
+    with pytest.raises(Unavailable, match="left no record: Error: caf\ufffd"):
+        made.run("ingest", "r", [])
 
 
 def test_a_driver_that_was_submitted_does_not_submit_again(monkeypatch: pytest.MonkeyPatch) -> None:

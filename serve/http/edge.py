@@ -107,7 +107,8 @@ class Edge:
         preflight = None
         if self._cors:
             preflight = self._cors.answer_preflight(scope)
-            sender.use(self._cors.sender(scope, send))
+            if preflight is None:  # or its response would get the headers of actual responses, too
+                sender.use(self._cors.sender(scope, send))
         try:
             if preflight:
                 await preflight(scope, receive, sender.send)

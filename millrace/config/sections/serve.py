@@ -1,21 +1,65 @@
 """The typed section `serve`: where the service listens, and what it serves."""
 
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+import re
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from millrace.section import Section
 
 DomainMode = Literal["enforce", "count", "ignore"]
+MAX_PORT: Final = 65_535
+_NO_ORIGIN: Final = "an origin is a scheme, a host and perhaps a port, such as https://shop.example:8443; or *"
+_ORIGIN: Final = re.compile(r"(https?)://([^/?#\\]+)")
+_AUTHORITY: Final = re.compile(r"(?:.*@)?(\[[^\]]*\]|[^:@]+)(:.*)?")
+_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def _check_origin(origin: str) -> str:
-    parts = urlsplit(origin)
-    is_whole = parts.scheme in ("http", "https") and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}"
-    if origin != "*" and not is_whole:
-        raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://shop.example:8443; or *")
-    return origin.lower()
+    """Return an origin as browsers send it, since it is compared with theirs as a text."""
+    if origin == "*":
+        return origin
+    found = _ORIGIN.fullmatch(origin.lower())
+    parts = found and _AUTHORITY.fullmatch(found[2])
+    if not found or not parts:
+        raise ValueError(_NO_ORIGIN)
+    scheme, host, port = found[1], parts[1], parts[2] or ""
+    _check_host(host)
+    if port in (":", _DEFAULT_PORTS[scheme]):
+        raise ValueError(f"browsers do not send an empty port or the default one: write {scheme}://{host}")
+    if port and not (port.isascii() and port[1:].isdigit() and port[1] != "0" and int(port[1:7]) <= MAX_PORT):
+        raise ValueError(
+            f"a port is a number from 1 to {MAX_PORT} without zeros before it: write {scheme}://{host}:8443"
+        )
+    if "@" in found[2]:
+        raise ValueError(f"an origin has no user and no password: write {scheme}://{host}{port}")
+    return f"{scheme}://{host}{port}"
+
+
+def _check_host(host: str) -> None:
+    if not host.isascii():
+        raise ValueError(
+            "browsers send this host in punycode: write it as xn--..., such as https://xn--bcher-kva.example"
+        )
+    if "*" in host:
+        raise ValueError("an origin names one host: write one origin for each, such as https://shop.example; or only *")
+    is_ipv6 = host.startswith("[")
+    if not is_ipv6 and not _NAME.fullmatch(host):
+        raise ValueError("a host has letters, digits, hyphens and dots: write it as in https://shop.example")
+    # Browsers read a host whose last part is a number as an address, and send all addresses in their shortest form.
+    if is_ipv6 or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        try:
+            address = IPv6Address(host[1:-1]) if is_ipv6 else IPv4Address(host)
+        except ValueError:
+            raise ValueError(
+                "this host is no IP address: write it as in https://192.0.2.1 or https://[2001:db8::1]"
+            ) from None
+        sent = f"[{IPv6Address(int(address))}]" if is_ipv6 else str(address)  # without a zone, which none sends
+        if host != sent:
+            raise ValueError(f"browsers send this address in another form: write {sent}")
 
 
 Origin = Annotated[str, AfterValidator(_check_origin)]
@@ -51,7 +95,7 @@ class Serve(Section):
     """Address to listen on. A public address needs `open_to_everyone`."""
     open_to_everyone: bool = False
     """Allow a public address, although the service has no authentication."""
-    port: int = Field(8501, ge=0, le=65535)
+    port: int = Field(8501, ge=0, le=MAX_PORT)
     """Port to listen on; 0 takes a free one."""
     workers: int = Field(1, ge=1, le=64)
     """Processes that answer on the port. Each loads all models."""

@@ -1,6 +1,7 @@
 """Requests of scripts in web pages of other origins."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -43,12 +44,15 @@ def test_a_preflight_is_answered(address: str, path: str) -> None:
     assert "inference-header-content-length" in answer.headers["access-control-allow-headers"].lower()
     assert answer.headers["access-control-max-age"] == "600"
     assert "x-request-id" in answer.headers
+    assert answer.headers["vary"].lower().split(", ").count("origin") == 1
+    assert "access-control-expose-headers" not in answer.headers
 
 
 def test_a_preflight_of_another_origin_is_refused(address: str) -> None:
     answer = httpx.options(f"{address}{PREDICT}", headers={**PREFLIGHT, "Origin": "https://other.example"})
     assert answer.status_code == 400
     assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["vary"].lower().split(", ").count("origin") == 1
 
 
 @pytest.mark.parametrize(("body", "status"), [({"instances": [ROW]}, 200), ({}, 400)])
@@ -88,11 +92,72 @@ def test_every_origin(manager: ServableManager) -> None:
     app = Application(manager, Serve(cors_origins=["*"]))
     answer = ask(app, "POST", PREDICT, json={"instances": [ROW]}, headers={"Origin": "https://any.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
+    answer = ask(app, "OPTIONS", PREDICT, headers=PREFLIGHT)
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-expose-headers" not in answer.headers
 
 
 @pytest.mark.parametrize(
-    "origin", ["shop.example", "https://shop.example/", "https://shop.example/page", "ftp://x", ""]
+    "origin",
+    [
+        "shop.example",
+        "https://shop.example/",
+        "https://shop.example/page",
+        "ftp://x",
+        "",
+        "null",
+        "https://:8443",
+        "https://::1",
+    ],
 )
 def test_what_is_no_origin(origin: str) -> None:
     with pytest.raises(ValidationError, match="an origin is a scheme, a host"):
         Serve(cors_origins=[origin])
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("https://shop.example:443", r"the default one: write https://shop\.example$"),
+        ("http://[::1]:80", r"the default one: write http://\[::1\]$"),
+        ("https://shop.example:", r"an empty port .*: write https://shop\.example$"),
+        *((f"http://shop.example:{port}", "number from 1 to 65535") for port in ("65536", "x", "0", "081", "9" * 5000)),
+        ("http://shop.example:8080:1", "number from 1 to 65535"),
+        ("https://shop.example:\u0668", "number from 1 to 65535"),
+        ("https://user:pw@shop.example:8443", r"no password: write https://shop\.example:8443$"),
+        ("https://user@shop.example", r"no password: write https://shop\.example$"),
+        *((f"https://{host}", "as in https://shop.example") for host in ("a b", "a..b", ".a", "a%20b", "a\tb")),
+        *((f"https://{host}", "names one host") for host in ("*.shop.example", "*")),
+        ("https://b\u00fccher.example", "write it as xn--"),
+        *(
+            (f"https://{host}", "no IP address")
+            for host in ("shop.1", "127.1", "1.2.3.0x4", "[::g]", "[1.2.3.4]", "[]", "[::1")
+        ),
+        ("https://[2001:DB8:0::1]", r"write \[2001:db8::1\]$"),
+        ("https://[::ffff:1.2.3.4]", r"write \[::ffff:102:304\]$"),
+        ("https://[fe80::1%eth0]", r"write \[fe80::1\]$"),
+    ],
+)
+def test_an_origin_that_no_browser_sends(origin: str, message: str) -> None:
+    """It would never match. The message has what to write instead."""
+    with pytest.raises(ValidationError) as caught:
+        Serve(cors_origins=[origin])
+    (error,) = caught.value.errors()
+    assert re.search(message, error["msg"])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://shop.example:80", "http://shop.example:443", "http://localhost:3000", "https://my_shop.example."),
+        *(
+            "http://192.0.2.1:65535",
+            "https://[2001:db8::1]:8443",
+            "http://[::ffff:102:304]",
+            "https://xn--bcher-kva.example",
+        ),
+        *("https://1.example", "https://0x.example"),
+    ],
+)
+def test_origins_that_browsers_send(origin: str) -> None:
+    assert Serve(cors_origins=[origin, origin.upper()]).cors_origins == [origin, origin]

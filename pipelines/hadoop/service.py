@@ -28,6 +28,7 @@ TIED: Final = "MILLRACE_TIED"
 """If it is 1, a daemon ends when the process that started it ends, even if that is killed."""
 _PR_SET_PDEATHSIG: Final = 1
 _LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
+_LINKED: Final = re.compile(r"(\w+?)_PORT(_\d+_(?:TCP|UDP|SCTP))?(_PROTO|_PORT|_ADDR)?")
 Env = Mapping[str, str]
 
 
@@ -204,11 +205,28 @@ def is_ready(name: str, env: Env, timeout_s: float = 5) -> bool:
 
 
 def without_links(env: Env) -> dict[str, str]:
-    """Return an environment without the addresses that Kubernetes adds for each Service, such as ``NAME_PORT=tcp://...``.
+    """Return an environment without what Kubernetes and Docker add for each service, such as ``NAME_PORT=tcp://...``.
 
-    Spark reads SPARK_MASTER_PORT and SPARK_WORKER_PORT as numbers. A Service of that name would stop it.
+    Spark reads SPARK_MASTER_PORT and SPARK_WORKER_PORT as numbers. A Service of that name would stop it. A variable of
+    the user's stays, even if its value is an address.
     """
-    return {name: value for name, value in env.items() if not _LINK.fullmatch(value)}
+    return {name: value for name, value in env.items() if not _is_link(name, env)}
+
+
+def _is_link(name: str, env: Env) -> bool:
+    found = _LINKED.fullmatch(name)
+    if not found:
+        return False
+    service, port, part = found.groups()
+    if port:
+        return _has_link(f"{service}_PORT{port}", env)  # a part, such as _ADDR, is a link's if the whole is
+    names = ((other, _LINKED.fullmatch(other)) for other in env)
+    others = (other for other, match in names if match and match[1] == service and match[2] and _has_link(other, env))
+    return not part and _has_link(name, env) and (f"{service}_SERVICE_HOST" in env or any(others))
+
+
+def _has_link(name: str, env: Env) -> bool:
+    return _LINK.fullmatch(env.get(name, "")) is not None
 
 
 def become(name: str, env: Env) -> None:

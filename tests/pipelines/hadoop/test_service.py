@@ -88,6 +88,37 @@ def test_the_environment_without_what_kubernetes_adds() -> None:
 
 
 @pytest.mark.case("K2")
+def test_addresses_that_the_user_has_set_stay() -> None:
+    own = {
+        "DOCKER_HOST": "tcp://10.0.0.5:2375",
+        "MY_BROKER": "tcp://mq:5672",
+        "BROKER_PORT": "tcp://mq:5672",  # there is no service of this name
+        "BROKER_PORTS_PORT": "tcp://mq:5672",
+        "BROKER_PORTS_PORT_PORT": "tcp://mq:5672",
+        "CACHE_PORT_6379_TCP_ADDR": "cache",
+        "DB_SERVICE_HOST": "db",
+        "DB_HOST": "tcp://db:5432",
+        "MY_DB_PORT": "tcp://db:5432",
+        "MY_DB_PORT_5432_TCP": "yes",
+        "SPARK_MASTER_PORT": "7077",  # overrides the link, as in a manifest
+    }
+    assert without_links(own) == own
+    assert without_links({**service_links("spark-master", "db", "broker-port-web"), **own}).items() >= own.items()
+
+
+@pytest.mark.case("K2")
+@pytest.mark.parametrize("evidence", [{"DB_SERVICE_HOST": "10.96.0.7"}, {"DB_PORT_53_UDP": "udp://[fd00::7]:53"}])
+def test_links_are_known_by_the_names_beside_them(evidence: dict[str, str]) -> None:
+    """Docker's links have no NAME_SERVICE_HOST."""
+    links = {"DB_PORT": "tcp://10.96.0.7:5432", "DB_PORT_5432_TCP": "tcp://10.96.0.7:5432"}
+    links |= {f"DB_PORT_5432_TCP_{part}": value for part, value in (("PROTO", "tcp"), ("PORT", "5432"), ("ADDR", "x"))}
+    assert set(without_links({**links, **evidence})) <= {"DB_SERVICE_HOST"}
+    port = {"DB_PORT": links["DB_PORT"]}
+    assert "DB_PORT" not in without_links({**port, **evidence})
+    assert without_links(port) == port
+
+
+@pytest.mark.case("K2")
 def test_no_variable_that_we_read_can_be_made_by_kubernetes() -> None:
     """In configuration files and in Python. Spark's own names are Spark's; `without_links` removes wrong values."""
     files = [*CONF.glob("*.xml"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]

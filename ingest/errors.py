@@ -190,15 +190,15 @@ class TooManyRejected(DataRejected):
     """More malformed rows in a source than the product allows."""
 
     def __init__(
-        self, source: str, *, rejected: int, rows: int, allowed: float, reasons: Sequence[RejectedRows], table: str
+        self, source: str, *, rejected: int, rows: int, allowed: float, reasons: Sequence[RejectedRows], show: str
     ) -> None:
         shown = "".join(f"\n  {reason}" for reason in reasons[:MAX_EXAMPLES])
         more = f"\n  and {len(reasons) - MAX_EXAMPLES} more reasons" if len(reasons) > MAX_EXAMPLES else ""
         super().__init__(
             f"sources.{source}: {rejected:,} of {rows:,} rows are malformed, allowed is a share of {allowed:g}"
             f"{shown}{more}",
-            hint=f"fix the file, its declared columns or its options, or raise ingest.max_rejected; to see the rows: "
-            f"millrace tables show {table} --rows 20",
+            hint="fix the file, its declared columns or its options, or raise ingest.max_rejected; to see the rows: "
+            + show,
         )
         self.source = source
         self.rejected = rejected

@@ -6,6 +6,7 @@ uses its rows (`ReadOnce`).
 
 import contextlib
 import logging
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -240,5 +241,5 @@ def check_rejected(config: Config, sources: Mapping[str, LoadedSource]) -> None:
             rows=source.rows,
             allowed=allowed,
             reasons=group_rejects(source.rejects, config.contract.show_values),
-            table=f"{config.product}/{REJECTS}",
+            show=f"millrace tables show {config.product}/{REJECTS} --rows 20 --store {shlex.quote(config.store.root)}",
         )

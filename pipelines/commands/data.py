@@ -18,6 +18,7 @@ from millrace.logs import configure_logging
 from millrace.models.files import checked_copy
 from millrace.models.store import ModelStore
 from millrace.storage import Store
+from pipelines.commands.hints import command_line
 from pipelines.commands.show import print_if_piped, print_table
 from pipelines.jobs.exits import guard
 from pipelines.jobs.interrupts import Interrupts
@@ -259,14 +260,19 @@ def push(
 
     def copy(connect: Callable[[], "WebHdfs"], transfer: Transfer) -> "Moved":
         from pipelines.transfer import versions
+        from pipelines.transfer.access import check_url
 
         models = ModelStore(Store(store or find_store_root(profile)))
         number = version or (models.versions(name) or [0])[-1]
         if models.is_foreign(name, number):
-            folder = f"{name}/{number}"
+            there = f"{transfer.root.rstrip('/')}/models/{name}/{number}"
+            here = models.store.uri("models", name, str(number))
+            if url:
+                check_url(url)  # before it is printed: it may have a password
+            put = command_line("data", "put", here, there, profile=profile, url=url, workers=workers)
             raise Refused(
-                f"model {folder} was written by another system: nothing says whether its files are complete",
-                hint=f"millrace data put {models.store.root}/models/{folder} {transfer.root}/models/{folder}",
+                f"model {name}/{number} was written by another system: nothing says whether its files are complete",
+                hint=f"copy {here} to this machine and upload it with: millrace data put" if "://" in here else put,
             )
         found = checked_copy(models.open(name, version))
         block = transfer.block_mb << 20

@@ -14,6 +14,7 @@ from millrace.features.spec import FeatureSpec
 from millrace.models.store import ModelStore
 from millrace.runs import RunRecord
 from millrace.storage import Store
+from pipelines.commands.hints import command_line
 from pipelines.commands.show import show_metrics, show_stages
 from pipelines.jobs.exits import exit_code, report_error
 from pipelines.jobs.service import request_predictions, service
@@ -36,9 +37,8 @@ def run_demo(request: Request) -> int:
         report_error(error)
         return exit_code(error)
     seconds = round(time.monotonic() - started, 1)
-    sys.stderr.write(
-        f"\ntotal time: {seconds} s; to keep the service running: make serve (or: millrace serve {request.config})\n"
-    )
+    serve = command_line("serve", request.config, profile=request.profile, set=request.settings)
+    sys.stderr.write(f"\ntotal time: {seconds} s; to keep the service running: {serve}\n")
     print_result({"stage": "demo", "outcome": "committed", "seconds": seconds, **exchange})
     return 0
 

@@ -10,6 +10,7 @@ import typer
 
 from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.logs import configure_logging
+from pipelines.commands.hints import command_line
 from pipelines.commands.show import print_if_piped, print_table
 from pipelines.hadoop.cluster import Cluster
 from pipelines.hadoop.layout import Size
@@ -35,11 +36,13 @@ def up(
         configure_logging()
         cluster = Cluster(folder)
         cluster.start(Size(datanodes, yarn, 2 if spark else 0))
-        logger.info('to use the cluster: eval "$(millrace hadoop env --folder %s)"', shlex.quote(str(folder)))
+        logger.info('to use the cluster: eval "$(%s)"', command_line("hadoop", "env", folder=folder))
         profiles = sorted((cluster.folder / "profiles").glob("*.yaml"))
         outside = profiles.pop([path.stem for path in profiles].index("outside"))
-        logger.info("and: millrace run FILE --profile %s", " or ".join(map(str, profiles)) or "local")
-        logger.info("from outside, over HTTP: millrace data ls --profile %s", outside)
+        logger.info(
+            "and: millrace run FILE --profile %s", " or ".join(shlex.quote(str(each)) for each in profiles) or "local"
+        )
+        logger.info("from outside, over HTTP: %s", command_line("data", "ls", profile=outside))
         print_result(_addresses(cluster))
 
     guard(start)
@@ -69,7 +72,7 @@ def status(folder: Folder = FOLDER) -> None:
         print_if_piped({**_addresses(cluster), "daemons": states})
         bad = [name for name, state in states.items() if state != "works"]
         if bad:
-            raise Unavailable(f"not working: {', '.join(bad)}", hint="run: millrace hadoop up")
+            raise Unavailable(f"not working: {', '.join(bad)}", hint=_start(folder))
 
     guard(show)
 
@@ -88,8 +91,12 @@ def env(folder: Folder = FOLDER) -> None:
 def _existing(folder: Path) -> Cluster:
     cluster = Cluster(folder)
     if not cluster.members:
-        raise ArtifactNotFound(kind="cluster", name=str(folder), hint="run: millrace hadoop up")
+        raise ArtifactNotFound(kind="cluster", name=str(folder), hint=_start(folder))
     return cluster
+
+
+def _start(folder: Path) -> str:
+    return f"run: {command_line('hadoop', 'up', folder=folder)}"
 
 
 def _addresses(cluster: Cluster) -> dict[str, object]:

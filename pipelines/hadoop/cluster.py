@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -205,7 +206,7 @@ class Cluster:
 
     def _member(self, name: str) -> Member:
         if name not in self.members:
-            known = ", ".join(self.members) or "none; run: millrace hadoop up"
+            known = ", ".join(self.members) or f"none; run: millrace hadoop up --folder {shlex.quote(str(self.folder))}"
             raise ArtifactNotFound(kind="daemon", name=name, hint=f"there is: {known}")
         return self.members[name]
 

@@ -7,7 +7,7 @@ LONG = "x" * 10_000
 
 def test_examples_are_bounded() -> None:
     reasons = [RejectedRows(LONG, 1, "f", None)] * 500
-    many = TooManyRejected("s", rejected=5, rows=6, allowed=0.1, reasons=reasons, table="p/rejects")
+    many = TooManyRejected("s", rejected=5, rows=6, allowed=0.1, reasons=reasons, show="millrace tables show p/rejects")
     broken = KeyBroken(["a"], reason="rows share their key", count=500, examples=[LONG] * 500)
     assert all(len(str(error)) < 5_000 for error in (many, broken))
     assert len(broken.examples) == 20

@@ -1,6 +1,7 @@
 """Sources: every line is a row or a reject, and the sums are proved without Spark."""
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,8 @@ def test_too_many_malformed_rows(spark: "SparkSession", tmp_path: Path, stack: c
         f"  blank line: 50 rows, the first in {file}, line 102",
         f"  column 'id': a value is not of type bigint: 3 rows, the first in {file}, line 99",
     ]
-    assert "millrace tables show small/rejects --rows" in caught.value.hint
+    root = shlex.quote(small.build().config.store.root)
+    assert caught.value.hint.endswith(f"to see the rows: millrace tables show small/rejects --rows 20 --store {root}")
     small.contract["show_values"] = ["id"]
     with pytest.raises(TooManyRejected, match=r"column 'id': 'x0' is not of type bigint: 3 rows"):
         check_rejected(small.build().config, sources)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from millrace.models.store import ModelStore
 from millrace.storage import Store
 from pipelines.commands.cli import app
 from pipelines.commands.data import parse_size
+from pipelines.commands.hints import command_line
 from pipelines.hadoop.cluster import Cluster
 from tests.millrace.manifests import export, manifest_of
 
@@ -91,6 +93,40 @@ def test_models_pushed_and_pulled(profile: str, tmp_path: Path) -> None:
         assert (done.exit_code, json.loads(done.stdout)["outcome"]) == (0, outcome)
     assert ModelStore(Store(other)).open("m").manifest == published.manifest
     assert run(app, ["models", "pull", "n", "--store", other, "--profile", profile]).exit_code == 4
+
+
+@pytest.mark.case("F5")
+@pytest.mark.parametrize("with_profile", [True, False])
+def test_the_hint_for_a_model_of_another_system_is_a_whole_command(with_profile: bool, tmp_path: Path) -> None:
+    """With the caller's options, so that the upload goes to the same place."""
+    store, profile, url = tmp_path / "my store", tmp_path / "my profile.yaml", "http://a:1;http://b:1"
+    for version in ("1", "2"):
+        (store / "models" / "other" / version).mkdir(parents=True)
+        (store / "models" / "other" / version / "saved_model.pb").write_bytes(b"x")
+    profile.write_text(yaml.safe_dump({"transfer": {"root": "/there/"}}))
+    given = ["--profile", str(profile)] if with_profile else []
+    given += ["--url", url, "--workers", "2"]
+    done = run(app, ["models", "push", "other", "--store", str(store), *given])
+    assert done.exit_code == 5, done.stderr
+    root = "/there" if with_profile else "/millrace"
+    wanted = ["millrace", "data", "put", f"{store}/models/other/2", f"{root}/models/other/2"]
+    said = next(line for line in done.stderr.splitlines() if "data put" in line)
+    assert shlex.split(said) == [*wanted, *(given if with_profile else ["--profile", "local", *given])]
+    done = run(app, ["models", "push", "other", "--store", str(store), "--url", "http://me:secret@a:1"])
+    assert (done.exit_code, "secret" in done.stderr) == (78, False)
+
+
+@pytest.mark.case("F5")
+def test_the_hint_for_a_model_on_hdfs_has_no_command_that_would_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelStore, "is_foreign", lambda models, name, number: True)
+    done = run(app, ["models", "push", "other", "--version", "1", "--store", "hdfs://nn:8020/m"])
+    assert done.exit_code == 5
+    assert "copy hdfs://nn:8020/m/models/other/1 to this machine and upload it with: millrace data put" in done.stderr
+
+
+def test_commands_in_hints() -> None:
+    said = command_line("serve", Path("a b.yaml"), profile="p", url=None, set=["x=[1, 2]", "y=1"])
+    assert said == "millrace serve 'a b.yaml' --profile p --set 'x=[1, 2]' --set y=1"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from millrace.errors import ArtifactNotFound
 from millrace.features.spec import Category, Cyclic, Feature, FeatureSpec, Label, Numeric
 from millrace.runs import RunRecord
 from millrace.storage import Store
+from pipelines.commands import demo
 from pipelines.commands.demo import first_row, request_prediction, run_demo
 from pipelines.jobs.stages import Request
 from tests.millrace.products import write_product
@@ -43,6 +44,18 @@ def test_a_wrong_file_ends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out, err = capsys.readouterr()
     assert json.loads(out)["outcome"] == "failed"
     assert "did you mean 'epochs'?" in err
+
+
+def test_it_says_how_to_serve_with_the_same_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = RunRecord(stage="train", run_id="r", outcome="committed", details={"metrics": {"model": {}}})
+    monkeypatch.setattr(demo, "run_stages", lambda stages, request: (0, [trained]))
+    monkeypatch.setattr(demo, "request_prediction", lambda request, trained: {})
+    file = tmp_path / "a b.yaml"
+    assert run_demo(Request(file, "yarn", ["store.root=/x y", "train.epochs=1"])) == 0
+    said = f"millrace serve '{file}' --profile yarn --set 'store.root=/x y' --set train.epochs=1\n"
+    assert f"to keep the service running: {said}" in capsys.readouterr().err
 
 
 def test_without_a_model_there_is_nothing_to_ask(tmp_path: Path) -> None:

@@ -150,8 +150,8 @@ def test_names_that_are_not_there(tmp_path: Path, hdfs: Cluster) -> None:
         hdfs.kill("datanode-9")
     assert "datanode-3" in caught.value.hint
     with pytest.raises(ArtifactNotFound) as caught:
-        _ = Cluster(tmp_path).hdfs
-    assert "millrace hadoop up" in caught.value.hint
+        _ = Cluster(tmp_path / "a b").hdfs
+    assert f"millrace hadoop up --folder '{tmp_path}/a b'" in caught.value.hint
 
 
 def test_a_daemon_that_cannot_start_is_told_with_its_log(tmp_path: Path, hdfs: Cluster) -> None:

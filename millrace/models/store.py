@@ -49,7 +49,7 @@ class ModelStore:
         if version is None and versions:
             version = versions[-1]
         if version is None or version not in versions:
-            known = f"versions: {', '.join(map(str, versions))}" if versions else "run: millrace train"
+            known = f"versions: {', '.join(map(str, versions))}" if versions else "run: millrace train FILE"
             raise ArtifactNotFound(kind="model", name=name, version=version, hint=known)
         uri = self.store.uri("models", name, str(version))
         try:

@@ -10,7 +10,7 @@ class NotValidated(Refused):
     def __init__(self, table: TableVersion, *, reason: str) -> None:
         super().__init__(
             f"table {table.name} version {table.version} is not validated: {reason}",
-            hint="run: millrace ingest, with this product file",
+            hint="run: millrace ingest FILE, with this product file",
         )
         self.version = table.version
 

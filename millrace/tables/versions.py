@@ -101,7 +101,7 @@ def find_table(store: Store, product: str, table: str, version: int | None = Non
     parts = table_parts(product, table)
     name = "/".join(parts[1:])
     if not all(map(is_plain, parts)) or not store.exists(*parts, "_delta_log"):
-        raise ArtifactNotFound(kind="table", name=name, hint=f"run: millrace ingest, for product {product}")
+        raise ArtifactNotFound(kind="table", name=name, hint=f"run: millrace ingest FILE, for product {product}")
     try:
         return store.retry.call(_find, store, store.uri(*parts), name, version)
     except TableNotFoundError as error:

@@ -94,7 +94,8 @@ class ServedVersions:
             if self._current is None:
                 if failure := self._failures.newest():
                     raise failure[1].with_traceback(None)  # else each raise of this object makes its traceback longer
-                raise ArtifactNotFound(kind="model", name=self.name, hint="run: millrace train, or millrace run")
+                hint = "run: millrace train FILE, or millrace run FILE"
+                raise ArtifactNotFound(kind="model", name=self.name, hint=hint)
 
     def load_newest(self) -> None:
         """Load the newest version now, even if it failed a moment ago; the one before answers if it cannot be loaded.

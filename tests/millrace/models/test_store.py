@@ -146,7 +146,7 @@ def test_only_numbers_are_versions(models: ModelStore, tmp_path: Path) -> None:
 def test_a_model_that_is_not_there(name: str, models: ModelStore) -> None:
     with pytest.raises(ArtifactNotFound) as caught:
         models.open(name)
-    assert caught.value.hint == "run: millrace train"
+    assert caught.value.hint == "run: millrace train FILE"
 
 
 @pytest.mark.parametrize("version", [0, 2, -1])

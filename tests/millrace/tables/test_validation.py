@@ -31,4 +31,4 @@ def test_the_contract_that_it_passed(store: Store) -> None:
     check_validated(found, "c3")
     with pytest.raises(NotValidated, match="it passed another contract") as caught:
         check_validated(found, "c4")
-    assert "millrace ingest" in caught.value.hint
+    assert "millrace ingest FILE" in caught.value.hint

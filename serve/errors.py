@@ -180,8 +180,8 @@ class Forbidden(Refused):
     """The client does not have the permission for this."""
 
     def __init__(self, scope: str) -> None:
-        hint = "the operator of the server can allow it: serve.model_control: true" if scope == "control" else ""
-        super().__init__(f"this needs the scope '{scope}', which you do not have", hint=hint)
+        setting = ": the server's setting serve.model_control: true gives it to every client"
+        super().__init__(f"this needs the permission '{scope}'{setting if scope == 'control' else ''}")
         self.scope = scope
 
 

@@ -6,6 +6,7 @@ belongs to one process and is removed with it.
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from millrace.errors import ConfigError
+from millrace.errors import ConfigError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,9 @@ def cache_folder() -> Path:
     or with one that cannot be written, as in many containers, gets a folder below the system's temporary one.
 
     Raises:
-        ConfigError: ``MILLRACE_CACHE`` names a folder that cannot be written.
+        ConfigError: ``MILLRACE_CACHE`` names a folder that cannot be written, or ``MILLRACE_CACHE_GB`` is not a number.
     """
+    _limit_bytes()
     named = os.environ.get(VARIABLE)
     if named:
         folder = Path(named).expanduser().absolute()
@@ -77,6 +79,26 @@ def _temporary_cache() -> Path:
             hint=f"set {VARIABLE} to a folder of this user",
         )
     return folder
+
+
+@contextlib.contextmanager
+def errors_of_full_disk() -> Iterator[None]:
+    """Say that the cache is full, instead of that the store has no space left.
+
+    Raises:
+        StorageError: There is no space left for a copy.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder = cache_folder()
+        free = shutil.disk_usage(folder).free
+        raise StorageError(
+            f"the cache {folder} is full: {free / 1e6:,.1f} MB are free",
+            hint=f"free some space, or set {VARIABLE} to a folder on a larger disk",
+        ) from error
 
 
 def mark_used(copy: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from millrace.digests import sha256_of
 from millrace.failpoints import fail_here
-from millrace.models.cache import cache_folder, evict, mark_used, remove_copy
+from millrace.models.cache import cache_folder, errors_of_full_disk, evict, mark_used, remove_copy
 from millrace.models.manifest import MANIFEST, ModelDamaged, ModelFile, ModelVersion
 from millrace.storage import download, mapped_errors
 
@@ -64,7 +64,7 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
         staged = replace(version, uri=str(Path(folder, manifest.name, str(manifest.version))))
-        with mapped_errors("model version", f"{manifest.name}/{manifest.version}"):
+        with mapped_errors("model version", f"{manifest.name}/{manifest.version}"), errors_of_full_disk():
             download(version.uri, staged.folder, version.retry)
         verify_files(staged)
         fail_here("cache.before_rename")

@@ -4,6 +4,7 @@
 visible completely or not at all, and the digest of every file is checked before it is loaded.
 """
 
+import difflib
 import re
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,26 @@ class ModelStore:
         numbers = (int(n) for n in self.store.names("models", name) if _VERSION.fullmatch(n))
         return sorted(number for number in numbers if number <= MAX_VERSION)
 
+    def why_no_version(self, name: str) -> str:
+        """Why a model has no version that can be served, with the mistakes that people make.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        if not self.store.exists():
+            return f"there is no store at {self.store.root} yet"
+        if not is_plain(name):
+            return "its name is not the name of a folder"
+        found = self.store.names("models", name)
+        if SAVED_MODEL in found:
+            return f"{SAVED_MODEL} lies in models/{name}: move the files to models/{name}/1"
+        wrong = [entry for entry in found if not _VERSION.fullmatch(entry)]
+        if wrong and len(wrong) == len(found):
+            return f"'{wrong[0]}' in models/{name} is no version: that is a whole number without zeros before it"
+        if found:
+            return "the store has no version of it that the settings allow"
+        return "the store has no version of it yet; the first one will be loaded"
+
     def open(self, name: str, version: int | None = None) -> ModelVersion:
         """Read a version's manifest; the newest version by default. Files are not checked (see `verify_files`).
 
@@ -49,13 +70,20 @@ class ModelStore:
         if version is None and versions:
             version = versions[-1]
         if version is None or version not in versions:
-            known = f"versions: {', '.join(map(str, versions))}" if versions else "run: millrace train FILE"
+            near = difflib.get_close_matches(name, self.names(), n=1) if not versions else []
+            known = f"did you mean '{near[0]}'?" if near else "run: millrace train FILE"
+            if versions:
+                known = f"versions: {', '.join(map(str, versions))}"
             raise ArtifactNotFound(kind="model", name=name, version=version, hint=known)
         uri = self.store.uri("models", name, str(version))
         try:
             manifest = ModelManifest.model_validate_json(self.store.read("models", name, str(version), MANIFEST))
-        except (ValidationError, ArtifactNotFound) as error:
-            raise ModelDamaged(uri, f"{MANIFEST} is missing or not valid") from error
+        except ArtifactNotFound as error:
+            has_graph = self.store.exists("models", name, str(version), SAVED_MODEL)
+            reason = f"it has no {MANIFEST}" if has_graph else f"it has neither {MANIFEST} nor {SAVED_MODEL}"
+            raise ModelDamaged(uri, reason) from error
+        except ValidationError as error:
+            raise ModelDamaged(uri, f"{MANIFEST} is not valid") from error
         if (manifest.name, manifest.version) != (name, version):
             raise ModelDamaged(uri, f"{MANIFEST} names {manifest.name} version {manifest.version}")
         return ModelVersion(uri, manifest, self.store.retry)

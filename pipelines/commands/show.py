@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from millrace.config.load import find_store_root
-from millrace.errors import ArtifactNotFound, InputMissing
+from millrace.errors import ArtifactNotFound, InputMissing, MillraceError
 from millrace.features.spec import Label
 from millrace.models.manifest import ModelDamaged
 from millrace.models.store import ModelStore
@@ -103,13 +103,14 @@ def list_models(root: str | None, profile: str) -> None:
     entries: list[dict[str, Any]] = []
     for name in models.names():
         versions = models.versions(name)
-        if models.is_foreign(name, versions[-1]):
-            entries.append({"name": name, "versions": versions, "foreign": True})
-            continue
         try:
+            if models.is_foreign(name, versions[-1]):
+                entries.append({"name": name, "versions": versions, "foreign": True})
+                continue
             manifest = models.open(name).manifest
-        except ModelDamaged as error:
-            entries.append({"name": name, "versions": versions, "damaged": error.reason})
+        except MillraceError as error:  # a file, or no permission: the other models are listed all the same
+            reason = error.reason if isinstance(error, ModelDamaged) else str(error)
+            entries.append({"name": name, "versions": versions, "damaged": reason})
             continue
         entries.append(
             {

@@ -13,11 +13,13 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millrace.errors import MillraceError
+from millrace.errors import MillraceError, Unavailable
 from millrace.logs import CONTEXT
 from serve.errors import (
     BodyTooLarge,
     EncodingRefused,
+    InferenceFailed,
+    ModelNotReady,
     Overloaded,
     Unimplemented,
     message_of,
@@ -42,7 +44,11 @@ Find = Callable[[str, str], tuple[Route, Mapping[str, Any]] | None]
 async def answer_error(_: Request, error: Exception) -> Reply:
     """The response for a known error, by the table in `serve.errors`."""
     status = status_of(error)
-    if status >= 500 and not isinstance(error, Unimplemented):  # noqa: PLR2004 - a server error in HTTP
+    if isinstance(error, ModelNotReady):
+        logger.debug("answered %d: %s", status, error)  # the log says it once per model, not once per request
+    elif isinstance(error, Unavailable) and not isinstance(error, InferenceFailed):
+        logger.warning("answered %d: %s", status, error)
+    elif status >= 500 and not isinstance(error, Unimplemented):  # noqa: PLR2004 - a server error in HTTP
         logger.error("answered %d: %s", status, error, exc_info=error)
     # The rest of a body that was not read must not be parsed as the next request.
     headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | EncodingRefused) else None

@@ -5,11 +5,14 @@ and all processes share the memory of TensorFlow itself.
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import threading
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
@@ -189,7 +192,8 @@ class ProcessGroup:
         with self._lock:
             if self._is_ended:
                 raise Ended()
-            process.start()
+            with _signals_blocked():
+                process.start()
             self._members.add(process)
 
     def end(self) -> None:
@@ -279,6 +283,20 @@ class _Call:
             self.answer.set_exception(answered)
         else:
             self.answer.set_result(answered)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Let a new process begin with these signals blocked; it inherits this thread's mask.
+
+    Ctrl-C goes to the whole group. It must not end the process that others are forked from, while it imports
+    TensorFlow: the server decides when its processes end, by SIGKILL.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> ForkServerContext:

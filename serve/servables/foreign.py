@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from millrace.models.cache import OwnedFolder
+from millrace.models.cache import OwnedFolder, errors_of_full_disk
 from millrace.models.store import ModelStore
 from millrace.storage import download, mapped_errors
 from serve.errors import ModelNotFound
@@ -46,7 +46,7 @@ def foreign_copy(store: ModelStore, name: str, version: int) -> Iterator[Foreign
         return
     owned = OwnedFolder(f"{name}-{version}")
     try:
-        with mapped_errors("model version", f"{name}/{version}"):
+        with mapped_errors("model version", f"{name}/{version}"), errors_of_full_disk():
             download(uri, owned.path)
         yield ForeignCopy(owned.path, owned)
     except BaseException:

@@ -16,10 +16,6 @@ from serve.values.document import MAX_SHOWN, describe
 from serve.values.tensors import datatype_of, decode_binary, flat_values
 
 SHARED_MEMORY: Final = "shared_memory_region"
-CONTENT_TYPE: Final = "content_type"
-BASE64: Final = "base64"
-PLAIN: Final = frozenset({"np", "pd", "str", "datetime"})
-"""MLServer's other content types: they say which Python object the client had, and change no value."""
 MAX_SIZE: Final = 2**31
 """Upper limit of a dimension, not included."""
 MAX_EMPTY: Final = 65_536

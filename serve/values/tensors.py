@@ -161,7 +161,7 @@ def encode_json(name: str, values: Array) -> Any:
         try:
             return [value.decode() for value in flat]
         except UnicodeDecodeError:
-            raise InvalidRequest(f"output '{name}' is not UTF-8{binary}") from None
+            raise InvalidRequest(f'output \'{name}\' is not UTF-8{binary}, or {{"content_type": "base64"}}') from None
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
         raise InvalidRequest(f"output '{name}' has NaN or infinity, which JSON cannot represent{binary}")
     return flat

@@ -65,6 +65,12 @@ def _check_host(host: str) -> None:
 Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
+def _check_model_name(name: str) -> str:
+    if not name or name[0] == "." or set(name) & set("/\\\0"):
+        raise ValueError("expected the name of a folder: not empty, without '/', not beginning with '.'")
+    return name
+
+
 class ServedModel(Section):
     """How one model is served."""
 
@@ -146,5 +152,5 @@ class Serve(Section):
     """Log the method, route, status and duration of each request."""
     tracing: Literal["none", "otlp"] = "none"
     """`otlp` sends one span per request to an OpenTelemetry collector. The OTEL_ environment variables configure it."""
-    models: dict[str, ServedModel] = Field(default_factory=dict)
+    models: dict[Annotated[str, AfterValidator(_check_model_name)], ServedModel] = Field(default_factory=dict)
     """Settings per model, by name. It names other models of the store to serve, and may name the product's own."""

@@ -1,5 +1,6 @@
 """The versions of a model that cannot be loaded, and why."""
 
+import math
 import time
 from collections.abc import Collection
 from typing import Final
@@ -18,15 +19,24 @@ class Failures:
 
     def __init__(self) -> None:
         self._errors: dict[int, tuple[float, MillraceError]] = {}
+        """The time of each, by `time.monotonic`; minus infinity if it may be tried again at once."""
 
     @property
     def versions(self) -> list[int]:
         """The versions, ascending."""
         return sorted(list(self._errors))  # `sorted` alone could see a change
 
-    def add(self, version: int, error: MillraceError) -> None:
-        """Remember why a version cannot be loaded."""
-        self._errors[version] = (time.monotonic(), error)
+    def add(self, version: int, error: MillraceError, *, is_final: bool = True) -> bool:
+        """Remember why a version cannot be loaded; returns whether that is another reason than before.
+
+        Args:
+            version: The version.
+            error: Why.
+            is_final: Whether the version is to blame. Otherwise, such as for a full disk, it may be tried at once.
+        """
+        before = self.find(version)
+        self._errors[version] = (time.monotonic() if is_final else -math.inf, error)
+        return before is None or str(before) != str(error)
 
     def remove(self, version: int) -> None:
         """Forget a version, if it is there."""
@@ -53,6 +63,6 @@ class Failures:
         return (versions[-1], error) if error else None
 
     def is_recent(self, version: int) -> bool:
-        """Whether a version failed less than `RETRY_AFTER_S` ago."""
+        """Whether a version failed less than `RETRY_AFTER_S` ago, by its own fault."""
         failed = self._errors.get(version)
         return failed is not None and time.monotonic() - failed[0] < RETRY_AFTER_S

@@ -19,7 +19,6 @@ from serve.servables.versions.status import Outcome, VersionStatus
 logger = logging.getLogger(__name__)
 
 NOT_YET: Final = "it is not loaded yet"
-NO_VERSION: Final = "the store has no version of it yet; the first one will be loaded"
 
 
 class ServedVersions:
@@ -133,6 +132,8 @@ class ServedVersions:
                 except (ModelNotReady, ModelNotFound):
                     outcome = "refused"
                     continue
+                except (Unavailable, ConfigError):
+                    continue  # noted as the reason of this version; the next check tries it again
                 outcome = "loaded"
                 break
             self._load_pinned(available)
@@ -197,7 +198,6 @@ class ServedVersions:
         return [self._status(number) for number in sorted(known, reverse=True) if version in (None, number)]
 
     def _find(self, version: int) -> Servable | None:
-        """The version, if it is loaded; this does not count as a request."""
         return next((servable for servable in self.all_loaded() if servable.version == version), None)
 
     def _status(self, version: int) -> VersionStatus:
@@ -217,7 +217,7 @@ class ServedVersions:
             self._problem = STORE_UNAVAILABLE
             raise
         self._failures.keep(available)
-        self._problem = NOT_YET if any(map(self._allows, available)) else NO_VERSION
+        self._problem = NOT_YET if any(map(self._allows, available)) else self._store.why_no_version(self.name)
         return available
 
     def _allows(self, version: int) -> bool:
@@ -266,6 +266,10 @@ class ServedVersions:
         self._missing = missing
         self._others.evict()
 
+    def _note(self, version: int, error: MillraceError, *, is_final: bool = True) -> None:
+        is_new = self._failures.add(version, error, is_final=is_final)
+        logger.log(logging.ERROR if is_new else logging.DEBUG, "refused: %s", error)
+
     def _label(self, version: int) -> str:
         label = next((label for label, number in self.settings.labels.items() if number == version), None)
         return f", which the label {label} names," if label else ""
@@ -279,13 +283,15 @@ class ServedVersions:
             servable = self._loader.load(self.name, version, self.settings, sizes)
         except ArtifactNotFound as error:
             raise ModelNotFound(self.name, version) from error
-        except (Unavailable, ConfigError):
-            raise  # not an error of the version, which may be tried again at once
         except OSError as error:
-            raise StorageError(f"cannot store model {self.name} version {version} on this machine: {error}") from error
+            failure = StorageError(f"cannot store model {self.name} version {version} on this machine: {error}")
+            self._note(version, failure, is_final=False)
+            raise failure from error
+        except (Unavailable, ConfigError) as error:
+            self._note(version, error, is_final=False)
+            raise
         except MillraceError as error:
-            self._failures.add(version, error)
-            logger.error("refused: %s", error)
+            self._note(version, error)
             raise ModelNotReady(self.name, version, str(error)) from error
         finally:
             self._loading = None

@@ -1,5 +1,6 @@
 """The cache of model versions on this machine."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.errors import ConfigError
+from millrace.errors import ConfigError, StorageError
 from millrace.models import cache
 from millrace.models.cache import OwnedFolder, cache_folder, evict
 
@@ -159,3 +160,21 @@ def test_a_named_folder_that_cannot_be_written_is_an_error(tmp_path: Path, monke
     with pytest.raises(ConfigError, match=r"MILLRACE_CACHE: .* cannot be written") as caught:
         cache_folder()
     assert "this user may create" in caught.value.hint
+
+
+@pytest.mark.case("S5")
+def test_a_full_disk_is_the_cache_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path))
+    with pytest.raises(StorageError, match=rf"the cache {tmp_path} is full: [0-9,.]+ MB are free") as caught:
+        with cache.errors_of_full_disk():
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert "MILLRACE_CACHE" in caught.value.hint
+    with pytest.raises(TimeoutError), cache.errors_of_full_disk():
+        raise TimeoutError(errno.ETIMEDOUT, "away")
+
+
+@pytest.mark.case("B24")
+def test_a_limit_that_is_no_number_is_found_before_anything_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_CACHE_GB", "ten")
+    with pytest.raises(ConfigError, match="MILLRACE_CACHE_GB: expected a number of gigabytes, found 'ten'"):
+        cache_folder()

@@ -288,3 +288,31 @@ def test_a_manifest_survives_its_journey() -> None:
         label=Label(name="y", task="binary", classes=(0, 1)),
         key=("k",),
     )
+
+
+@pytest.mark.case("S5")
+def test_why_a_model_has_no_version(tmp_path: Path) -> None:
+    """The mistakes that people make when they copy a model."""
+    missing = ModelStore(Store(str(tmp_path / "nothing")))
+    assert missing.why_no_version("m") == f"there is no store at {tmp_path / 'nothing'} yet"
+    for path in (
+        "flat/saved_model.pb",
+        "worded/v1/saved_model.pb",
+        "padded/0001/saved_model.pb",
+        "good/7/saved_model.pb",
+    ):
+        (tmp_path / "models" / path).parent.mkdir(parents=True)
+        (tmp_path / "models" / path).touch()
+    models = ModelStore(Store(str(tmp_path)))
+    assert "saved_model.pb lies in models/flat: move the files to models/flat/1" in models.why_no_version("flat")
+    assert "'v1' in models/worded is no version" in models.why_no_version("worded")
+    assert "'0001' in models/padded is no version" in models.why_no_version("padded")
+    assert "that the settings allow" in models.why_no_version("good")
+    assert "has no version of it yet" in models.why_no_version("new")
+    assert "not the name of a folder" in models.why_no_version("../new")
+    with pytest.raises(ArtifactNotFound) as caught:
+        models.open("Good")
+    assert caught.value.hint == "did you mean 'good'?"
+    (tmp_path / "models" / "good" / "8").mkdir()
+    with pytest.raises(ModelDamaged, match=r"neither model.json nor saved_model.pb"):
+        models.open("good", 8)

@@ -214,3 +214,16 @@ def test_metrics_beside_what_there_is(capsys: pytest.CaptureFixture[str]) -> Non
     assert "previous" not in err
     assert "0.8000" in err
     assert "only_here" in err
+
+
+@pytest.mark.case("F5")
+def test_one_model_that_cannot_be_read_hides_no_other(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was copied where a version is expected."""
+    (Path(root) / "models" / "file").mkdir(parents=True)
+    (Path(root) / "models" / "file" / "1").write_bytes(b"keras")
+    list_models(root, "local")
+    out, err = capsys.readouterr()
+    found = {model["name"]: model for model in json.loads(out)["models"]}
+    assert {"good", "broken", "file"} <= found.keys()
+    assert "Not a directory" in found["file"]["damaged"]
+    assert "Not a directory" in err

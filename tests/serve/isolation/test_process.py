@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
@@ -146,3 +148,28 @@ def test_the_processes_of_a_group_end_together_and_none_starts_later() -> None:
     with pytest.raises(Ended):
         ModelProcess(tricky, 30, group=group)
     process.end()
+
+
+@pytest.mark.case("S5")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_group_does_not_end_the_start_of_a_process(number: signal.Signals) -> None:
+    """Ctrl-C reaches every process of a terminal; the first start imports TensorFlow for seconds."""
+    code = f"""
+import os, signal, threading, time
+from serve.isolation.process import ModelProcess
+from tests.serve.isolation.servables import tricky
+signal.signal(signal.{number.name}, lambda *_: print("seen", flush=True))
+threading.Timer(1.0, os.killpg, (os.getpgid(0), signal.{number.name})).start()
+made = []
+thread = threading.Thread(target=lambda: made.append(ModelProcess(tricky, 30)))
+thread.start()
+while thread.is_alive():
+    thread.join(0.1)
+print(len(made), flush=True)
+made[0].end()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, start_new_session=True
+    )
+    assert done.stdout.split() == ["seen", "1"], done.stderr
+    assert "KeyboardInterrupt" not in done.stderr

@@ -423,3 +423,32 @@ def test_a_model_that_is_loaded_slowly_delays_no_other(
     while "kinds" not in (ended := again.refresh_all(lambda _: (), wait_s=1)):
         assert time.monotonic() < wait_until + 60
     assert ended["kinds"].result() == "loaded"
+
+
+@pytest.mark.case("S5")
+@pytest.mark.parametrize(
+    "error", [StorageError("the cache /c is full"), ConfigError("no permission for models/tiny/2"), OSError(28, "full")]
+)
+def test_what_is_no_fault_of_a_version_is_its_reason_and_tried_again_at_once(
+    error: Exception, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager, plain = ServableManager(model_store, served("tiny", "kinds")), Loader.load
+
+    def failing(loader: Loader, name: str, *arguments: Any) -> Servable:
+        if name == "tiny":
+            raise error
+        return plain(loader, name, *arguments)
+
+    monkeypatch.setattr(Loader, "load", failing)
+    manager.load()
+    assert manager.loaded("kinds")
+    for _ in range(3):
+        manager.refresh("tiny")
+    assert "full" in manager.problems["tiny"] or "no permission" in manager.problems["tiny"]
+    newest = manager.status("tiny")[0]
+    assert (newest.state, newest.message) == ("END", manager.problems["tiny"])
+    assert ("tiny", 2) in manager.failed
+    assert caplog.text.count("refused: ") == 2, "once for each version"
+    monkeypatch.setattr(Loader, "load", plain)
+    assert manager.refresh("tiny") == "loaded"
+    assert manager.failed == []

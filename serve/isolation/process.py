@@ -5,22 +5,21 @@ and all processes share the memory of TensorFlow itself.
 """
 
 import asyncio
-import contextlib
-import multiprocessing
 import os
-import signal
 import socket
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import Executor
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from millrace.errors import Unavailable
 from serve.isolation.child import Load, Loaded, main
+from serve.isolation.forkserver import fork_context, signals_blocked
 from serve.isolation.pipe import Packed, is_whole, limit_wait, read_now, receive, write
 from serve.servables.servable import Arrays
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
 
 CALLS: Final = min(16, len(os.sched_getaffinity(0)) + 1)
 """Calls to a process at the same time: one per core, and one in transit. More would only slow each other down."""
@@ -59,7 +58,7 @@ class ModelProcess:
         logs_json: bool = False,
     ) -> None:
         ends = [socket.socketpair() for _ in range(CALLS + 1)]
-        self._process: ForkServerProcess = _context().Process(
+        self._process: ForkServerProcess = fork_context().Process(
             target=main,
             args=(load, [theirs for _, theirs in ends]),
             kwargs={"logs_json": logs_json},
@@ -192,7 +191,7 @@ class ProcessGroup:
         with self._lock:
             if self._is_ended:
                 raise Ended()
-            with _signals_blocked():
+            with signals_blocked():
                 process.start()
             self._members.add(process)
 
@@ -283,25 +282,3 @@ class _Call:
             self.answer.set_exception(answered)
         else:
             self.answer.set_result(answered)
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Let a new process begin with these signals blocked; it inherits this thread's mask.
-
-    Ctrl-C goes to the whole group. It must not end the process that others are forked from, while it imports
-    TensorFlow: the server decides when its processes end, by SIGKILL.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    # For every process, before TensorFlow is imported: its log lines are not useful for users.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    context.set_forkserver_preload(["tensorflow", "serve.servables.saved_model", "serve.isolation.child"])
-    return context

@@ -42,6 +42,12 @@ class Failures:
         """Forget a version, if it is there."""
         self._errors.pop(version, None)
 
+    def note_success(self, version: int) -> None:
+        """Forget a version that is loaded now, and those that failed without their fault: the cause is gone."""
+        for other, (when, _) in list(self._errors.items()):
+            if other == version or when == -math.inf:
+                self.remove(other)
+
     def clear(self) -> None:
         """Forget all."""
         self._errors.clear()

@@ -295,6 +295,6 @@ class ServedVersions:
             raise ModelNotReady(self.name, version, str(error)) from error
         finally:
             self._loading = None
-        self._failures.remove(version)
+        self._failures.note_success(version)
         logger.info("loaded model %s version %d in %.1f s", self.name, version, time.monotonic() - started)
         return servable

@@ -113,12 +113,12 @@ def edit(**values: object) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (Path.unlink, "model.json is missing or not valid"),
-        (replace(""), "model.json is missing or not valid"),
-        (replace('{"name": "m"'), "model.json is missing or not valid"),
-        (replace("{}"), "model.json is missing or not valid"),
-        (edit(surprise=1), "model.json is missing or not valid"),
-        (edit(files="none"), "model.json is missing or not valid"),
+        (Path.unlink, "it has no model.json"),
+        (replace(""), "model.json is not valid"),
+        (replace('{"name": "m"'), "model.json is not valid"),
+        (replace("{}"), "model.json is not valid"),
+        (edit(surprise=1), "model.json is not valid"),
+        (edit(files="none"), "model.json is not valid"),
         (edit(name="other"), "model.json names other version 1"),
         (edit(version=7), "model.json names m version 7"),
     ],

@@ -38,7 +38,7 @@ def test_models(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     found = {model["name"]: model for model in json.loads(out)["models"]}
     assert found["good"]["versions"] == [1, 2]
-    assert found["broken"] == {"name": "broken", "versions": [1], "damaged": "model.json is missing or not valid"}
+    assert found["broken"] == {"name": "broken", "versions": [1], "damaged": "model.json is not valid"}
     assert "1, 2" in err
     assert "a small model" in err
 

@@ -50,7 +50,7 @@ def test_a_405_is_counted_for_its_path() -> None:
 def test_a_route_needs_its_scope() -> None:
     answer = asyncio.run(ask("GET", "/c"))
     assert answer.status_code == 403
-    assert answer.json() == {"error": "this needs the scope 'control', which you do not have"}
+    assert "serve.model_control: true" in answer.json()["error"]
 
 
 def test_an_address_is_matched_once() -> None:
@@ -84,7 +84,7 @@ def test_everybody_may_look_and_predict() -> None:
     access.check({}, "predict")
     with pytest.raises(Forbidden) as caught:
         access.check({}, "control")
-    assert "serve.model_control: true" in caught.value.hint
+    assert "serve.model_control: true" in str(caught.value)
 
 
 def test_everybody_may_control_where_the_settings_say_so() -> None:

@@ -132,6 +132,9 @@ def test_a_store_without_a_version(store: Store, model_store: ModelStore) -> Non
     manager = ServableManager(ModelStore(store), served("tiny"))
     manager.load()
     assert (manager.is_ready, manager.is_any_ready) == (False, False)
+    assert "there is no store at" in manager.problems["tiny"]
+    Path(store.root).mkdir(exist_ok=True)
+    assert manager.refresh("tiny") is None
     assert "no version of it yet" in manager.problems["tiny"]
     assert manager.status("tiny") == []
     with pytest.raises(ModelNotReady, match="no version of it yet"):

@@ -113,7 +113,7 @@ class ServeCommand(TyperCommand):
         """Print the help, then every setting of the section ``serve``."""
         super().format_help(ctx, formatter)
         from millrace.config.sections.serve import Serve
-        from pipelines.commands.show import print_settings
+        from pipelines.commands.output import print_settings
 
         print_settings("serve", Serve)
 

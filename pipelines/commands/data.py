@@ -19,7 +19,7 @@ from millrace.models.files import checked_copy
 from millrace.models.store import ModelStore
 from millrace.storage import Store
 from pipelines.commands.hints import command_line
-from pipelines.commands.show import print_if_piped, print_table
+from pipelines.commands.output import print_if_piped, print_table
 from pipelines.jobs.exits import guard
 from pipelines.jobs.interrupts import Interrupts
 from pipelines.jobs.stages import print_result

@@ -11,7 +11,7 @@ import typer
 from millrace.errors import ArtifactNotFound, Unavailable
 from millrace.logs import configure_logging
 from pipelines.commands.hints import command_line
-from pipelines.commands.show import print_if_piped, print_table
+from pipelines.commands.output import print_if_piped, print_table
 from pipelines.hadoop.cluster import Cluster
 from pipelines.hadoop.layout import Size
 from pipelines.jobs.exits import guard

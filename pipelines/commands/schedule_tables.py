@@ -11,7 +11,7 @@ from millrace.config import Product
 from millrace.config.sections.schedule import Entry
 from millrace.cron import moments_after
 from millrace.storage import Store
-from pipelines.commands.show import print_if_piped, print_table
+from pipelines.commands.output import print_if_piped, print_table
 from pipelines.schedule.log import Ended, Log, Skipped, Started
 from pipelines.schedule.runner import utc_now
 

@@ -5,7 +5,7 @@ from typing import Any
 from millrace.models.manifest import ModelDamaged
 from millrace.models.store import SAVED_MODEL, ModelStore
 from millrace.storage import mapped_errors
-from pipelines.commands.show import print_if_piped, print_table
+from pipelines.commands.output import print_if_piped, print_table
 
 
 def show_foreign(models: ModelStore, name: str, version: int) -> None:

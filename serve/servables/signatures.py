@@ -69,7 +69,7 @@ class TensorInfo:
         """Whether the first dimension counts rows."""
         return self.shape is not None and self.shape[:1] == (-1,)
 
-    @property
+    @cached_property
     def datatype(self) -> str:
         """The datatype that clients see, everywhere; an upper-case dtype if the Open Inference Protocol has none."""
         return DATATYPES.get(self.dtype, self.dtype.upper())
@@ -162,10 +162,10 @@ def default_signature(signatures: Mapping[str, Signature]) -> Signature:
     Raises:
         UnknownSignature: The model has none for prediction.
     """
+    if SERVING_DEFAULT in signatures:
+        return signatures[SERVING_DEFAULT]
     for_prediction = [name for name, signature in sorted(signatures.items()) if signature.method == PREDICT]
-    if SERVING_DEFAULT in signatures or not for_prediction:
-        return find_signature(signatures, SERVING_DEFAULT)
-    return signatures[for_prediction[0]]
+    return find_signature(signatures, for_prediction[0] if for_prediction else SERVING_DEFAULT)
 
 
 def check_inputs(signature: Signature, inputs: Mapping[str, Encoded], *, counts_rows: bool = True) -> int | None:

@@ -82,8 +82,11 @@ def _temporary_cache() -> Path:
 
 
 @contextlib.contextmanager
-def errors_of_full_disk() -> Iterator[None]:
+def errors_of_full_disk(folder: Path) -> Iterator[None]:
     """Say that the cache is full, instead of that the store has no space left.
+
+    Args:
+        folder: The folder of the cache that is written to. Not `cache_folder`, which may choose another if it is full.
 
     Raises:
         StorageError: There is no space left for a copy.
@@ -93,7 +96,6 @@ def errors_of_full_disk() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        folder = cache_folder()
         free = shutil.disk_usage(folder).free
         raise StorageError(
             f"the cache {folder} is full: {free / 1e6:,.1f} MB are free",

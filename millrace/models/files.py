@@ -51,7 +51,8 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
         verify_files(version)
         return version
     manifest = version.manifest
-    target = cache_folder() / "models" / manifest.digest / manifest.name / str(manifest.version)
+    cache = cache_folder()
+    target = cache / "models" / manifest.digest / manifest.name / str(manifest.version)
     copy = replace(version, uri=str(target))
     if target.is_dir():
         mark_used(target)  # before reading it: from now on nobody removes it
@@ -64,7 +65,7 @@ def checked_copy(version: ModelVersion) -> ModelVersion:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as folder:
         staged = replace(version, uri=str(Path(folder, manifest.name, str(manifest.version))))
-        with mapped_errors("model version", f"{manifest.name}/{manifest.version}"), errors_of_full_disk():
+        with mapped_errors("model version", f"{manifest.name}/{manifest.version}"), errors_of_full_disk(cache):
             download(version.uri, staged.folder, version.retry)
         verify_files(staged)
         fail_here("cache.before_rename")

@@ -46,7 +46,7 @@ def foreign_copy(store: ModelStore, name: str, version: int) -> Iterator[Foreign
         return
     owned = OwnedFolder(f"{name}-{version}")
     try:
-        with mapped_errors("model version", f"{name}/{version}"), errors_of_full_disk():
+        with mapped_errors("model version", f"{name}/{version}"), errors_of_full_disk(owned.path.parent):
             download(uri, owned.path)
         yield ForeignCopy(owned.path, owned)
     except BaseException:

@@ -164,12 +164,12 @@ def test_a_named_folder_that_cannot_be_written_is_an_error(tmp_path: Path, monke
 
 @pytest.mark.case("S5")
 def test_a_full_disk_is_the_cache_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILLRACE_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "_check_writable", lambda _: pytest.fail("a full disk cannot be written to"))
     with pytest.raises(StorageError, match=rf"the cache {tmp_path} is full: [0-9,.]+ MB are free") as caught:
-        with cache.errors_of_full_disk():
+        with cache.errors_of_full_disk(tmp_path):
             raise OSError(errno.ENOSPC, "No space left on device")
     assert "MILLRACE_CACHE" in caught.value.hint
-    with pytest.raises(TimeoutError), cache.errors_of_full_disk():
+    with pytest.raises(TimeoutError), cache.errors_of_full_disk(tmp_path):
         raise TimeoutError(errno.ETIMEDOUT, "away")
 
 

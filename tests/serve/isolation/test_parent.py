@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -268,11 +269,11 @@ def test_one_that_is_never_loaded_is_ended() -> None:
 def test_all_who_wait_for_a_restart_take_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads are shared by all models."""
     with contextlib.closing(IsolatedServable("tricky/1", tricky, 30)) as servable:
-        plain, called = servable._restart, list[object]()
+        plain, called, goes_on = servable._restart, list[object](), threading.Event()
 
         def slow(dead: Any) -> Any:
             called.append(dead)
-            time.sleep(0.5)
+            assert goes_on.wait(60)
             return plain(dead)
 
         monkeypatch.setattr(servable, "_restart", slow)
@@ -282,8 +283,12 @@ def test_all_who_wait_for_a_restart_take_one_thread(monkeypatch: pytest.MonkeyPa
             with ThreadPoolExecutor(2) as pool:
                 os.kill(pid_of(servable), signal.SIGKILL)
                 waiting = [asyncio.ensure_future(servable.answer_soon(pool, SIGNATURE, columns, 1)) for _ in range(20)]
-                await asyncio.sleep(0.3)
-                assert await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, int, "7"), 0.1) == 7
+                try:
+                    while not called:
+                        await asyncio.sleep(0.01)
+                    assert await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, int, "7"), 10) == 7
+                finally:
+                    goes_on.set()
                 return await asyncio.gather(*waiting)
 
         assert [answered["y"].tolist() for answered in asyncio.run(asked())] == [[2]] * 20

@@ -159,7 +159,7 @@ import os, signal, threading, time
 from serve.isolation.process import ModelProcess
 from tests.serve.isolation.servables import tricky
 signal.signal(signal.{number.name}, lambda *_: print("seen", flush=True))
-threading.Timer(1.0, os.killpg, (os.getpgid(0), signal.{number.name})).start()
+threading.Timer(0.5, os.killpg, (os.getpgid(0), signal.{number.name})).start()
 made = []
 thread = threading.Thread(target=lambda: made.append(ModelProcess(tricky, 30)))
 thread.start()

@@ -24,6 +24,38 @@ MIN_ANSWERS: Final = 16
 """The estimate uses at least about this many answers, however long ago they were."""
 
 
+class Bodies:
+    """Counts bodies in one state, and refuses those over the limit.
+
+    Args:
+        limit: As many as requests may be answered.
+        state: What happens to them, for the message.
+
+    Attributes:
+        count: How many there are.
+    """
+
+    def __init__(self, limit: int, state: str) -> None:
+        self._limit = limit
+        self._state = state
+        self.count = 0
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[None]:
+        """Count a body during a ``with`` statement.
+
+        Raises:
+            Overloaded: The limit is reached.
+        """
+        if self.count >= self._limit:
+            raise Overloaded(f"{self.count} bodies are being {self._state}")
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
 class Admission:
     """Counts the running predictions, and refuses those over the limit.
 
@@ -35,10 +67,8 @@ class Admission:
         self._limit = limit
         self.inside = 0
         """The number of running predictions."""
-        self.arriving = 0
-        """The number of bodies that are being received."""
-        self.unpacking = 0
-        """The number of bodies that are being decompressed."""
+        self.arriving = Bodies(limit, "received")
+        self.unpacking = Bodies(limit, "decompressed")
 
     def check(self, rate: "ServiceRate", target_s: float | None = None) -> None:
         """Check whether a request would be accepted now, without counting it.
@@ -65,32 +95,6 @@ class Admission:
         """
         self.check(rate, target_s)
         return Admitted(self, rate, time.perf_counter(), target_s)
-
-    @contextlib.contextmanager
-    def receive(self) -> Iterator[None]:
-        """Count a body that has not arrived yet.
-
-        Raises:
-            Overloaded: As many bodies are being received as requests may be answered.
-        """
-        if self.arriving >= self._limit:
-            raise Overloaded(f"{self.arriving} bodies are being received")
-        self.arriving += 1
-        try:
-            yield
-        finally:
-            self.arriving -= 1
-
-    @contextlib.contextmanager
-    def unpack(self) -> Iterator[None]:
-        """Count a body that is being decompressed; see `receive`."""
-        if self.unpacking >= self._limit:
-            raise Overloaded(f"{self.unpacking} bodies are being decompressed")
-        self.unpacking += 1
-        try:
-            yield
-        finally:
-            self.unpacking -= 1
 
 
 class ServiceRate:

@@ -46,7 +46,7 @@ class Application(Edge):
             redirect_slashes=False,
         )
         admission = self.service.admission
-        self._bodies = BodyReader(settings.max_body_mb * 2**20, admission.receive, admission.unpack)
+        self._bodies = BodyReader(settings.max_body_mb * 2**20, admission.arriving.enter, admission.unpacking.enter)
         entries = [
             *v1.entries(self.service, self._bodies),
             *v2.entries(self.service, self._bodies),

@@ -160,8 +160,8 @@ def test_failures_deny_nothing_to_others(clock: Clock) -> None:
 @pytest.mark.case("B21")
 def test_bodies_that_are_arriving_have_a_limit_of_their_own(clock: Clock) -> None:
     admission, rate = Admission(2), ServiceRate()
-    with admission.receive(), admission.receive():
-        with pytest.raises(Overloaded, match="2 bodies are being received"), admission.receive():
+    with admission.arriving.enter(), admission.arriving.enter():
+        with pytest.raises(Overloaded, match="2 bodies are being received"), admission.arriving.enter():
             pytest.fail("a third was let in")
         assert len(fill(admission, rate, 0.1)) == 2
-    assert admission.arriving == 0
+    assert admission.arriving.count == 0

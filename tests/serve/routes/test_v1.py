@@ -254,9 +254,9 @@ def test_slow_bodies_take_no_ones_place(manager: ServableManager) -> None:
             slow = stack.enter_context(socket.create_connection((host, int(port))))
             slow.sendall(head)
         end = time.monotonic() + 10
-        while app.service.admission.arriving < 2 and time.monotonic() < end:
+        while app.service.admission.arriving.count < 2 and time.monotonic() < end:
             time.sleep(0.01)
-        assert (app.service.admission.arriving, app.service.admission.inside) == (2, 0)
+        assert (app.service.admission.arriving.count, app.service.admission.inside) == (2, 0)
         time.sleep(0.1)  # longer than the target
         answers = [client.post("/v1/models/tiny:predict", json={"instances": [ROW]}).status_code for _ in range(30)]
     assert answers == [200] * 30
